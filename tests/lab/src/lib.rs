@@ -1,0 +1,5 @@
+//! The networks that mailport is tested on: a virtual one, and one of real kernels.
+
+mod network;
+
+pub use network::{Fate, Network, ROUTER_V4, ROUTER_V6};
