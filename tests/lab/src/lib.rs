@@ -1,5 +1,6 @@
 //! The networks that mailport is tested on: a virtual one, and one of real kernels.
 
 mod network;
+pub mod real;
 
 pub use network::{Fate, Network, ROUTER_V4, ROUTER_V6};

@@ -68,9 +68,9 @@ impl Network {
 
     /// The fate of a connection to this port; an address that nobody added is silent.
     pub fn fate(&self, address: IpAddr, port: u16) -> Fate {
-        self.hosts.get(&address).map_or(Fate::Silent, |host| {
-            host.ports.get(&port).copied().unwrap_or(host.otherwise)
-        })
+        self.hosts
+            .get(&address)
+            .map_or(Fate::Silent, |host| host.ports.get(&port).copied().unwrap_or(host.otherwise))
     }
 
     /// Every address, in ascending order.

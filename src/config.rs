@@ -1,0 +1,290 @@
+//! What a caller may set about a dial: plain data, checked when the dial begins.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::plan::Family;
+
+/// The shortest time that a delay may have, where one is needed at all (RFC 8305 section 5 forbids
+/// a Connection Attempt Delay under 10 ms).
+pub const MIN_DELAY: Duration = Duration::from_millis(10);
+/// The longest time that any setting may have.
+pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The settings of a dial. [`Config::default`] is right for nearly everybody; start from it and
+/// change single fields.
+///
+/// ```
+/// use std::time::Duration;
+/// use mailport::{Config, Families};
+///
+/// let mut config = Config::default();
+/// config.deadline = Duration::from_secs(10);
+/// config.families = Families::PreferIpv4;
+/// assert!(config.check().is_ok());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// How long an answer of the family that goes second waits for the first one's: the Resolution
+    /// Delay of RFC 8305 section 3. Default 50 ms; zero does not wait.
+    pub resolution_delay: Duration,
+    /// How long an attempt may be silent before the next address of its service is tried besides:
+    /// the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms. Shorter
+    /// opens more connections at a server that is merely far away.
+    pub attempt_delay: Duration,
+    /// How long every live attempt of a service may be silent before the next service is tried
+    /// besides. Default 1 s, which is the first retransmission timeout of TCP (RFC 6298 section 2);
+    /// at least 10 ms. Shorter sends SYNs to a later port that was not needed.
+    pub port_delay: Duration,
+    /// How long a silent attempt may hold back the connection of a later service. Default
+    /// [`Patience::Automatic`].
+    pub patience: Patience,
+    /// How long the whole dial may take, name resolution included. Default 30 s; at least the
+    /// attempt delay.
+    pub deadline: Duration,
+    /// Whether the next service waits until every attempt of the one before has failed or is
+    /// overdue, so that no SYN goes to a later port any sooner. Default no.
+    pub strict: bool,
+    /// Which address families are used, and which goes first. Default [`Families::Any`].
+    pub families: Families,
+    /// The source address of every attempt; the other family is then left out. Default none: the
+    /// kernel chooses (RFC 6724 section 5).
+    pub source: Option<IpAddr>,
+    /// The network interface that every attempt is bound to (`SO_BINDTODEVICE`). Default none.
+    pub device: Option<String>,
+    /// The firewall mark of every packet (`SO_MARK`, needs `CAP_NET_ADMIN`). Default none.
+    pub mark: Option<u32>,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            resolution_delay: Duration::from_millis(50),
+            attempt_delay: Duration::from_millis(250),
+            port_delay: Duration::from_secs(1),
+            patience: Patience::Automatic,
+            deadline: Duration::from_secs(30),
+            strict: false,
+            families: Families::Any,
+            source: None,
+            device: None,
+            mark: None,
+        }
+    }
+}
+
+impl Config {
+    /// Finds the first setting that no dial can work with; a dial does this before anything else.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let patience = match self.patience {
+            Patience::Automatic => None,
+            Patience::Fixed(patience) => Some(patience),
+        };
+        let settings = [
+            ("resolution delay", Some(self.resolution_delay), Duration::ZERO),
+            ("attempt delay", Some(self.attempt_delay), MIN_DELAY),
+            ("port delay", Some(self.port_delay), MIN_DELAY),
+            ("patience", patience, MIN_DELAY),
+            ("deadline", Some(self.deadline), MIN_DELAY),
+        ];
+        for (name, value, least) in settings {
+            let Some(value) = value else { continue };
+            if value < least {
+                return Err(ConfigError::TooShort { name, value, least });
+            }
+            if value > MAX_DELAY {
+                return Err(ConfigError::TooLong { name, value });
+            }
+        }
+        if self.deadline < self.attempt_delay {
+            return Err(ConfigError::DeadlineBelowAttemptDelay {
+                deadline: self.deadline,
+                attempt_delay: self.attempt_delay,
+            });
+        }
+        if let Some(address) = self.source
+            && !self.families.allow(Family::of(address))
+        {
+            return Err(ConfigError::SourceFamily { address });
+        }
+        if let Some(device) = &self.device {
+            // IFNAMSIZ is 16 bytes with the final NUL.
+            if device.is_empty() || device.len() > 15 || device.bytes().any(|b| b == 0 || b == b'/')
+            {
+                return Err(ConfigError::DeviceName { device: device.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether attempts over this family may be made at all.
+    pub fn allows(&self, family: Family) -> bool {
+        self.families.allow(family) && self.source.is_none_or(|s| Family::of(s) == family)
+    }
+}
+
+/// How long a silent attempt may hold back the connection of a later service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Patience {
+    /// 1.3 s, or 1 s and two round trips of the held connection if that is longer: the first SYN
+    /// and its retransmission (after 1 s, RFC 6298 section 2) have then both gone unanswered.
+    #[default]
+    Automatic,
+    /// This long, at least 10 ms, whatever the round trip. Below a second, one lost SYN is enough
+    /// to end up on the later port.
+    Fixed(Duration),
+}
+
+/// Which address families are used, and which goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Families {
+    /// Both, in the order of RFC 6724 section 6.
+    #[default]
+    Any,
+    /// IPv4 only.
+    Ipv4,
+    /// IPv6 only.
+    Ipv6,
+    /// Both, IPv4 first.
+    PreferIpv4,
+    /// Both, IPv6 first.
+    PreferIpv6,
+}
+
+impl Families {
+    /// Whether `family` is used at all.
+    pub fn allow(self, family: Family) -> bool {
+        match self {
+            Families::Any | Families::PreferIpv4 | Families::PreferIpv6 => true,
+            Families::Ipv4 => family == Family::Ipv4,
+            Families::Ipv6 => family == Family::Ipv6,
+        }
+    }
+
+    /// The family that goes first by the caller's wish.
+    pub fn first(self) -> Option<Family> {
+        match self {
+            Families::Any => None,
+            Families::Ipv4 | Families::PreferIpv4 => Some(Family::Ipv4),
+            Families::Ipv6 | Families::PreferIpv6 => Some(Family::Ipv6),
+        }
+    }
+}
+
+/// Why a dial was refused before it began; the caller's mistake, found before anything is sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// A duration so short that the dial would spin.
+    #[error("the {name} of {value:?} is too short: at least {least:?}")]
+    TooShort {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: Duration,
+        /// The least it may be.
+        least: Duration,
+    },
+    /// A duration over [`MAX_DELAY`].
+    #[error("the {name} of {value:?} is too long: at most 24 h")]
+    TooLong {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: Duration,
+    },
+    /// The dial would end before its second attempt could start.
+    #[error("the deadline of {deadline:?} is below the attempt delay of {attempt_delay:?}")]
+    DeadlineBelowAttemptDelay {
+        /// The deadline.
+        deadline: Duration,
+        /// The attempt delay.
+        attempt_delay: Duration,
+    },
+    /// A source address of a family that is not used.
+    #[error("the source address {address} is of a family that this dial leaves out")]
+    SourceFamily {
+        /// The source address.
+        address: IpAddr,
+    },
+    /// No interface can have this name.
+    #[error("`{device}` is not the name of a network interface")]
+    DeviceName {
+        /// The name.
+        device: String,
+    },
+    /// Target, plan, families and source address leave nothing to try.
+    #[error("nothing to try: no service of `{plan}` can be dialled at {host} {narrowed}")]
+    NothingToTry {
+        /// The plan.
+        plan: String,
+        /// The host.
+        host: String,
+        /// What leaves nothing over, in words.
+        narrowed: &'static str,
+    },
+    /// The kernel refused a socket option before any attempt was made.
+    #[error("the {name} `{value}` cannot be used: {reason}")]
+    Unusable {
+        /// The setting.
+        name: &'static str,
+        /// What it was set to.
+        value: String,
+        /// The system's own words.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config::default();
+        change(&mut config);
+        config.check().expect_err("a setting that cannot work").to_string()
+    }
+
+    #[test]
+    fn the_defaults_hold() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn durations_that_would_spin_are_refused_by_name() {
+        assert!(message(|c| c.attempt_delay = Duration::ZERO).contains("attempt delay"));
+        assert!(message(|c| c.port_delay = Duration::from_millis(9)).contains("port delay"));
+        assert!(message(|c| c.patience = Patience::Fixed(Duration::ZERO)).contains("patience"));
+        assert!(message(|c| c.deadline = Duration::ZERO).contains("deadline"));
+        assert!(message(|c| c.deadline = Duration::MAX).contains("at most 24 h"));
+        let mut config = Config::default();
+        config.resolution_delay = Duration::ZERO;
+        assert_eq!(config.check(), Ok(()), "not to wait for the other family is a choice");
+    }
+
+    #[test]
+    fn a_deadline_below_the_attempt_delay_is_refused() {
+        let words = message(|c| c.deadline = Duration::from_millis(249));
+        assert_eq!(words, "the deadline of 249ms is below the attempt delay of 250ms");
+    }
+
+    #[test]
+    fn a_source_address_narrows_the_families_and_must_not_contradict_them() {
+        let source = "192.0.2.1".parse().unwrap();
+        let config = Config { source: Some(source), ..Config::default() };
+        assert!(config.allows(Family::Ipv4) && !config.allows(Family::Ipv6));
+        let words = message(|c| {
+            c.source = Some(source);
+            c.families = Families::Ipv6;
+        });
+        assert!(words.contains("192.0.2.1"), "{words}");
+    }
+
+    #[test]
+    fn a_device_is_a_name_that_an_interface_can_have() {
+        for device in ["", "a-name-of-16-byt", "a/b", "a\0"] {
+            assert!(message(|c| c.device = Some(device.into())).contains("interface"), "{device}");
+        }
+    }
+}

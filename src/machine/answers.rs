@@ -1,0 +1,133 @@
+//! What the look-ups have given so far, and when that is enough to begin.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::order;
+use crate::plan::Family;
+use crate::report::LookupError;
+
+/// The look-ups of one dial, one for each family that its plan can use.
+#[derive(Debug)]
+pub(super) struct Answers {
+    asked: Vec<Asked>,
+    /// The family that the caller wants first, whatever RFC 6724 says.
+    wanted: Option<Family>,
+    /// The family whose answer is worth a wait before the dial begins.
+    awaited: Family,
+}
+
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) family: Family,
+    pub(super) answer: Answer,
+}
+
+#[derive(Debug)]
+pub(super) enum Answer {
+    Pending,
+    Addresses { list: Vec<SocketAddr>, source: Option<IpAddr>, at: Instant },
+    Failed { error: LookupError, at: Instant },
+}
+
+impl Answers {
+    pub(super) fn new(
+        families: &[Family],
+        wanted: Option<Family>,
+        only_of_first_service: Option<Family>,
+    ) -> Answers {
+        let asked = families.iter().map(|&family| Asked { family, answer: Answer::Pending });
+        // Addresses that the first service cannot use are no reason to begin: the dial would be
+        // on the second service before the first had its chance.
+        let awaited = only_of_first_service.or(wanted).unwrap_or(Family::Ipv6);
+        Answers { asked: asked.collect(), wanted, awaited }
+    }
+
+    pub(super) fn asked(&self) -> &[Asked] {
+        &self.asked
+    }
+
+    /// Takes the first answer of a family; a second one would move candidates under the race.
+    pub(super) fn take(
+        &mut self,
+        family: Family,
+        addresses: Result<Vec<SocketAddr>, LookupError>,
+        source: Option<IpAddr>,
+        at: Instant,
+    ) {
+        let asked = self.asked.iter_mut().find(|asked| asked.family == family);
+        let Some(Asked { answer: answer @ Answer::Pending, .. }) = asked else { return };
+        *answer = match addresses.map(|list| distinct(family, list)) {
+            Ok(list) if list.is_empty() => Answer::Failed { error: LookupError::NotFound, at },
+            Ok(list) => Answer::Addresses { list, source, at },
+            Err(error) => Answer::Failed { error, at },
+        };
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.asked.iter().any(|asked| matches!(asked.answer, Answer::Pending))
+    }
+
+    /// The addresses of a family that are known now, best first.
+    pub(super) fn addresses(&self, family: Family) -> &[SocketAddr] {
+        match self.answer(family) {
+            Some(Answer::Addresses { list, .. }) => list,
+            _ => &[],
+        }
+    }
+
+    /// When the addresses of a family arrived.
+    pub(super) fn arrived(&self, family: Family) -> Option<Instant> {
+        match self.answer(family)? {
+            Answer::Addresses { at, .. } => Some(*at),
+            _ => None,
+        }
+    }
+
+    /// The family that goes first, of those known now.
+    pub(super) fn first_family(&self) -> Family {
+        if let Some(wanted) = self.wanted {
+            return wanted;
+        }
+        let known = |family| match self.answer(family) {
+            Some(Answer::Addresses { list, source, .. }) => Some((list.first()?.ip(), *source)),
+            _ => None,
+        };
+        match (known(Family::Ipv6), known(Family::Ipv4)) {
+            (Some(v6), Some(v4)) => order::first_by_address(v6, v4),
+            (None, Some(_)) => Family::Ipv4,
+            _ => Family::Ipv6,
+        }
+    }
+
+    /// When connecting may begin, as things stand.
+    ///
+    /// > If the A response comes first, the client SHOULD wait a short time for the AAAA response
+    /// > to ensure that preference is given to IPv6. (RFC 8305 section 3)
+    pub(super) fn begin_at(&self, resolution_delay: Duration) -> Option<Instant> {
+        if let Some(at) = self.arrived(self.awaited) {
+            return Some(at);
+        }
+        let at = self.arrived(self.awaited.other())?;
+        match self.answer(self.awaited) {
+            Some(Answer::Pending) => Some(at + resolution_delay),
+            _ => Some(at),
+        }
+    }
+
+    fn answer(&self, family: Family) -> Option<&Answer> {
+        self.asked.iter().find(|asked| asked.family == family).map(|asked| &asked.answer)
+    }
+}
+
+/// The addresses of `family` without repetitions, in their order.
+fn distinct(family: Family, list: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut seen = Vec::with_capacity(list.len());
+    for mut address in list {
+        address.set_port(0);
+        if Family::of(address.ip()) == family && !seen.contains(&address) {
+            seen.push(address);
+        }
+    }
+    seen
+}

@@ -1,0 +1,513 @@
+//! Services in order of preference, parsed once, at the door.
+
+use std::fmt;
+use std::num::NonZeroU16;
+use std::str::FromStr;
+
+/// The most services a plan may hold: each may keep six descriptors open, and no server offers more.
+pub const MAX_SERVICES: usize = 16;
+
+/// An address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// IPv6.
+    Ipv6,
+    /// IPv4.
+    Ipv4,
+}
+
+impl Family {
+    /// Both families, IPv6 first.
+    pub const ALL: [Family; 2] = [Family::Ipv6, Family::Ipv4];
+
+    /// The family of an address.
+    pub fn of(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+
+    /// The other family.
+    #[must_use]
+    pub fn other(self) -> Family {
+        match self {
+            Family::Ipv6 => Family::Ipv4,
+            Family::Ipv4 => Family::Ipv6,
+        }
+    }
+
+    /// The word used in plans and in JSON: `ipv6` or `ipv4`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Ipv6 => "ipv6",
+            Family::Ipv4 => "ipv4",
+        }
+    }
+}
+
+/// The name as people write it: `IPv6` or `IPv4`.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv6 => "IPv6",
+            Family::Ipv4 => "IPv4",
+        })
+    }
+}
+
+/// How TLS is spoken on a service. The dial speaks none of it: the mode is a demand on the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Tls {
+    /// TLS from the first byte (RFC 8314 section 3.3), as on port 465.
+    Implicit,
+    /// TLS after the STARTTLS command (RFC 3207), which the caller must insist on.
+    StartTls,
+    /// Cleartext. Only in a plan that was built with [`Cleartext::Allow`].
+    None,
+}
+
+impl Tls {
+    /// The word used in plans and in JSON: `implicit`, `starttls` or `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Tls::Implicit => "implicit",
+            Tls::StartTls => "starttls",
+            Tls::None => "none",
+        }
+    }
+}
+
+impl fmt::Display for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Whether a plan may name a service without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cleartext {
+    /// A service with [`Tls::None`] is refused when the plan is built.
+    #[default]
+    Refuse,
+    /// A service with [`Tls::None`] is taken, and marked as cleartext in the result.
+    Allow,
+}
+
+/// A port, its TLS mode and, where given, one family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Service {
+    port: NonZeroU16,
+    tls: Tls,
+    family: Option<Family>,
+}
+
+impl Service {
+    /// A service over both families. Fails with [`PlanError::PortZero`] only.
+    pub fn new(port: u16, tls: Tls) -> Result<Service, PlanError> {
+        let port = NonZeroU16::new(port).ok_or(PlanError::PortZero)?;
+        Ok(Service { port, tls, family: None })
+    }
+
+    /// The same service over one family only.
+    #[must_use]
+    pub fn over(self, family: Family) -> Service {
+        Service { family: Some(family), ..self }
+    }
+
+    /// The TCP port, never 0.
+    pub fn port(self) -> u16 {
+        self.port.get()
+    }
+
+    /// The TLS mode that whoever uses the connection must keep to.
+    pub fn tls(self) -> Tls {
+        self.tls
+    }
+
+    /// The only family of this service; `None` for both.
+    pub fn family(self) -> Option<Family> {
+        self.family
+    }
+
+    /// Whether this service is offered over `family`.
+    pub fn allows(self, family: Family) -> bool {
+        self.family.is_none_or(|only| only == family)
+    }
+
+    fn overlaps(self, other: Service) -> bool {
+        self.port == other.port && Family::ALL.iter().any(|&f| self.allows(f) && other.allows(f))
+    }
+}
+
+/// The form that plans are parsed from: `587:starttls`, `587/ipv4:starttls`.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.port)?;
+        if let Some(family) = self.family {
+            write!(f, "/{}", family.name())?;
+        }
+        write!(f, ":{}", self.tls)
+    }
+}
+
+impl FromStr for Service {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Service, PlanError> {
+        let part = || text.to_owned();
+        let (place, tls) =
+            text.split_once(':').ok_or_else(|| PlanError::NoTls { service: part() })?;
+        let (port, family) = match place.split_once('/') {
+            Some((port, family)) => (port, Some(family)),
+            None => (place, None),
+        };
+        let tls = match tls {
+            "implicit" => Tls::Implicit,
+            "starttls" => Tls::StartTls,
+            "none" => Tls::None,
+            _ => return Err(PlanError::UnknownTls { service: part(), mode: tls.to_owned() }),
+        };
+        // `u16::from_str` would take a sign, which no port has.
+        if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
+            return Err(PlanError::NotAPort { service: part(), port: port.to_owned() });
+        }
+        let number = port
+            .parse::<u16>()
+            .map_err(|_| PlanError::NotAPort { service: part(), port: port.to_owned() })?;
+        let service = Service::new(number, tls)?;
+        match family {
+            None => Ok(service),
+            Some("ipv4") => Ok(service.over(Family::Ipv4)),
+            Some("ipv6") => Ok(service.over(Family::Ipv6)),
+            Some(other) => {
+                Err(PlanError::UnknownFamily { service: part(), family: other.to_owned() })
+            }
+        }
+    }
+}
+
+/// Services in order of preference, and whether they are tried strictly one after the other.
+///
+/// ```
+/// use mailport::{Plan, Tls};
+///
+/// let plan: Plan = "587:starttls,25:starttls".parse()?;
+/// assert_eq!(plan, Plan::submission());
+/// assert_eq!(plan.services()[0].tls(), Tls::StartTls);
+/// assert!("587:none".parse::<Plan>().is_err());
+/// # Ok::<(), mailport::PlanError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Plan {
+    services: Vec<Service>,
+    strict: bool,
+}
+
+/// The default: [`Plan::submission`].
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan::submission()
+    }
+}
+
+impl Plan {
+    /// The names that [`Plan::parse`] knows besides lists of services.
+    pub const NAMES: [&'static str; 5] =
+        ["submission", "submissions", "rfc8314", "mew", "symmetric"];
+
+    /// A plan of these services, in this order.
+    ///
+    /// Fails when there is none, when there are more than [`MAX_SERVICES`], when two share a port
+    /// and a family, and for [`Tls::None`] unless `cleartext` allows it.
+    pub fn new(
+        services: impl IntoIterator<Item = Service>,
+        cleartext: Cleartext,
+    ) -> Result<Plan, PlanError> {
+        let services: Vec<Service> = services.into_iter().take(MAX_SERVICES + 1).collect();
+        if services.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        if services.len() > MAX_SERVICES {
+            return Err(PlanError::TooMany);
+        }
+        for (index, &service) in services.iter().enumerate() {
+            if service.tls == Tls::None && cleartext == Cleartext::Refuse {
+                return Err(PlanError::Cleartext { service });
+            }
+            if let Some(&first) = services[..index].iter().find(|s| s.overlaps(service)) {
+                return Err(PlanError::Duplicate { first, second: service });
+            }
+        }
+        Ok(Plan { services, strict: false })
+    }
+
+    /// Reads a plan from text: one of [`Plan::NAMES`], or services separated by commas, each
+    /// `PORT:TLS` or `PORT/FAMILY:TLS`. Spaces around a service are ignored.
+    pub fn parse(text: &str, cleartext: Cleartext) -> Result<Plan, PlanError> {
+        let text = text.trim();
+        if let Some(plan) = Plan::named(text) {
+            return Ok(plan);
+        }
+        if text.is_empty() {
+            return Err(PlanError::Empty);
+        }
+        if text.bytes().all(|b| b.is_ascii_alphabetic()) {
+            return Err(PlanError::UnknownName { name: text.to_owned() });
+        }
+        let services: Vec<Service> =
+            text.split(',').map(|part| part.trim().parse()).collect::<Result<_, _>>()?;
+        Plan::new(services, cleartext)
+    }
+
+    /// The plan for code that used to connect to one port: 587, 25 or none given is
+    /// [`Plan::submission`], 465 is [`Plan::submissions`], any other is that port alone with
+    /// STARTTLS. Port 465 never falls back: a client that asked for TLS from the first byte gets
+    /// that or nothing.
+    pub fn for_port(port: Option<u16>) -> Result<Plan, PlanError> {
+        match port {
+            None | Some(587 | 25) => Ok(Plan::submission()),
+            Some(465) => Ok(Plan::submissions()),
+            Some(other) => Plan::new([Service::new(other, Tls::StartTls)?], Cleartext::Refuse),
+        }
+    }
+
+    /// `587:starttls,25:starttls`: the submission port, then the SMTP port.
+    pub fn submission() -> Plan {
+        Plan::known(&[(587, Tls::StartTls, None), (25, Tls::StartTls, None)], false)
+    }
+
+    /// `465:implicit`.
+    pub fn submissions() -> Plan {
+        Plan::known(&[(465, Tls::Implicit, None)], false)
+    }
+
+    /// `465:implicit,587:starttls`: the preference of RFC 8314 section 3.3.
+    pub fn rfc8314() -> Plan {
+        Plan::known(&[(465, Tls::Implicit, None), (587, Tls::StartTls, None)], false)
+    }
+
+    /// `587/ipv4:starttls,25:starttls`, strict: what the mail reader Mew did.
+    pub fn mew() -> Plan {
+        Plan::known(&[(587, Tls::StartTls, Some(Family::Ipv4)), (25, Tls::StartTls, None)], true)
+    }
+
+    /// 587 over IPv6, then over IPv4, then 25 over IPv6, then over IPv4, strict.
+    pub fn symmetric() -> Plan {
+        let over = |port, family| (port, Tls::StartTls, Some(family));
+        Plan::known(
+            &[
+                over(587, Family::Ipv6),
+                over(587, Family::Ipv4),
+                over(25, Family::Ipv6),
+                over(25, Family::Ipv4),
+            ],
+            true,
+        )
+    }
+
+    /// The same plan with each service held back until every attempt of the one before has failed
+    /// or is overdue.
+    #[must_use]
+    pub fn strict(self) -> Plan {
+        Plan { strict: true, ..self }
+    }
+
+    /// The services, in order of preference; never empty.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// Whether this plan is strict by itself ([`Plan::mew`], [`Plan::symmetric`] and what
+    /// [`Plan::strict`] made); [`Config::strict`](crate::Config::strict) can make any plan so.
+    pub fn is_strict(&self) -> bool {
+        self.strict
+    }
+
+    fn named(name: &str) -> Option<Plan> {
+        match name {
+            "submission" => Some(Plan::submission()),
+            "submissions" => Some(Plan::submissions()),
+            "rfc8314" => Some(Plan::rfc8314()),
+            "mew" => Some(Plan::mew()),
+            "symmetric" => Some(Plan::symmetric()),
+            _ => None,
+        }
+    }
+
+    fn known(services: &[(u16, Tls, Option<Family>)], strict: bool) -> Plan {
+        let services = services.iter().map(|&(port, tls, family)| Service {
+            port: NonZeroU16::new(port).expect("the named plans have no port 0"),
+            tls,
+            family,
+        });
+        Plan { services: services.collect(), strict }
+    }
+}
+
+/// Reads a plan as [`Plan::parse`] does, cleartext refused.
+impl FromStr for Plan {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Plan, PlanError> {
+        Plan::parse(text, Cleartext::Refuse)
+    }
+}
+
+/// The services, separated by commas. Strictness is not part of the text.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, service) in self.services.iter().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{service}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a plan was refused; the caller's mistake, found before anything is sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlanError {
+    /// No service at all.
+    #[error("the plan is empty: it needs at least one service such as 587:starttls")]
+    Empty,
+    /// More than [`MAX_SERVICES`].
+    #[error("the plan has more than {MAX_SERVICES} services")]
+    TooMany,
+    /// A word that is not one of [`Plan::NAMES`].
+    #[error(
+        "no plan is named `{name}`: write services such as 587:starttls, or one of {}",
+        Plan::NAMES.join(", ")
+    )]
+    UnknownName {
+        /// The word.
+        name: String,
+    },
+    /// Port 0.
+    #[error("port 0 is not a port to connect to")]
+    PortZero,
+    /// Something else where a port number from 1 to 65535 should be.
+    #[error("in `{service}`, `{port}` is not a port number from 1 to 65535")]
+    NotAPort {
+        /// The whole service.
+        service: String,
+        /// What stood in place of its port.
+        port: String,
+    },
+    /// A service without a TLS mode.
+    #[error(
+        "in `{service}`, the TLS mode is missing: write {service}:starttls or {service}:implicit"
+    )]
+    NoTls {
+        /// The whole service.
+        service: String,
+    },
+    /// A TLS mode that does not exist.
+    #[error("in `{service}`, `{mode}` is not a TLS mode: it is implicit, starttls or none")]
+    UnknownTls {
+        /// The whole service.
+        service: String,
+        /// What stood in place of its TLS mode.
+        mode: String,
+    },
+    /// A family that does not exist.
+    #[error("in `{service}`, `{family}` is not a family: it is ipv4 or ipv6")]
+    UnknownFamily {
+        /// The whole service.
+        service: String,
+        /// What stood in place of its family.
+        family: String,
+    },
+    /// A cleartext service in a plan that was not allowed one.
+    #[error("`{service}` is cleartext, which must be allowed explicitly")]
+    Cleartext {
+        /// The service without TLS.
+        service: Service,
+    },
+    /// Two services with the same port and a family in common.
+    #[error("`{first}` and `{second}` overlap: a port may stand once for each family")]
+    Duplicate {
+        /// The one that came first.
+        first: Service,
+        /// The one that overlaps it.
+        second: Service,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &str) -> String {
+        text.parse::<Plan>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn text_and_plan_are_one() {
+        for text in
+            ["587:starttls,25:starttls", "587/ipv4:starttls,587/ipv6:implicit", "465:implicit"]
+        {
+            assert_eq!(text.parse::<Plan>().unwrap().to_string(), text);
+        }
+        assert_eq!(" 587:starttls , 25:starttls ".parse::<Plan>().unwrap(), Plan::submission());
+    }
+
+    #[test]
+    fn every_name_is_a_plan() {
+        for name in Plan::NAMES {
+            assert!(Plan::named(name).is_some(), "{name}");
+        }
+        assert_eq!("mew".parse::<Plan>().unwrap().to_string(), "587/ipv4:starttls,25:starttls");
+        assert_eq!(
+            Plan::symmetric().to_string(),
+            "587/ipv6:starttls,587/ipv4:starttls,25/ipv6:starttls,25/ipv4:starttls"
+        );
+        let strict: Vec<&str> =
+            Plan::NAMES.into_iter().filter(|n| Plan::named(n).unwrap().is_strict()).collect();
+        assert_eq!(strict, ["mew", "symmetric"]);
+    }
+
+    #[test]
+    fn a_port_alone_never_becomes_less_safe() {
+        for port in [None, Some(587), Some(25)] {
+            assert_eq!(Plan::for_port(port).unwrap(), Plan::submission());
+        }
+        assert_eq!(Plan::for_port(Some(465)).unwrap().to_string(), "465:implicit");
+        assert_eq!(Plan::for_port(Some(2525)).unwrap().to_string(), "2525:starttls");
+        assert_eq!(Plan::for_port(Some(0)), Err(PlanError::PortZero));
+    }
+
+    #[test]
+    fn errors_name_the_part_that_is_wrong() {
+        assert!(message("587:starttls,25").contains("`25`"));
+        assert!(message("587:ssl").contains("`ssl`"));
+        assert!(message("587/ip5:starttls").contains("`ip5`"));
+        for port in ["70000", "+25", "", "smtp", "-1", "2 5"] {
+            assert!(message(&format!("{port}:starttls")).contains(&format!("`{port}`")), "{port}");
+        }
+        assert!(message("0:starttls").contains("port 0"));
+        assert!(message("best").contains("`best`"));
+        assert!(message("").contains("empty"));
+        assert!(message("587:starttls,").contains("TLS mode is missing"));
+    }
+
+    #[test]
+    fn a_port_stands_once_for_each_family() {
+        assert!(message("587:starttls,587:implicit").contains("overlap"));
+        assert!(message("587/ipv4:starttls,587:starttls").contains("overlap"));
+        assert!("587/ipv4:starttls,587/ipv6:starttls".parse::<Plan>().is_ok());
+    }
+
+    #[test]
+    fn cleartext_is_refused_unless_allowed() {
+        assert!(message("587:starttls,25:none").contains("`25:none`"));
+        let plan = Plan::parse("25:none", Cleartext::Allow).unwrap();
+        assert_eq!(plan.services()[0].tls(), Tls::None);
+    }
+
+    #[test]
+    fn a_plan_has_an_end() {
+        let many = (1..=17).map(|port| Service::new(port, Tls::StartTls).unwrap());
+        assert_eq!(Plan::new(many, Cleartext::Refuse), Err(PlanError::TooMany));
+    }
+}

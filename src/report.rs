@@ -1,0 +1,322 @@
+//! What a dial did: every attempt in order, and one line for people.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::outcome::{Errno, Icmp, Outcome};
+use crate::plan::{Family, Service, Tls};
+
+#[cfg(feature = "json")]
+mod json;
+mod timeline;
+
+/// What a dial did, from its call to its result.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The host that was dialled, as the user wrote it.
+    pub host: String,
+    /// Every attempt, in the order in which they were started.
+    pub attempts: Vec<Attempt>,
+    /// Every name look-up; none for a literal.
+    pub lookups: Vec<Lookup>,
+    /// How the dial ended.
+    pub end: End,
+    /// From the call to the result.
+    pub elapsed: Duration,
+}
+
+/// How a dial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum End {
+    /// Connected, by the attempt at this index of [`Report::attempts`].
+    Connected(usize),
+    /// Every service was tried, and none is left.
+    Exhausted,
+    /// The deadline passed with nothing connected.
+    Deadline,
+    /// The name has no address that could be tried.
+    Unresolved,
+    /// This machine lacked something of its own (descriptors, memory, ports) and nothing was live.
+    OwnTrouble,
+    /// The caller gave up, or the dial has not ended yet.
+    Cancelled,
+}
+
+/// One try of one candidate: a service at an address.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The service.
+    pub service: Service,
+    /// The family.
+    pub family: Family,
+    /// Address and port; `None` where a proxy was given the name instead.
+    pub address: Option<SocketAddr>,
+    /// How far it came.
+    pub stage: Stage,
+    /// When it was started, from the beginning of the dial.
+    pub started: Duration,
+    /// When it ended, from the beginning of the dial.
+    pub ended: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The system's error, where there was one.
+    pub errno: Option<Errno>,
+    /// The ICMP error, where there was one.
+    pub icmp: Option<Icmp>,
+    /// SYNs sent; `None` where the kernel does not tell.
+    pub syns: Option<u32>,
+    /// Why it was started.
+    pub reason: Reason,
+}
+
+/// How far an attempt came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The TCP handshake.
+    Connect,
+    /// What follows it before the connection counts: a proxy's reply, the greeting. Empty for a
+    /// direct dial.
+    Confirm,
+}
+
+/// Why an attempt was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The first address of the first service.
+    First,
+    /// Another attempt of the service failed.
+    Failed,
+    /// The attempt before it was silent for the attempt delay.
+    AttemptDelay,
+    /// An address that arrived after the service had begun.
+    LateAddress,
+    /// The next service: an attempt of this one was refused.
+    Refused(Service),
+    /// The next service: every attempt of this one failed.
+    AllFailed(Service),
+    /// The next service: every live attempt of this one was silent for the port delay.
+    PortDelay(Service),
+    /// The next service: every attempt of this one had failed or was overdue (strict).
+    Overdue(Service),
+    /// The next service: this one has no address of its family.
+    NoAddress(Service),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::First => f.write_str("first address of the first service"),
+            Reason::Failed => f.write_str("an attempt of this service failed"),
+            Reason::AttemptDelay => f.write_str("silent for the attempt delay"),
+            Reason::LateAddress => f.write_str("address that arrived late"),
+            Reason::Refused(service) => write!(f, "{} was refused", service.port()),
+            Reason::AllFailed(service) => write!(f, "every attempt of {} failed", service.port()),
+            Reason::PortDelay(service) => {
+                write!(f, "{} was silent for the port delay", service.port())
+            }
+            Reason::Overdue(service) => {
+                write!(f, "every attempt of {} had failed or was overdue", service.port())
+            }
+            Reason::NoAddress(service) => {
+                let family = service.family().map_or_else(String::new, |f| format!(" over {f}"));
+                write!(f, "{} has no address{family}", service.port())
+            }
+        }
+    }
+}
+
+/// One look-up of the host's name.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Lookup {
+    /// The family that was asked for (AAAA or A records).
+    pub family: Family,
+    /// When it ended, from the beginning of the dial; `None` while it was still pending.
+    pub ended: Option<Duration>,
+    /// How many addresses it gave, or why none.
+    pub result: Result<usize, LookupError>,
+}
+
+/// Why a look-up gave no address.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// The name does not exist, or has no address of this family.
+    #[error("no such name, or no address of this family")]
+    NotFound,
+    /// The name service did not answer for now; trying again later may help.
+    #[error("the name service does not answer")]
+    TryAgain,
+    /// Not answered by the end of the dial.
+    #[error("not answered")]
+    Pending,
+    /// Any other failure, in the system's words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Report {
+    /// The attempt that won.
+    pub fn winner(&self) -> Option<&Attempt> {
+        match self.end {
+            End::Connected(index) => self.attempts.get(index),
+            _ => None,
+        }
+    }
+
+    /// The attempt that says most of a failed dial: the first of the attempts in the order of
+    /// [`Report::summary`].
+    pub fn telling(&self) -> Option<&Attempt> {
+        self.attempts.iter().min_by_key(|attempt| weight(attempt.outcome))
+    }
+
+    /// One line for people: what became of each service, in order, and what the dial ended with.
+    ///
+    /// A service is told by the attempt that says most of it, which is the first of these in this
+    /// order: ICMP hard error, reset, closed, proxy, ICMP soft error, silence, local.
+    pub fn summary(&self) -> String {
+        match self.winner() {
+            Some(winner) => self.success(winner),
+            None => self.failure(),
+        }
+    }
+
+    fn success(&self, winner: &Attempt) -> String {
+        let mut parts = self.told(|s| s != winner.service, false);
+        let cleartext = if winner.service.tls() == Tls::None { " in cleartext" } else { "" };
+        parts.push(format!(
+            "connected to {} over {}{cleartext} in {}",
+            winner.service.port(),
+            winner.family,
+            Millis(self.elapsed)
+        ));
+        parts.join("; ")
+    }
+
+    fn failure(&self) -> String {
+        let host = &self.host;
+        let told = self.told(|_| true, true).join("; ");
+        let after = Millis(self.elapsed);
+        match self.end {
+            End::Unresolved => format!("{host}: {} (after {after})", self.unresolved()),
+            End::Deadline if told.is_empty() => {
+                format!("{host}: no address found before the deadline ({after})")
+            }
+            End::Deadline => format!("{host}: {told}; gave up at the deadline ({after})"),
+            End::Cancelled => format!("{host}: cancelled after {after}"),
+            _ => format!("{host}: {told}; nothing is left to try (after {after})"),
+        }
+    }
+
+    fn unresolved(&self) -> String {
+        let failed =
+            |lookup: &&Lookup| !matches!(lookup.result, Ok(_) | Err(LookupError::NotFound));
+        match self.lookups.iter().find(failed) {
+            Some(Lookup { family, result: Err(error), .. }) => {
+                format!("the look-up of its {family} addresses failed: {error}")
+            }
+            _ => match &*self.lookups {
+                [one] => format!("no such name, or it has no {} address", one.family),
+                _ => "no such name, or it has no address".to_owned(),
+            },
+        }
+    }
+
+    /// A clause for each service that something can be said of, in the order of the attempts.
+    fn told(&self, wanted: impl Fn(Service) -> bool, in_full: bool) -> Vec<String> {
+        let mut services: Vec<Service> = Vec::new();
+        for attempt in &self.attempts {
+            if wanted(attempt.service) && !services.contains(&attempt.service) {
+                services.push(attempt.service);
+            }
+        }
+        services
+            .into_iter()
+            .filter_map(|service| {
+                let of_it = self.attempts.iter().filter(|a| a.service == service);
+                let telling = of_it.min_by_key(|a| weight(a.outcome))?;
+                (telling.outcome != Outcome::Cancelled).then(|| telling.clause(in_full))
+            })
+            .collect()
+    }
+}
+
+/// The written rule of [`Report::summary`]: the lowest speaks for its service.
+fn weight(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::IcmpHard => 0,
+        Outcome::Reset => 1,
+        Outcome::Closed => 2,
+        Outcome::Proxy => 3,
+        Outcome::IcmpSoft => 4,
+        Outcome::Timeout => 5,
+        Outcome::Local => 6,
+        Outcome::Cancelled | Outcome::Connected => 7,
+    }
+}
+
+impl Attempt {
+    /// How long it lasted.
+    pub fn lasted(&self) -> Duration {
+        self.ended.saturating_sub(self.started)
+    }
+
+    /// `587 is filtered by 203.0.113.1 (communication administratively prohibited)`.
+    fn clause(&self, in_full: bool) -> String {
+        let port = self.service.port();
+        let icmp = || {
+            let from = self.icmp.and_then(|icmp| icmp.from);
+            let by = from.map_or_else(|| "a router".to_owned(), |from| from.to_string());
+            let why = self.icmp.map_or_else(String::new, |icmp| format!(" ({icmp})"));
+            (by, why)
+        };
+        let errno = self.errno.map_or_else(String::new, |errno| format!(" ({errno})"));
+        let what = match self.outcome {
+            Outcome::Reset => format!("{port} is refused"),
+            Outcome::IcmpHard => {
+                let (by, why) = icmp();
+                format!("{port} is filtered by {by}{why}")
+            }
+            Outcome::IcmpSoft => {
+                let (by, why) = icmp();
+                format!("{port} is unreachable, says {by}{why}")
+            }
+            Outcome::Timeout => match self.syns {
+                Some(syns) if syns > 1 => format!("{port} is silent ({syns} SYNs unanswered)"),
+                _ => format!("{port} is silent"),
+            },
+            Outcome::Local => format!("{port} cannot be tried from this machine{errno}"),
+            Outcome::Closed => format!("{port} closed the connection"),
+            Outcome::Proxy => format!("{port} is refused by the proxy"),
+            Outcome::Cancelled => format!("{port} was given up"),
+            Outcome::Connected => format!("{port} is connected"),
+        };
+        match self.address {
+            Some(address) if in_full => {
+                format!("{what} at {} after {}", address.ip(), Millis(self.lasted()))
+            }
+            _ => what,
+        }
+    }
+}
+
+/// A time as people read it: `84 ms`, `1.3 s`.
+pub(crate) struct Millis(pub(crate) Duration);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_secs_f64() * 1000.0;
+        if ms < 9.95 {
+            write!(f, "{ms:.1} ms")
+        } else if ms < 999.5 {
+            write!(f, "{ms:.0} ms")
+        } else {
+            write!(f, "{:.2} s", ms / 1000.0)
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! The host that the user configured: a name or a literal, parsed once, at the door.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// The longest host that is taken, in bytes (RFC 1035 section 2.3.4, without the final dot).
+pub const MAX_LENGTH: usize = 253;
+/// The longest label of a name, in bytes (RFC 1035 section 2.3.4).
+const MAX_LABEL: usize = 63;
+
+/// The host that the user configured, as it was written. TLS must verify this and nothing else,
+/// whichever service is reached.
+///
+/// ```
+/// use mailport::Target;
+///
+/// let target: Target = "mail.example.com".parse()?;
+/// assert_eq!(target.as_str(), "mail.example.com");
+/// assert!("bücher.example".parse::<Target>().unwrap_err().to_string().contains("xn--bcher-kva.example"));
+/// # Ok::<(), mailport::TargetError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Target {
+    text: String,
+    host: Host,
+}
+
+/// What a [`Target`] turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Host {
+    /// A name to look up, in ASCII.
+    Name(String),
+    /// An address, which needs no look-up. An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
+    /// is the IPv4 address that it stands for.
+    Address(IpAddr),
+    /// An IPv6 address with a zone (RFC 4007 section 11): an interface's name or its index.
+    Scoped(Ipv6Addr, String),
+}
+
+impl Target {
+    /// The host as the user wrote it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The name or the address.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Target, TargetError> {
+        let host = parse_host(text)?;
+        Ok(Target { text: text.to_owned(), host })
+    }
+}
+
+fn parse_host(text: &str) -> Result<Host, TargetError> {
+    if text.is_empty() {
+        return Err(TargetError::Empty);
+    }
+    // One more byte for the dot that ends a fully qualified name.
+    if text.strip_suffix('.').unwrap_or(text).len() > MAX_LENGTH {
+        return Err(TargetError::TooLong { length: text.len() });
+    }
+    if text.contains(':') {
+        return parse_ipv6(text);
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Ok(Host::Address(IpAddr::V4(address)));
+    }
+    parse_name(text)
+}
+
+fn parse_ipv6(text: &str) -> Result<Host, TargetError> {
+    let bad = || TargetError::NotAnAddress { text: text.to_owned() };
+    if text.starts_with('[') {
+        return Err(TargetError::Bracketed { text: text.to_owned() });
+    }
+    let Some((address, zone)) = text.split_once('%') else {
+        let address = text.parse::<Ipv6Addr>().map_err(|_| bad())?;
+        return Ok(Host::Address(IpAddr::V6(address).to_canonical()));
+    };
+    let address = address.parse::<Ipv6Addr>().map_err(|_| bad())?;
+    // The kernel's limit for an interface's name is IFNAMSIZ, 16 bytes with the final NUL.
+    let named = |b: u8| b.is_ascii_graphic() && b != b'%' && b != b'/';
+    if zone.is_empty() || zone.len() > 15 || !zone.bytes().all(named) {
+        return Err(TargetError::BadZone { text: text.to_owned() });
+    }
+    if !address.is_unicast_link_local() && !address.is_multicast() {
+        return Err(TargetError::UselessZone { text: text.to_owned() });
+    }
+    Ok(Host::Scoped(address, zone.to_owned()))
+}
+
+fn parse_name(text: &str) -> Result<Host, TargetError> {
+    if !text.is_ascii() {
+        return Err(TargetError::Unicode { text: text.to_owned(), hint: a_label_hint(text) });
+    }
+    let labels = text.strip_suffix('.').unwrap_or(text);
+    for label in labels.split('.') {
+        let reason = if label.is_empty() {
+            "a label is empty"
+        } else if label.len() > MAX_LABEL {
+            "a label is longer than 63 bytes"
+        } else if label.starts_with('-') || label.ends_with('-') {
+            "a label begins or ends with a hyphen"
+        } else if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
+            "only letters, digits, hyphens, underscores and dots can stand in a name"
+        } else {
+            continue;
+        };
+        return Err(TargetError::BadName { text: text.to_owned(), reason });
+    }
+    // RFC 1123 section 2.1: the last label of a name is alphabetic, so this is meant as an
+    // address, and the C library would read `127.1` or `0x7f.1` as one that nobody sees.
+    let last = labels.rsplit('.').next().unwrap_or(labels);
+    if last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(TargetError::NotAnAddress { text: text.to_owned() });
+    }
+    Ok(Host::Name(text.to_owned()))
+}
+
+/// The name in A-labels (RFC 5890 section 2.3.2.1), for an error message only. It is left out
+/// where lower-casing and Punycode alone might not give what IDNA would: the answer must be right
+/// or absent.
+fn a_label_hint(text: &str) -> Option<String> {
+    let lower = text.to_lowercase().replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
+    let labels = lower.split('.').map(|label| {
+        if label.is_ascii() {
+            return Some(label.to_owned());
+        }
+        // Letters that stand alone in normal form C, of scripts where case is the only mapping:
+        // no combining marks, no compatibility characters, nothing that joins.
+        let plain = |c: char| {
+            c.is_ascii_alphanumeric()
+                || c == '-'
+                || ('\u{e0}'..='\u{17e}').contains(&c) && c.is_alphabetic() && c != '\u{149}'
+                || ('\u{3b1}'..='\u{3c9}').contains(&c)
+                || ('\u{430}'..='\u{45f}').contains(&c)
+                || ('\u{3041}'..='\u{3096}').contains(&c)
+                || ('\u{30a1}'..='\u{30fc}').contains(&c)
+                || ('\u{4e00}'..='\u{9fff}').contains(&c)
+                || ('\u{ac00}'..='\u{d7a3}').contains(&c)
+        };
+        if !label.chars().all(plain) {
+            return None;
+        }
+        let encoded = punycode::encode(label).ok()?;
+        Some(format!("xn--{encoded}")).filter(|a| a.len() <= MAX_LABEL)
+    });
+    let name = labels.collect::<Option<Vec<String>>>()?.join(".");
+    parse_name(&name).ok().map(|_| name)
+}
+
+/// Why a host was refused; the caller's mistake, found before anything is sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TargetError {
+    /// No host at all.
+    #[error("the host is empty")]
+    Empty,
+    /// More than [`MAX_LENGTH`] bytes.
+    #[error("the host is {length} bytes long; a name has at most {MAX_LENGTH}")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A name with letters outside ASCII; the message gives its A-label where that is certain.
+    #[error(
+        "`{text}` is not in ASCII: {}",
+        .hint.as_ref().map_or("write its A-label (xn--...)".to_owned(), |h| format!("write {h}"))
+    )]
+    Unicode {
+        /// The host.
+        text: String,
+        /// The same name in A-labels.
+        hint: Option<String>,
+    },
+    /// A name that cannot exist.
+    #[error("`{text}` is not a host name: {reason}")]
+    BadName {
+        /// The host.
+        text: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Looks like an address and is none.
+    #[error("`{text}` is not an IPv4 or IPv6 address")]
+    NotAnAddress {
+        /// The host.
+        text: String,
+    },
+    /// An address in brackets.
+    #[error("`{text}`: write an IPv6 address without brackets and without a port")]
+    Bracketed {
+        /// The host.
+        text: String,
+    },
+    /// A zone that no interface can have.
+    #[error("`{text}`: after % stands the name or the index of an interface")]
+    BadZone {
+        /// The host.
+        text: String,
+    },
+    /// A zone on an address that has no use for one.
+    #[error("`{text}`: only a link-local address takes a zone")]
+    UselessZone {
+        /// The host.
+        text: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(text: &str) -> Host {
+        text.parse::<Target>().unwrap_or_else(|e| panic!("{text}: {e}")).host
+    }
+
+    fn message(text: &str) -> String {
+        text.parse::<Target>().expect_err(text).to_string()
+    }
+
+    #[test]
+    fn names_and_literals_are_told_apart() {
+        assert_eq!(host("mail.example.com"), Host::Name("mail.example.com".into()));
+        assert_eq!(host("mail.example.com."), Host::Name("mail.example.com.".into()));
+        assert_eq!(host("localhost"), Host::Name("localhost".into()));
+        assert_eq!(host("_x.example"), Host::Name("_x.example".into()));
+        assert_eq!(host("192.0.2.1"), Host::Address("192.0.2.1".parse().unwrap()));
+        assert_eq!(host("2001:db8::1"), Host::Address("2001:db8::1".parse().unwrap()));
+        assert_eq!(host("fe80::1%eth0"), Host::Scoped("fe80::1".parse().unwrap(), "eth0".into()));
+        assert_eq!(host("fe80::1%2"), Host::Scoped("fe80::1".parse().unwrap(), "2".into()));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address_it_stands_for() {
+        assert_eq!(host("::ffff:192.0.2.1"), Host::Address("192.0.2.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_u_label_is_refused_with_its_a_label() {
+        assert!(message("Bücher.example").contains("write xn--bcher-kva.example"));
+        assert!(message("例え.jp").contains("write xn--r8jz45g.jp"));
+        assert!(message("почта.рф").contains("write xn--80a1acny.xn--p1ai"));
+        // Decomposed, a compatibility form, an emoji: no hint rather than a wrong one.
+        for text in ["bu\u{308}cher.example", "ｍａｉｌ.example", "📮.example"] {
+            assert!(message(text).contains("write its A-label"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_host_is_refused_with_a_reason() {
+        for (text, part) in [
+            ("", "empty"),
+            ("a b.example", "only letters"),
+            ("a..example", "empty"),
+            (".example", "empty"),
+            (".", "empty"),
+            ("-a.example", "hyphen"),
+            ("mail.example.com:587", "not an IPv4 or IPv6 address"),
+            ("127.1", "not an IPv4 or IPv6 address"),
+            ("256.1.1.1", "not an IPv4 or IPv6 address"),
+            ("2130706433", "not an IPv4 or IPv6 address"),
+            ("0x7f000001", "not an IPv4 or IPv6 address"),
+            ("[::1]", "without brackets"),
+            ("fe80::1%", "interface"),
+            ("fe80::1%a-name-that-is-too-long", "interface"),
+            ("2001:db8::1%eth0", "link-local"),
+            ("a\0b", "only letters"),
+        ] {
+            assert!(message(text).contains(part), "{text:?}: {}", message(text));
+        }
+    }
+
+    #[test]
+    fn length_is_bounded() {
+        let label = "a".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "a".repeat(61));
+        assert_eq!(longest.len(), MAX_LENGTH);
+        assert!(longest.parse::<Target>().is_ok());
+        assert!(format!("{longest}.").parse::<Target>().is_ok());
+        assert!(message(&format!("{longest}a")).contains("254 bytes"));
+        assert!(message(&format!("{label}a.example")).contains("63 bytes"));
+    }
+}
