@@ -64,6 +64,7 @@ use race::{Race, Rules, State, Step, Try, TryEnd};
 #[derive(Debug)]
 pub struct Machine {
     host: String,
+    families: Vec<Family>,
     rules: Rules,
     began: Instant,
     /// The latest time that was brought; the machine's time never goes back.
@@ -107,6 +108,7 @@ impl Machine {
             race: Race::default(),
             actions: families.iter().map(|&family| Action::Resolve { family }).collect(),
             ended: None,
+            families,
         })
     }
 
@@ -148,9 +150,16 @@ impl Machine {
         self.ended.map(|(end, _)| end)
     }
 
-    /// The service of an attempt.
-    pub fn service(&self, attempt: AttemptId) -> Option<Service> {
-        self.race.tries().get(attempt.0).map(|t| self.rules.services[t.service])
+    /// The families that are looked up, IPv6 first; never changes.
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// Whether an attempt is connected and held back by an earlier service. The peer of such a
+    /// connection is worth watching.
+    pub fn is_held(&self, attempt: AttemptId) -> bool {
+        let held = |t: &Try| matches!(t.state, State::Held { .. });
+        self.race.tries().get(attempt.0).is_some_and(held)
     }
 
     /// The dial so far; complete once [`Machine::outcome`] is there. An attempt that has not

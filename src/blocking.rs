@@ -1,0 +1,44 @@
+//! A dial in one call.
+
+use crate::config::Config;
+use crate::driver::{Connected, Dialer, Status};
+use crate::error::ConnectError;
+use crate::plan::Plan;
+use crate::target::Target;
+
+/// Dials `target` by `plan` and blocks until it is connected, or cannot be.
+///
+/// The socket blocks, as one from `std::net::TcpStream::connect` does. Interrupted system calls
+/// are taken up again.
+///
+/// ```no_run
+/// use mailport::{Config, Plan};
+///
+/// let connected = mailport::connect(&"mail.example.com".parse()?, &Plan::default(), &Config::default())?;
+/// println!("{}", connected.report.summary());
+/// // Now speak SMTP on `connected.socket`, with TLS as `connected.service.tls()` demands.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn connect(target: &Target, plan: &Plan, config: &Config) -> Result<Connected, ConnectError> {
+    Dialer::default().connect(target, plan, config)
+}
+
+impl Dialer {
+    /// Dials and blocks until it is connected, or cannot be: [`connect`] with what this dialer
+    /// holds.
+    pub fn connect(
+        &self,
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+    ) -> Result<Connected, ConnectError> {
+        let mut dial = self.prepare(target, plan, config)?;
+        let mut status = dial.process();
+        while status == Status::Pending {
+            status = dial.wait(None);
+        }
+        let connected = dial.take()?;
+        connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;
+        Ok(connected)
+    }
+}

@@ -1,0 +1,444 @@
+//! One dial on real sockets, and the one loop that drives it.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, SocketAddrV6, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::poller::{Poller, Ready};
+use super::resolve::{Resolver, Slot};
+use super::sockets::{self, Found, Socket};
+use super::sys;
+use crate::config::{Config, ConfigError};
+use crate::error::ConnectError;
+use crate::machine::{Action, AttemptId, Event, Machine};
+use crate::outcome::{Errno, Failure, Outcome};
+use crate::plan::{Family, Plan, Service};
+use crate::report::{End, LookupError, Report};
+use crate::target::{Host, Target};
+
+/// Starts dials, and holds what they share. Cheap to clone.
+///
+/// [`Dialer::default`] uses the resolver of the process; nothing more is needed to dial.
+#[derive(Debug, Clone, Default)]
+pub struct Dialer {
+    resolver: Resolver,
+}
+
+impl Dialer {
+    /// The same dialer with another resolver.
+    #[must_use]
+    pub fn with_resolver(self, resolver: Resolver) -> Dialer {
+        Dialer { resolver }
+    }
+
+    /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
+    ///
+    /// Fails for settings that no dial can work with, and where the descriptors that every dial
+    /// needs cannot be had. What the network says always comes from [`Dial::process`].
+    pub fn start(
+        &self,
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+    ) -> Result<Dial, ConnectError> {
+        let mut dial = self.prepare(target, plan, config)?;
+        // Readable at once, so that a caller who only watches the descriptor begins.
+        dial.poller.arm(Some(Duration::ZERO));
+        Ok(dial)
+    }
+
+    /// A dial that is not armed yet, for a caller that processes it at once.
+    pub(crate) fn prepare(
+        &self,
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+    ) -> Result<Dial, ConnectError> {
+        let now = Instant::now();
+        let machine = Machine::new(target, plan, config, now)?;
+        let host = match target.host() {
+            Host::Name(name) => Destination::Name(name.clone()),
+            Host::Address(address) => Destination::Address(SocketAddr::new(*address, 0)),
+            Host::Scoped(address, zone) => {
+                let scope = scope(zone)?;
+                Destination::Address(SocketAddrV6::new(*address, 0, 0, scope).into())
+            }
+        };
+        sockets::check_options(config, machine.families(), host.scope())?;
+        Ok(Dial {
+            machine,
+            host,
+            config: config.clone(),
+            resolver: self.resolver.clone(),
+            slot: None,
+            poller: Poller::new().map_err(ConnectError::Setup)?,
+            sockets: BTreeMap::new(),
+            process: std::process::id(),
+        })
+    }
+}
+
+/// The number of a zone: an interface's name, or its index in digits (RFC 4007 section 11.2).
+fn scope(zone: &str) -> Result<u32, ConfigError> {
+    if let Ok(index) = zone.parse::<u32>()
+        && index > 0
+    {
+        return Ok(index);
+    }
+    sys::interface_index(zone).map_err(|error| ConfigError::Unusable {
+        name: "zone",
+        value: zone.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+#[derive(Debug)]
+enum Destination {
+    Name(String),
+    Address(SocketAddr),
+}
+
+impl Destination {
+    fn scope(&self) -> u32 {
+        match self {
+            Destination::Address(SocketAddr::V6(v6)) => v6.scope_id(),
+            _ => 0,
+        }
+    }
+}
+
+/// A connection, and how it came about.
+#[derive(Debug)]
+pub struct Connected {
+    /// The connected socket, close-on-exec, with no option set but those of the caller.
+    pub socket: TcpStream,
+    /// The service that was reached. Its TLS mode is what the plan demands: insist on it, verify
+    /// the target's name, and send no credentials before.
+    pub service: Service,
+    /// What the dial did.
+    pub report: Report,
+}
+
+/// How a dial stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Not ended: wait for the descriptor, then call [`Dial::process`] again.
+    Pending,
+    /// Connected: [`Dial::take`] gives the connection.
+    Connected,
+    /// Not connected: [`Dial::take`] gives the error.
+    Failed,
+    /// Called in a fork of the process that the dial belongs to; drop it there.
+    Forked,
+}
+
+/// A dial under way: one descriptor to watch for reading, one call when it is readable.
+///
+/// The descriptor ([`AsRawFd`]) is the same for the dial's whole life and may be watched
+/// level-triggered or edge-triggered, by anything that can watch one. Timers are inside it, so
+/// [`Dial::timeout`] may be ignored. Nothing here blocks, calls back, or leaves anything open:
+/// dropping a dial cancels it.
+///
+/// A dial belongs to the process that started it. In a forked child every call says
+/// [`Status::Forked`], and dropping it closes the child's descriptors without touching the parent's
+/// dial.
+///
+/// ```no_run
+/// use std::os::fd::AsRawFd;
+/// use mailport::{Config, Dialer, Plan, Status};
+///
+/// # fn wait_until_readable(fd: i32) {}
+/// let target = "mail.example.com".parse()?;
+/// let mut dial = Dialer::default().start(&target, &Plan::default(), &Config::default())?;
+/// while dial.process() == Status::Pending {
+///     wait_until_readable(dial.as_raw_fd());
+/// }
+/// let connected = dial.take()?;
+/// println!("{}", connected.report.summary());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Dial {
+    machine: Machine,
+    host: Destination,
+    config: Config,
+    resolver: Resolver,
+    /// Where resolver threads leave answers; made with the first look-up.
+    slot: Option<Arc<Slot>>,
+    poller: Poller,
+    /// The sockets of attempts that have not ended, by attempt number; in the end the winner.
+    sockets: BTreeMap<usize, Socket>,
+    /// The process that owns this dial.
+    process: u32,
+}
+
+impl AsRawFd for Dial {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poller.as_raw_fd()
+    }
+}
+
+impl Dial {
+    /// Does what can be done now, and says how the dial stands. Never blocks.
+    ///
+    /// A status that is not [`Status::Pending`] is the same for ever; every socket but the
+    /// winner's is closed by then, and the descriptor stays open and silent.
+    pub fn process(&mut self) -> Status {
+        self.turn(Some(Duration::ZERO))
+    }
+
+    /// Waits for at most `timeout` (for ever with `None`) until something can be done, and does
+    /// it. A signal ends the wait early, as [`Status::Pending`].
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Status {
+        self.turn(timeout)
+    }
+
+    /// In how long [`Dial::process`] must be called at the latest, if nothing happens before;
+    /// `None` once the dial has ended.
+    pub fn timeout(&self) -> Option<Duration> {
+        let deadline = self.machine.deadline()?;
+        Some(deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// The dial so far; complete once it has ended.
+    pub fn report(&self) -> Report {
+        self.machine.report()
+    }
+
+    /// Gives the connection, non-blocking, or the error that the dial ended with. The connection
+    /// is given once; before the end, and after the connection was taken, it is
+    /// [`ConnectError::NotConnected`].
+    pub fn take(&mut self) -> Result<Connected, ConnectError> {
+        if self.is_forked() {
+            return Err(ConnectError::Forked);
+        }
+        let winner = match self.machine.outcome() {
+            None => return Err(ConnectError::NotConnected),
+            Some(End::Connected(winner)) => winner,
+            Some(_) => return Err(ConnectError::Failed(Box::new(self.machine.report()))),
+        };
+        let socket = self.sockets.remove(&winner).ok_or(ConnectError::NotConnected)?;
+        let report = self.machine.report();
+        let service = report.attempts[winner].service;
+        Ok(Connected { socket: socket.into_inner().into(), service, report })
+    }
+
+    /// The one loop: readiness becomes events, events become actions, until there are none.
+    fn turn(&mut self, timeout: Option<Duration>) -> Status {
+        if self.is_forked() {
+            return Status::Forked;
+        }
+        if let Some(end) = self.machine.outcome() {
+            return status(end);
+        }
+        let ready = self.poller.ready(timeout);
+        let now = Instant::now();
+        let mut events = self.answers();
+        let mut closed = Vec::new();
+        for ready in ready {
+            self.look(ready, &mut events, &mut closed);
+        }
+        loop {
+            for event in events.drain(..) {
+                self.machine.handle(event, now);
+            }
+            self.machine.handle_timeout(now);
+            while let Some(action) = self.machine.poll_action() {
+                self.carry_out(action, now, &mut events);
+            }
+            // A peer that accepts and closes in one turn has connected first: it may have won.
+            events.extend(closed.drain(..).filter_map(|attempt| self.drop_held(attempt)));
+            if events.is_empty() {
+                break;
+            }
+        }
+        match self.machine.outcome() {
+            Some(end) => {
+                self.finish(end);
+                status(end)
+            }
+            None => {
+                self.arm(now);
+                Status::Pending
+            }
+        }
+    }
+
+    /// Looks at a socket that something happened to.
+    fn look(&mut self, ready: Ready, events: &mut Vec<Event>, closed: &mut Vec<AttemptId>) {
+        let attempt = AttemptId(ready.token);
+        if ready.closed {
+            events.extend(self.drop_held(attempt));
+        }
+        // An event may still be on its way for a socket that was closed in the turn before.
+        let Some(socket) = self.sockets.get_mut(&ready.token) else { return };
+        match socket.look() {
+            Found::Pending => {}
+            Found::Connected { round_trip, syns } => connected(attempt, round_trip, syns, events),
+            Found::Failed(failure) => {
+                let syns = self.close(attempt);
+                events.push(Event::Failed { attempt, failure, syns });
+                return;
+            }
+        }
+        if ready.closed {
+            closed.push(attempt);
+        }
+    }
+
+    /// Closes a held connection that its peer has closed.
+    fn drop_held(&mut self, attempt: AttemptId) -> Option<Event> {
+        if self.machine.outcome().is_some() || !self.machine.is_held(attempt) {
+            return None;
+        }
+        self.close(attempt);
+        let failure = Failure::of(Outcome::Closed);
+        Some(Event::Failed { attempt, failure, syns: None })
+    }
+
+    fn carry_out(&mut self, action: Action, now: Instant, events: &mut Vec<Event>) {
+        match action {
+            Action::Resolve { family } => self.resolve(family, now, events),
+            Action::Connect { attempt, address } => self.connect(attempt, address, events),
+            Action::Close { attempt } => {
+                let syns = self.close(attempt);
+                events.push(Event::Closed { attempt, syns });
+            }
+        }
+    }
+
+    fn connect(&mut self, attempt: AttemptId, address: SocketAddr, events: &mut Vec<Event>) {
+        let failed = |errno, syns| {
+            let failure = Failure { outcome: Outcome::Local, errno: Some(errno), icmp: None };
+            Event::Failed { attempt, failure, syns }
+        };
+        let (socket, found) = match Socket::connect(address, &self.config) {
+            Ok(begun) => begun,
+            Err(errno) => return events.push(failed(errno, None)),
+        };
+        match found {
+            Found::Failed(failure) => {
+                return events.push(Event::Failed { attempt, failure, syns: socket.syns() });
+            }
+            Found::Connected { round_trip, syns } => connected(attempt, round_trip, syns, events),
+            Found::Pending => {}
+        }
+        // After connect, for a socket that does not connect yet is ready for everything.
+        match self.poller.register(socket.as_fd(), attempt.0) {
+            Ok(()) => drop(self.sockets.insert(attempt.0, socket)),
+            Err(error) => {
+                let errno = Errno(error.raw_os_error().unwrap_or(libc::ENOMEM));
+                events.push(failed(errno, socket.syns()));
+            }
+        }
+    }
+
+    /// Closes the socket of an attempt, and says how many SYNs it had sent.
+    fn close(&mut self, attempt: AttemptId) -> Option<u32> {
+        let socket = self.sockets.remove(&attempt.0)?;
+        self.poller.deregister(socket.as_fd());
+        socket.syns()
+    }
+
+    fn resolve(&mut self, family: Family, now: Instant, events: &mut Vec<Event>) {
+        let name = match &self.host {
+            Destination::Address(address) => {
+                let addresses = Ok(vec![*address]);
+                return events.push(Event::Resolved { family, addresses, source: None });
+            }
+            Destination::Name(name) => name,
+        };
+        let slot = match (&self.slot, self.poller.waker()) {
+            (Some(slot), _) => slot,
+            (None, Ok(waker)) => &*self.slot.insert(Arc::new(Slot::new(waker))),
+            (None, Err(error)) => {
+                let addresses = Err(LookupError::Failed(error.to_string()));
+                return events.push(Event::Resolved { family, addresses, source: None });
+            }
+        };
+        self.resolver.look_up(name, family, slot, now);
+    }
+
+    /// The answers of look-ups that have come, as events.
+    fn answers(&self) -> Vec<Event> {
+        let answers = self.slot.as_ref().map(|slot| slot.take()).unwrap_or_default();
+        let events = answers.into_iter().map(|(family, addresses)| {
+            let first = addresses.as_ref().ok().and_then(|list| list.first());
+            let source = first.and_then(|first| sockets::source_towards(*first, &self.config));
+            Event::Resolved { family, addresses, source }
+        });
+        events.collect()
+    }
+
+    /// Sets the timer to the machine's deadline, or to the time when a look-up that found every
+    /// thread busy can be looked after.
+    fn arm(&mut self, now: Instant) {
+        let relief = match &self.slot {
+            Some(_) => self.resolver.relieve(now),
+            None => None,
+        };
+        let next = [self.machine.deadline(), relief].into_iter().flatten().min();
+        self.poller.arm(next.map(|at| at.saturating_duration_since(now)));
+    }
+
+    /// Makes the descriptor silent, and lets the winner go.
+    fn finish(&mut self, end: End) {
+        self.poller.arm(None);
+        if self.slot.is_some() {
+            self.stop_looking_up();
+            // An answer that came too late has woken us; nobody will ask for it any more.
+            self.poller.ready(Some(Duration::ZERO));
+        }
+        let winner = match end {
+            End::Connected(winner) => Some(winner),
+            _ => None,
+        };
+        debug_assert!(self.sockets.keys().all(|&id| Some(id) == winner), "the machine closed all");
+        if let Some(socket) = winner.and_then(|winner| self.sockets.get(&winner)) {
+            self.poller.deregister(socket.as_fd());
+        }
+    }
+
+    fn stop_looking_up(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            slot.empty();
+        }
+    }
+
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
+    }
+}
+
+impl Drop for Dial {
+    /// In the owner, sockets are deregistered before they are closed. A forked child shares the
+    /// epoll instance, the timer and the waker with its parent: it only closes its copies.
+    fn drop(&mut self) {
+        if self.is_forked() {
+            self.poller.close_in_fork();
+            // Its lock may be held by a thread that was not forked.
+            std::mem::forget(self.slot.take());
+            return;
+        }
+        self.stop_looking_up();
+        for socket in self.sockets.values() {
+            self.poller.deregister(socket.as_fd());
+        }
+    }
+}
+
+fn status(end: End) -> Status {
+    match end {
+        End::Connected(_) => Status::Connected,
+        _ => Status::Failed,
+    }
+}
+
+/// A direct dial has nothing to confirm, so both stages end in one turn.
+fn connected(attempt: AttemptId, round_trip: Duration, syns: Option<u32>, events: &mut Vec<Event>) {
+    events.push(Event::Connected { attempt, round_trip, syns });
+    events.push(Event::Confirmed { attempt });
+}

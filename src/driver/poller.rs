@@ -1,0 +1,121 @@
+//! One descriptor to wait on: readiness, a timer and a wake-up from other threads behind it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+use super::sys;
+
+/// Tokens from here on are the poller's own; attempts count up from 0 and never come this far.
+const FIRST_OWN: usize = usize::MAX - 1;
+const TIMER: Token = Token(FIRST_OWN);
+const WAKER: Token = Token(FIRST_OWN + 1);
+
+/// What became of one registered descriptor.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    pub(super) token: usize,
+    /// The peer will send nothing more, or the connection is broken.
+    pub(super) closed: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Poller {
+    poll: Poll,
+    events: Events,
+    timer: OwnedFd,
+    timer_runs: bool,
+    /// Made when a look-up is the first to need it.
+    waker: Option<Arc<OwnedFd>>,
+}
+
+impl Poller {
+    pub(super) fn new() -> io::Result<Poller> {
+        let poll = Poll::new()?;
+        let timer = sys::timer()?;
+        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
+        Ok(Poller {
+            poll,
+            events: Events::with_capacity(32),
+            timer,
+            timer_runs: false,
+            waker: None,
+        })
+    }
+
+    /// Watches a socket. Never register a token twice: an event on its way could find the wrong one.
+    pub(super) fn register(&self, socket: BorrowedFd, token: usize) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let mut source = SourceFd(&socket.as_raw_fd());
+        self.poll.registry().register(&mut source, Token(token), interest)
+    }
+
+    /// Stops watching a socket, which must be done before it is closed: while another process (a
+    /// forked child) keeps a copy open, closing alone would leave it watched.
+    pub(super) fn deregister(&self, socket: BorrowedFd) {
+        // It fails only for a descriptor that was never registered, which is what we want.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
+    }
+
+    /// Makes the descriptor readable after `delay`; never for `None`.
+    pub(super) fn arm(&mut self, delay: Option<Duration>) {
+        if delay.is_none() && !self.timer_runs {
+            return;
+        }
+        self.timer_runs = delay.is_some();
+        sys::set_timer(self.timer.as_fd(), delay)
+            .expect("a timer of our own takes any time that is not negative");
+    }
+
+    /// The descriptor that wakes this poller when it is written to, from any thread.
+    pub(super) fn waker(&mut self) -> io::Result<Arc<OwnedFd>> {
+        if let Some(waker) = &self.waker {
+            return Ok(Arc::clone(waker));
+        }
+        let waker = Arc::new(sys::event()?);
+        let mut source = SourceFd(&waker.as_raw_fd());
+        self.poll.registry().register(&mut source, WAKER, Interest::READABLE)?;
+        Ok(Arc::clone(self.waker.insert(waker)))
+    }
+
+    /// Waits for at most `timeout` (for ever with `None`), then takes what is ready until nothing
+    /// is: a caller's own edge-triggered loop would otherwise never hear of the rest.
+    pub(super) fn ready(&mut self, timeout: Option<Duration>) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        let mut timeout = timeout;
+        loop {
+            if let Err(error) = self.poll.poll(&mut self.events, timeout) {
+                // A signal: whoever called us gets its turn. Nothing else can fail here.
+                debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}");
+                return ready;
+            }
+            if self.events.is_empty() {
+                return ready;
+            }
+            for event in self.events.iter().filter(|event| event.token().0 < FIRST_OWN) {
+                let closed = event.is_read_closed() || event.is_error();
+                ready.push(Ready { token: event.token().0, closed });
+            }
+            timeout = Some(Duration::ZERO);
+        }
+    }
+
+    /// Closes the waker in a forked child, where its other owner (the slot that a resolver thread
+    /// of the parent looks at) can no longer be asked.
+    pub(super) fn close_in_fork(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            sys::close_leaked(waker.as_raw_fd());
+            std::mem::forget(waker);
+        }
+    }
+}
+
+impl AsRawFd for Poller {
+    fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
+    }
+}
