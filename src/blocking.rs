@@ -33,10 +33,7 @@ impl Dialer {
         config: &Config,
     ) -> Result<Connected, ConnectError> {
         let mut dial = self.prepare(target, plan, config)?;
-        let mut status = dial.process();
-        while status == Status::Pending {
-            status = dial.wait(None);
-        }
+        while dial.wait(None) == Status::Pending {}
         let connected = dial.take()?;
         connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;
         Ok(connected)

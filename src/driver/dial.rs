@@ -44,12 +44,14 @@ impl Dialer {
         config: &Config,
     ) -> Result<Dial, ConnectError> {
         let mut dial = self.prepare(target, plan, config)?;
+        dial.poller.add_timer().map_err(ConnectError::Setup)?;
         // Readable at once, so that a caller who only watches the descriptor begins.
         dial.poller.arm(Some(Duration::ZERO));
         Ok(dial)
     }
 
-    /// A dial that is not armed yet, for a caller that processes it at once.
+    /// A dial without a timer in its descriptor, for a caller that only ever uses
+    /// [`Dial::wait`].
     pub(crate) fn prepare(
         &self,
         target: &Target,
@@ -75,6 +77,7 @@ impl Dialer {
             slot: None,
             poller: Poller::new().map_err(ConnectError::Setup)?,
             sockets: BTreeMap::new(),
+            wake_at: Some(now),
             process: std::process::id(),
         })
     }
@@ -171,6 +174,8 @@ pub struct Dial {
     poller: Poller,
     /// The sockets of attempts that have not ended, by attempt number; in the end the winner.
     sockets: BTreeMap<usize, Socket>,
+    /// When something is due without anything happening; `None` once the dial has ended.
+    wake_at: Option<Instant>,
     /// The process that owns this dial.
     process: u32,
 }
@@ -187,20 +192,33 @@ impl Dial {
     /// A status that is not [`Status::Pending`] is the same for ever; every socket but the
     /// winner's is closed by then, and the descriptor stays open and silent.
     pub fn process(&mut self) -> Status {
-        self.turn(Some(Duration::ZERO))
+        match self.settled() {
+            Some(status) => status,
+            None => {
+                let ready = self.poller.ready(Some(Duration::ZERO));
+                self.turn(ready)
+            }
+        }
     }
 
     /// Waits for at most `timeout` (for ever with `None`) until something can be done, and does
     /// it. A signal ends the wait early, as [`Status::Pending`].
     pub fn wait(&mut self, timeout: Option<Duration>) -> Status {
-        self.turn(timeout)
+        if let Some(status) = self.settled() {
+            return status;
+        }
+        let ready = match [self.timeout(), timeout].into_iter().flatten().min() {
+            // Nothing is watched before the first turn, so there is nothing to ask for.
+            Some(Duration::ZERO) if self.sockets.is_empty() && self.slot.is_none() => Vec::new(),
+            timeout => self.poller.ready(timeout),
+        };
+        self.turn(ready)
     }
 
     /// In how long [`Dial::process`] must be called at the latest, if nothing happens before;
     /// `None` once the dial has ended.
     pub fn timeout(&self) -> Option<Duration> {
-        let deadline = self.machine.deadline()?;
-        Some(deadline.saturating_duration_since(Instant::now()))
+        Some(self.wake_at?.saturating_duration_since(Instant::now()))
     }
 
     /// The dial so far; complete once it has ended.
@@ -226,15 +244,16 @@ impl Dial {
         Ok(Connected { socket: socket.into_inner().into(), service, report })
     }
 
-    /// The one loop: readiness becomes events, events become actions, until there are none.
-    fn turn(&mut self, timeout: Option<Duration>) -> Status {
+    /// The status that nothing changes any more.
+    fn settled(&self) -> Option<Status> {
         if self.is_forked() {
-            return Status::Forked;
+            return Some(Status::Forked);
         }
-        if let Some(end) = self.machine.outcome() {
-            return status(end);
-        }
-        let ready = self.poller.ready(timeout);
+        self.machine.outcome().map(status)
+    }
+
+    /// The one loop: readiness becomes events, events become actions, until there are none.
+    fn turn(&mut self, ready: Vec<Ready>) -> Status {
         let now = Instant::now();
         let mut events = self.answers();
         let mut closed = Vec::new();
@@ -380,12 +399,13 @@ impl Dial {
             Some(_) => self.resolver.relieve(now),
             None => None,
         };
-        let next = [self.machine.deadline(), relief].into_iter().flatten().min();
-        self.poller.arm(next.map(|at| at.saturating_duration_since(now)));
+        self.wake_at = [self.machine.deadline(), relief].into_iter().flatten().min();
+        self.poller.arm(self.wake_at.map(|at| at.saturating_duration_since(now)));
     }
 
     /// Makes the descriptor silent, and lets the winner go.
     fn finish(&mut self, end: End) {
+        self.wake_at = None;
         self.poller.arm(None);
         if self.slot.is_some() {
             self.stop_looking_up();

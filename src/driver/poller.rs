@@ -27,24 +27,31 @@ pub(super) struct Ready {
 pub(super) struct Poller {
     poll: Poll,
     events: Events,
-    timer: OwnedFd,
-    timer_runs: bool,
+    /// `None` where the one who waits brings the time itself.
+    timer: Option<Timer>,
     /// Made when a look-up is the first to need it.
     waker: Option<Arc<OwnedFd>>,
+}
+
+#[derive(Debug)]
+struct Timer {
+    descriptor: OwnedFd,
+    runs: bool,
 }
 
 impl Poller {
     pub(super) fn new() -> io::Result<Poller> {
         let poll = Poll::new()?;
-        let timer = sys::timer()?;
-        poll.registry().register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)?;
-        Ok(Poller {
-            poll,
-            events: Events::with_capacity(32),
-            timer,
-            timer_runs: false,
-            waker: None,
-        })
+        Ok(Poller { poll, events: Events::with_capacity(32), timer: None, waker: None })
+    }
+
+    /// Puts a timer behind the descriptor, for those who only watch that.
+    pub(super) fn add_timer(&mut self) -> io::Result<()> {
+        let descriptor = sys::timer()?;
+        let mut source = SourceFd(&descriptor.as_raw_fd());
+        self.poll.registry().register(&mut source, TIMER, Interest::READABLE)?;
+        self.timer = Some(Timer { descriptor, runs: false });
+        Ok(())
     }
 
     /// Watches a socket. Never register a token twice: an event on its way could find the wrong one.
@@ -61,13 +68,14 @@ impl Poller {
         let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
     }
 
-    /// Makes the descriptor readable after `delay`; never for `None`.
+    /// Makes the descriptor readable after `delay`, if there is a timer; never for `None`.
     pub(super) fn arm(&mut self, delay: Option<Duration>) {
-        if delay.is_none() && !self.timer_runs {
+        let Some(timer) = &mut self.timer else { return };
+        if delay.is_none() && !timer.runs {
             return;
         }
-        self.timer_runs = delay.is_some();
-        sys::set_timer(self.timer.as_fd(), delay)
+        timer.runs = delay.is_some();
+        sys::set_timer(timer.descriptor.as_fd(), delay)
             .expect("a timer of our own takes any time that is not negative");
     }
 

@@ -47,7 +47,8 @@ impl Socket {
         let mut socket = Socket { socket, family, queues_errors, connected: false };
         let found = match socket.socket.connect(&address.into()) {
             Ok(()) => socket.look(),
-            Err(error) if is_under_way(&error) => Found::Pending,
+            // On loopback the handshake is over before connect returns.
+            Err(error) if is_under_way(&error) => socket.look_for_connection(),
             Err(error) => Found::Failed(socket.failure(Some(errno(&error))).unwrap_or(Failure {
                 outcome: crate::Outcome::Local,
                 errno: Some(errno(&error)),
@@ -62,9 +63,13 @@ impl Socket {
         if self.connected {
             return Found::Pending;
         }
-        if let Some(failure) = self.failure(None) {
-            return Found::Failed(failure);
+        match self.failure(None) {
+            Some(failure) => Found::Failed(failure),
+            None => self.look_for_connection(),
         }
+    }
+
+    fn look_for_connection(&mut self) -> Found {
         match sys::tcp_info(self.as_fd()) {
             Some(info) if info.connected => {
                 self.connected = true;
