@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::{
-    Port, descriptors, hasty, open, plan, refused, resident_kib, resolver, silent, threads,
-    wait_until,
+    Port, descriptors, hasty, open, plan, refused, resident_kib, resolver, resolver_threads,
+    silent, wait_until,
 };
 use mailport::{Config, ConnectError, Dial, Dialer, Outcome, Plan, Status, Target};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -76,7 +76,7 @@ fn the_whole_course_ends_on_the_open_port() {
 fn a_dial_dropped_at_any_step_leaves_nothing_open() {
     let _turn = alone();
     let course = course();
-    let before = (descriptors(), threads());
+    let before = descriptors();
     let mut finished = false;
     for turns in 0.. {
         let mut dial = course.start().expect("a dial");
@@ -88,8 +88,8 @@ fn a_dial_dropped_at_any_step_leaves_nothing_open() {
             watch(&dial);
         }
         drop(dial);
-        assert_eq!(descriptors(), before.0, "after {turns} turns");
-        wait_until(|| threads() == before.1);
+        assert_eq!(descriptors(), before, "after {turns} turns");
+        wait_until(|| resolver_threads() == 0);
         if finished {
             assert!(turns > 4, "the course has more steps than {turns}");
             return;
@@ -182,7 +182,7 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
     // The dial is gone before its look-up ends.
     drop(held_up);
     drop(never);
-    wait_until(|| threads() <= 3);
+    wait_until(|| resolver_threads() == 0);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn thousands_of_dials_leave_no_descriptor_thread_or_memory() {
         ("mail.example", plan(&[open.port(), refused.port()]), true),
         ("127.0.0.1", plan(&[silent.port(), open.port()]), true),
     ];
-    let before = (descriptors(), threads());
+    let before = descriptors();
     let mut resident = 0;
     for round in 0..dials {
         let (host, plan, connects) = &fates[round % fates.len()];
@@ -261,8 +261,8 @@ fn thousands_of_dials_leave_no_descriptor_thread_or_memory() {
             resident = resident_kib();
         }
     }
-    assert_eq!(descriptors(), before.0);
-    wait_until(|| threads() == before.1);
+    assert_eq!(descriptors(), before);
+    wait_until(|| resolver_threads() == 0);
     let grown = resident_kib().saturating_sub(resident);
     assert!(grown < 2_048, "{grown} KiB more after {dials} dials than after a fifth of them");
 }
