@@ -1,22 +1,39 @@
-//! mailport
+#![doc = include_str!("../README.md")]
+
+#[cfg(all(feature = "driver", not(target_os = "linux")))]
+compile_error!("mailport's driver supports Linux only; without default features the core builds");
 
 #[cfg(feature = "driver")]
 mod blocking;
-pub mod config;
 #[cfg(feature = "driver")]
 mod driver;
+#[cfg(feature = "driver")]
+pub mod join;
+
+// The pure rooms: no clock, socket, file, thread or randomness, as clippy.toml lists them.
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod config;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod error;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod machine;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod outcome;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod report;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod target;
 
 #[cfg(feature = "driver")]
 pub use blocking::connect;
-pub use config::{Config, ConfigError, Families, Patience};
 #[cfg(feature = "driver")]
 pub use driver::{Connected, Dial, Dialer, LookupResult, Resolver, Status};
+#[cfg(feature = "driver")]
+pub use join::join;
+
+pub use config::{Config, ConfigError, Families, Patience};
 pub use error::ConnectError;
 pub use outcome::Outcome;
 pub use plan::{Cleartext, Family, Plan, PlanError, Service, Tls};

@@ -152,9 +152,9 @@ impl FromStr for Service {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Service, PlanError> {
-        let part = || text.to_owned();
+        let whole = || text.to_owned();
         let (place, tls) =
-            text.split_once(':').ok_or_else(|| PlanError::NoTls { service: part() })?;
+            text.split_once(':').ok_or_else(|| PlanError::NoTls { service: whole() })?;
         let (port, family) = match place.split_once('/') {
             Some((port, family)) => (port, Some(family)),
             None => (place, None),
@@ -163,22 +163,22 @@ impl FromStr for Service {
             "implicit" => Tls::Implicit,
             "starttls" => Tls::StartTls,
             "none" => Tls::None,
-            _ => return Err(PlanError::UnknownTls { service: part(), mode: tls.to_owned() }),
+            _ => return Err(PlanError::UnknownTls { service: whole(), mode: tls.to_owned() }),
         };
         // `u16::from_str` would take a sign, which no port has.
         if port.is_empty() || !port.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(PlanError::NotAPort { service: part(), port: port.to_owned() });
+            return Err(PlanError::NotAPort { service: whole(), port: port.to_owned() });
         }
         let number = port
             .parse::<u16>()
-            .map_err(|_| PlanError::NotAPort { service: part(), port: port.to_owned() })?;
+            .map_err(|_| PlanError::NotAPort { service: whole(), port: port.to_owned() })?;
         let service = Service::new(number, tls)?;
         match family {
             None => Ok(service),
             Some("ipv4") => Ok(service.over(Family::Ipv4)),
             Some("ipv6") => Ok(service.over(Family::Ipv6)),
             Some(other) => {
-                Err(PlanError::UnknownFamily { service: part(), family: other.to_owned() })
+                Err(PlanError::UnknownFamily { service: whole(), family: other.to_owned() })
             }
         }
     }

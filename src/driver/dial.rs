@@ -192,13 +192,11 @@ impl Dial {
     /// A status that is not [`Status::Pending`] is the same for ever; every socket but the
     /// winner's is closed by then, and the descriptor stays open and silent.
     pub fn process(&mut self) -> Status {
-        match self.settled() {
-            Some(status) => status,
-            None => {
-                let ready = self.poller.ready(Some(Duration::ZERO));
-                self.turn(ready)
-            }
+        if let Some(status) = self.settled() {
+            return status;
         }
+        let ready = self.poller.ready(Some(Duration::ZERO));
+        self.turn(ready)
     }
 
     /// Waits for at most `timeout` (for ever with `None`) until something can be done, and does
@@ -274,16 +272,12 @@ impl Dial {
                 break;
             }
         }
-        match self.machine.outcome() {
-            Some(end) => {
-                self.finish(end);
-                status(end)
-            }
-            None => {
-                self.arm(now);
-                Status::Pending
-            }
+        if let Some(end) = self.machine.outcome() {
+            self.finish(end);
+            return status(end);
         }
+        self.arm(now);
+        Status::Pending
     }
 
     /// Looks at a socket that something happened to.

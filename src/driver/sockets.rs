@@ -15,7 +15,7 @@ use crate::plan::Family;
 /// The socket of one attempt.
 #[derive(Debug)]
 pub(super) struct Socket {
-    socket: socket2::Socket,
+    inner: socket2::Socket,
     family: Family,
     /// Whether ICMP errors are queued, so that an empty queue means something.
     queues_errors: bool,
@@ -44,8 +44,8 @@ impl Socket {
         // Asked for before connect, for the error comes while it lasts. Not every kernel does it
         // for TCP; whether this one does is seen from the call, not from its version.
         let queues_errors = sys::queue_errors(socket.as_fd(), family, true).is_ok();
-        let mut socket = Socket { socket, family, queues_errors, connected: false };
-        let found = match socket.socket.connect(&address.into()) {
+        let mut socket = Socket { inner: socket, family, queues_errors, connected: false };
+        let found = match socket.inner.connect(&address.into()) {
             Ok(()) => socket.look(),
             // On loopback the handshake is over before connect returns.
             Err(error) if is_under_way(&error) => socket.look_for_connection(),
@@ -74,7 +74,7 @@ impl Socket {
             Some(info) if info.connected => {
                 self.connected = true;
                 // Left on, a soft ICMP error would end the session that it is handed to.
-                let _ = sys::queue_errors(self.socket.as_fd(), self.family, false);
+                let _ = sys::queue_errors(self.inner.as_fd(), self.family, false);
                 Found::Connected { round_trip: info.round_trip, syns: Some(info.syns) }
             }
             _ => Found::Pending,
@@ -88,7 +88,7 @@ impl Socket {
 
     /// The socket, for whoever uses the connection.
     pub(super) fn into_inner(self) -> socket2::Socket {
-        self.socket
+        self.inner
     }
 
     /// Tells why the connect failed; `immediate` is what `connect` itself returned.
@@ -99,7 +99,7 @@ impl Socket {
         } else {
             ErrorQueue::Unavailable
         };
-        let pending = self.socket.take_error().ok().flatten().map(|error| errno(&error));
+        let pending = self.inner.take_error().ok().flatten().map(|error| errno(&error));
         let errno = immediate.or(pending);
         if errno.is_none() && matches!(queue, ErrorQueue::Empty | ErrorQueue::Unavailable) {
             return None;
@@ -118,14 +118,14 @@ impl Socket {
 
     /// Whether an address is one of this machine's: only those can be bound to.
     fn is_ours(&self, address: IpAddr) -> bool {
-        let local = self.socket.local_addr().ok().and_then(|local| local.as_socket());
+        let local = self.inner.local_addr().ok().and_then(|local| local.as_socket());
         local.is_some_and(|local| local.ip() == address) || UdpSocket::bind((address, 0)).is_ok()
     }
 }
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.inner.as_fd()
     }
 }
 

@@ -1,5 +1,9 @@
 //! The system calls that no safe library offers: the only unsafe code of the crate.
 #![allow(unsafe_code, reason = "this file exists to hold it")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes of small structs, as the calls want them"
+)]
 
 use std::ffi::{CStr, CString};
 use std::io;

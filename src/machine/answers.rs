@@ -102,8 +102,9 @@ impl Answers {
 
     /// When connecting may begin, as things stand.
     ///
-    /// > If the A response comes first, the client SHOULD wait a short time for the AAAA response
-    /// > to ensure that preference is given to IPv6. (RFC 8305 section 3)
+    /// > If a positive A response is received first due to reordering, the client SHOULD wait a
+    /// > short time for the AAAA response to ensure that preference is given to IPv6 (RFC 8305
+    /// > section 3)
     pub(super) fn begin_at(&self, resolution_delay: Duration) -> Option<Instant> {
         if let Some(at) = self.arrived(self.awaited) {
             return Some(at);

@@ -35,7 +35,7 @@ fn rank((destination, source): Destination) -> (bool, bool, bool, u8, u8) {
     )
 }
 
-/// > IPv4 addresses [...] are represented as IPv4-mapped addresses. (RFC 6724 section 2.1)
+/// IPv4 addresses take part as IPv4-mapped ones (RFC 6724 section 2.1).
 fn mapped(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -69,22 +69,26 @@ struct Policy {
     label: u8,
 }
 
-const fn entry(prefix: [u16; 8], length: u32, precedence: u8, label: u8) -> Policy {
-    let [a, b, c, d, e, f, g, h] = prefix;
-    Policy { prefix: Ipv6Addr::new(a, b, c, d, e, f, g, h), length, precedence, label }
+const fn entry(prefix: Ipv6Addr, length: u32, precedence: u8, label: u8) -> Policy {
+    Policy { prefix, length, precedence, label }
+}
+
+/// The address with these first 16 bits and zeros behind them.
+const fn begins(first: u16) -> Ipv6Addr {
+    Ipv6Addr::new(first, 0, 0, 0, 0, 0, 0, 0)
 }
 
 /// The default policy table of RFC 6724 section 2.1, longest prefix first.
 const POLICIES: &[Policy] = &[
-    entry([0, 0, 0, 0, 0, 0, 0, 1], 128, 50, 0),
-    entry([0, 0, 0, 0, 0, 0xffff, 0, 0], 96, 35, 4),
-    entry([0, 0, 0, 0, 0, 0, 0, 0], 96, 1, 3),
-    entry([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, 5, 5),
-    entry([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, 30, 2),
-    entry([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16, 1, 12),
-    entry([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, 1, 11),
-    entry([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, 3, 13),
-    entry([0, 0, 0, 0, 0, 0, 0, 0], 0, 40, 1),
+    entry(Ipv6Addr::LOCALHOST, 128, 50, 0),
+    entry(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96, 35, 4),
+    entry(Ipv6Addr::UNSPECIFIED, 96, 1, 3),
+    entry(begins(0x2001), 32, 5, 5),
+    entry(begins(0x2002), 16, 30, 2),
+    entry(begins(0x3ffe), 16, 1, 12),
+    entry(begins(0xfec0), 10, 1, 11),
+    entry(begins(0xfc00), 7, 3, 13),
+    entry(Ipv6Addr::UNSPECIFIED, 0, 40, 1),
 ];
 
 fn policy(address: Ipv6Addr) -> &'static Policy {
@@ -106,8 +110,7 @@ mod tests {
 
     #[test]
     fn native_ipv6_goes_before_ipv4() {
-        // > Prefer higher precedence: 2001:db8:1::1 (src 2001:db8:1::2), then 198.51.100.121
-        // > (src 198.51.100.117). (RFC 6724 section 10.2)
+        // An example of RFC 6724 section 10.2, as those below.
         let v6 = ("2001:db8:1::1", "2001:db8:1::2");
         assert_eq!(first(v6, ("198.51.100.121", "198.51.100.117")), Family::Ipv6);
     }
@@ -121,11 +124,8 @@ mod tests {
 
     #[test]
     fn a_source_of_another_scope_goes_last() {
-        // > Prefer matching scope: 198.51.100.121 (src 198.51.100.117), then 2001:db8:1::1 (src
-        // > fe80::1). (RFC 6724 section 10.2)
         let v6 = ("2001:db8:1::1", "fe80::1");
         assert_eq!(first(v6, ("198.51.100.121", "198.51.100.117")), Family::Ipv4);
-        // > 2001:db8:1::1 (src 2001:db8:1::2), then 198.51.100.121 (src 169.254.13.78).
         let v6 = ("2001:db8:1::1", "2001:db8:1::2");
         assert_eq!(first(v6, ("198.51.100.121", "169.254.13.78")), Family::Ipv6);
     }

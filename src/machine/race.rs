@@ -355,14 +355,12 @@ impl Race {
             |family| self.unstarted(service, answers, rules).find(|a| Family::of(a.ip()) == family);
         let standing = |family| self.standing(family, rules, now);
         let turn = match self.of(service).last() {
-            // > If the address list contains mixed families, they are interleaved. (After RFC 8305
-            // > section 4, with a First Address Family Count of 1.)
+            // Interleaved (RFC 8305 section 4), with a First Address Family Count of 1.
             Some(last) => last.family().other(),
             None => answers.first_family(),
         };
         let first = match (standing(turn), standing(turn.other())) {
             (Standing::Bad, Standing::Good) => turn.other(),
-            // Not the other's turn while it is known to be bad and this one to be good.
             _ => turn,
         };
         of(first).or_else(|| of(first.other()))
@@ -376,8 +374,9 @@ impl Race {
             let outcome = match &t.state {
                 State::Connecting if now < t.started + rules.attempt_delay => continue,
                 State::Connecting => Outcome::Timeout,
-                State::Confirming { .. } | State::Held { .. } => Outcome::Connected,
-                State::Ended { end: TryEnd::Won, .. } => Outcome::Connected,
+                State::Confirming { .. }
+                | State::Held { .. }
+                | State::Ended { end: TryEnd::Won, .. } => Outcome::Connected,
                 State::Ended { end: TryEnd::Failed(failure), .. } => failure.outcome,
                 State::Ended { end: TryEnd::Closed(outcome), .. } => *outcome,
             };
