@@ -1,0 +1,66 @@
+//! From the call to the result, at a round trip of 40 ms, dual-stack, on real kernels: each row of
+//! the table in docs/design.md. Run it with `cargo bench -p mailport-lab` (needs root).
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mailport::{Dialer, Family, Resolver};
+use mailport_lab::real::Lab;
+use mailport_lab::scenario::{ROUND_TRIP, Scenario, scenarios};
+
+const DIALS: usize = 7;
+
+/// The rows of the table, by the names of their scenarios.
+const ROWS: &[&str] = &[
+    "587 is open twice",
+    "587 is reset twice",
+    "587 is filtered twice",
+    "587 is unreachable twice",
+    "587 is silent",
+    "587 is silent twice",
+    "IPv6 is dead and 587 open over IPv4",
+    "IPv6 is dead and 587 reset over IPv4",
+    "587 loses the first SYN over both families",
+    "IPv4 is dead and 587 open over IPv6",
+];
+
+fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>) {
+    let addresses: Vec<SocketAddr> =
+        scenario.network.addresses().map(|ip| SocketAddr::new(ip, 0)).collect();
+    let names = Resolver::custom(move |_, family| {
+        Ok(addresses.iter().copied().filter(|a| Family::of(a.ip()) == family).collect())
+    });
+    lab.client(|| {
+        let dialer = Dialer::default().with_resolver(names.clone());
+        let target = "mail.example.com".parse().expect("a host");
+        let start = Instant::now();
+        let result = dialer.connect(&target, &scenario.plan, &scenario.config);
+        (start.elapsed(), result.ok().map(|connected| connected.service.port()))
+    })
+}
+
+fn main() -> io::Result<()> {
+    let all = scenarios();
+    let mut out = io::stdout().lock();
+    writeln!(out, "round trip {ROUND_TRIP:?}, {DIALS} dials a row, milliseconds")?;
+    writeln!(out, "{:44} {:>4} {:>8} {:>8} {:>8}", "", "port", "rule", "median", "max")?;
+    for name in ROWS {
+        let scenario = all.iter().find(|s| s.name == *name).expect("a scenario of this name");
+        let lab = Lab::start(scenario.network.clone())?;
+        let mut results: Vec<_> = (0..DIALS).map(|_| dial(&lab, scenario)).collect();
+        results.sort();
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let (median, port) = results[DIALS / 2];
+        let rule = scenario.expected.after(ROUND_TRIP);
+        let port = port.map_or_else(|| "-".to_owned(), |port| port.to_string());
+        writeln!(
+            out,
+            "{name:44} {port:>4} {:8.1} {:8.1} {:8.1}",
+            ms(rule),
+            ms(median),
+            ms(results[DIALS - 1].0)
+        )?;
+    }
+    Ok(())
+}

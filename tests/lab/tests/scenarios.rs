@@ -1,0 +1,126 @@
+//! The table of scenarios on real kernels: the driver ends where the virtual network does, by the
+//! same attempts in the same order.
+//!
+//! Needs root (or a user namespace) and /dev/net/tun; fails without them. A run that the machine
+//! held up says nothing of the dial and is made again; which time it took is for the benchmarks.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mailport::report::{End, LookupError};
+use mailport::{ConnectError, Dialer, Family, LookupResult, Outcome, Report, Resolver};
+use mailport_lab::real::Lab;
+use mailport_lab::scenario::{Scenario, scenarios};
+use mailport_lab::world::{Answer, Names};
+
+/// How much later than the table says a dial may end and still say something.
+const HELD_UP: Duration = Duration::from_millis(150);
+const TRIES: usize = 5;
+
+/// A resolver that answers as the scenario's names do, until it is told to stop.
+fn resolver(names: Names, stop: Arc<AtomicBool>) -> Resolver {
+    Resolver::custom(move |_, family| answer(names.of(family), &stop))
+}
+
+fn answer(answer: &Answer, stop: &AtomicBool) -> LookupResult {
+    let (after, result) = match answer {
+        Answer::Never => {
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(5));
+            }
+            return Err(LookupError::TryAgain);
+        }
+        Answer::Addresses { after, list } => {
+            (after, Ok(list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect()))
+        }
+        Answer::Fails { after, error } => (after, Err(error.clone())),
+    };
+    thread::sleep(*after);
+    result
+}
+
+/// What the table tells of a dial, and the order in which first SYNs passed the router.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    end: Result<(u16, Family), End>,
+    attempts: Vec<(u16, Family, Outcome)>,
+    syns: Vec<(u16, Family)>,
+}
+
+fn run(scenario: &Scenario) -> (Seen, Report) {
+    let lab = Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
+    let stop = Arc::new(AtomicBool::new(false));
+    let names = resolver(scenario.names.clone(), Arc::clone(&stop));
+    let report = lab.client(|| {
+        let dialer = Dialer::default().with_resolver(names.clone());
+        let target = "mail.example.com".parse().expect("a host");
+        match dialer.connect(&target, &scenario.plan, &scenario.config) {
+            Ok(connected) => {
+                let peer = connected.socket.peer_addr().expect("a connected socket");
+                assert_eq!(Some(peer), connected.report.winner().and_then(|won| won.address));
+                connected.report
+            }
+            Err(ConnectError::Failed(report)) => *report,
+            Err(other) => panic!("{}: {other}", scenario.name),
+        }
+    });
+    stop.store(true, Ordering::Relaxed);
+    let mut syns: Vec<(u16, IpAddr)> = Vec::new();
+    for syn in lab.syns() {
+        if !syns.contains(&(syn.port, syn.address)) {
+            syns.push((syn.port, syn.address));
+        }
+    }
+    let attempts = report.attempts.iter().map(|a| (a.service.port(), a.family, a.outcome));
+    let winner = report.winner().map(|won| (won.service.port(), won.family));
+    let seen = Seen {
+        end: winner.ok_or(report.end),
+        attempts: attempts.collect(),
+        syns: syns.into_iter().map(|(port, address)| (port, Family::of(address))).collect(),
+    };
+    (seen, report)
+}
+
+fn check(scenario: &Scenario) {
+    let expected = &scenario.expected;
+    let wanted = Seen {
+        end: expected.end,
+        attempts: expected.attempts.clone(),
+        syns: expected.attempts.iter().map(|&(port, family, _)| (port, family)).collect(),
+    };
+    let after = expected.after(scenario.network.round_trip);
+    let mut last = None;
+    for _ in 0..TRIES {
+        let (seen, report) = run(scenario);
+        if seen == wanted {
+            // A clock that is read before the kernel's may make a dial look a moment early.
+            let early = after.saturating_sub(report.elapsed);
+            assert!(early < Duration::from_millis(2), "{} too early: {early:?}", scenario.name);
+            return;
+        }
+        let held_up = report.elapsed > after + HELD_UP;
+        last = Some((seen, report));
+        if !held_up {
+            break;
+        }
+    }
+    let (seen, report) = last.expect("at least one run");
+    panic!("{}\nwanted {wanted:#?}\nseen {seen:#?}\n{report:#?}", scenario.name);
+}
+
+#[test]
+fn every_scenario_ends_on_real_kernels_as_in_virtual_time() {
+    let scenarios = scenarios();
+    let start = Instant::now();
+    // Dials mostly wait, so a few run side by side; more would hold each other up.
+    thread::scope(|scope| {
+        for lane in 0..4 {
+            let mine = scenarios.iter().skip(lane).step_by(4);
+            scope.spawn(move || mine.for_each(check));
+        }
+    });
+    println!("{} scenarios in {:?}", scenarios.len(), start.elapsed());
+}
