@@ -1,0 +1,184 @@
+//! What this machine refuses by itself is `local`, whatever the error looks like; and the caller's
+//! socket options do what they say. Needs root (or a user namespace) and /dev/net/tun.
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use mailport::report::{Attempt, End};
+use mailport::{Config, ConfigError, ConnectError, Outcome, Plan, Report};
+use mailport_lab::real::{CLIENT_V4, Lab};
+use mailport_lab::scenario::{V4, V6};
+use mailport_lab::{Fate, Network};
+
+fn lab() -> Lab {
+    let network = Network::new(Duration::from_millis(2));
+    Lab::start(network.address(V4, Fate::Open).address(V6, Fate::Open)).expect("a lab")
+}
+
+/// Runs `ip` in the client's namespace.
+fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split(' ')).status().expect("iproute2");
+    assert!(status.success(), "ip {arguments}");
+}
+
+fn dial(host: &str, config: &Config) -> Result<Report, ConnectError> {
+    let plan = Plan::submission();
+    let host = host.parse().expect("a host");
+    mailport::connect(&host, &plan, config).map(|connected| connected.report)
+}
+
+fn failed(host: &str, config: &Config) -> Report {
+    match dial(host, config) {
+        Err(ConnectError::Failed(report)) => *report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn is_local(attempt: &Attempt, errno: &str) -> bool {
+    attempt.outcome == Outcome::Local
+        && attempt.errno.and_then(mailport::outcome::Errno::name) == Some(errno)
+}
+
+#[test]
+fn a_route_that_says_no_is_local_over_both_families() {
+    let lab = lab();
+    lab.client(|| {
+        // Linux has other errors for IPv6 routes than for IPv4.
+        for (kind, v4, v6) in [
+            ("unreachable", "EHOSTUNREACH", "EHOSTUNREACH"),
+            ("prohibit", "EACCES", "EACCES"),
+            ("blackhole", "EINVAL", "EINVAL"),
+        ] {
+            for (address, errno) in [(V4, v4), (V6, v6)] {
+                ip(&format!("route add {kind} {address}"));
+                let report = failed(&address.to_string(), &Config::default());
+                ip(&format!("route del {kind} {address}"));
+                assert_eq!(report.end, End::Exhausted);
+                let [first, second] = &report.attempts[..] else { panic!("{report:?}") };
+                assert!(is_local(first, errno) && is_local(second, errno), "{kind}: {report:?}");
+                assert_eq!(first.icmp, None);
+            }
+        }
+        ip("route del default");
+        let report = failed(&V4.to_string(), &Config::default());
+        assert!(is_local(&report.attempts[0], "ENETUNREACH"), "{report:?}");
+        let words = report.summary();
+        assert!(words.contains("587 cannot be tried from this machine (ENETUNREACH)"), "{words}");
+    });
+    assert_eq!(lab.syns().len(), 0, "nothing was sent");
+}
+
+#[test]
+fn a_neighbour_that_does_not_answer_is_local() {
+    let lab = lab();
+    let report = lab.client(|| {
+        ip("link add near type veth peer name far");
+        ip("addr add 192.0.2.129/30 dev near");
+        ip("link set near up");
+        ip("link set far up");
+        let mut config = Config::default();
+        config.deadline = Duration::from_secs(20);
+        failed("192.0.2.130", &config)
+    });
+    let first = &report.attempts[0];
+    assert!(is_local(first, "EHOSTUNREACH"), "{report:?}");
+    let from = first.icmp.and_then(|icmp| icmp.from);
+    assert_eq!(from, Some("192.0.2.129".parse().expect("an address")), "its own kernel said so");
+}
+
+#[test]
+fn when_no_port_is_left_the_dial_ends_and_the_next_service_is_not_tried() {
+    let lab = lab();
+    let report = lab.client(|| {
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40000 40001").expect("sysctl");
+        let target = (V4, 587);
+        let held: Vec<_> = (0..2).map(|_| std::net::TcpStream::connect(target)).collect();
+        assert!(held.iter().all(Result::is_ok), "{held:?}");
+        failed(&V4.to_string(), &Config::default())
+    });
+    assert_eq!(report.end, End::OwnTrouble, "{report:?}");
+    let [only] = &report.attempts[..] else { panic!("{report:?}") };
+    assert!(is_local(only, "EADDRNOTAVAIL"), "{report:?}");
+    assert!(lab.syns().iter().all(|syn| syn.port == 587));
+}
+
+#[test]
+fn the_source_address_is_used_and_narrows_the_families() {
+    let lab = lab();
+    lab.hosts(&[("mail.example.test", V4), ("mail.example.test", V6)]).expect("names");
+    let mut config = Config::default();
+    config.source = Some(CLIENT_V4);
+    lab.client(|| {
+        let host = "mail.example.test".parse().expect("a host");
+        let connected = mailport::connect(&host, &Plan::submission(), &config).expect("connected");
+        assert_eq!(connected.socket.local_addr().expect("bound").ip(), CLIENT_V4);
+        let report = connected.report;
+        assert_eq!(report.lookups.len(), 1, "IPv6 is left out: {report:?}");
+    });
+}
+
+#[test]
+fn options_that_cannot_work_are_named_before_anything_is_sent() {
+    let lab = lab();
+    let refusal = |change: &dyn Fn(&mut Config)| {
+        let mut config = Config::default();
+        change(&mut config);
+        match lab.client(|| dial(&V4.to_string(), &config)) {
+            Err(ConnectError::Config(ConfigError::Unusable { name, value, .. })) => {
+                format!("{name} {value}")
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let elsewhere: IpAddr = "192.0.2.77".parse().expect("an address");
+    assert_eq!(refusal(&|c| c.source = Some(elsewhere)), "source address 192.0.2.77");
+    assert_eq!(refusal(&|c| c.device = Some("nowhere0".into())), "device nowhere0");
+    let zone = lab.client(|| dial("fe80::1%nowhere0", &Config::default()));
+    let words = zone.expect_err("no such interface").to_string();
+    assert!(words.contains("zone `nowhere0`"), "{words}");
+    assert_eq!(lab.syns().len(), 0);
+}
+
+#[test]
+fn device_and_mark_are_set_on_the_connection() {
+    let lab = lab();
+    let mut config = Config::default();
+    config.mark = Some(42);
+    lab.client(|| {
+        let mut config = config.clone();
+        let device = lab_device();
+        config.device = Some(device.clone());
+        let host = V4.to_string().parse().expect("a host");
+        let connected = mailport::connect(&host, &Plan::submission(), &config).expect("connected");
+        let socket = socket2::SockRef::from(&connected.socket);
+        assert_eq!(socket.mark().expect("SO_MARK"), 42);
+        assert_eq!(socket.device().expect("SO_BINDTODEVICE"), Some(device.into_bytes()));
+        // The only other way out does not lead there.
+        config.device = Some("lo".into());
+        config.deadline = Duration::from_millis(300);
+        assert!(dial(&V4.to_string(), &config).is_err());
+    });
+}
+
+#[test]
+fn a_link_local_address_is_reached_by_its_zone() {
+    let lab = lab();
+    lab.client(|| {
+        ip("addr add fe80::1/64 dev lo nodad");
+        let listener = std::net::TcpListener::bind("[::]:587").expect("a listener");
+        for zone in ["lo", "1"] {
+            let report = dial(&format!("fe80::1%{zone}"), &Config::default()).expect("connected");
+            assert_eq!(report.attempts.len(), 1);
+        }
+        drop(listener);
+    });
+}
+
+/// The name of the device that the default route leads through.
+fn lab_device() -> String {
+    let shown = Command::new("ip").args(["route", "show", "default"]).output().expect("iproute2");
+    let text = String::from_utf8(shown.stdout).expect("text");
+    let mut words = text.split_whitespace().skip_while(|word| *word != "dev").skip(1);
+    words.next().expect("a default route through a device").to_owned()
+}

@@ -1,0 +1,29 @@
+//! A system that cannot start another thread: the look-up fails with that reason, and at once.
+//!
+//! One test to a process, for it takes the process's memory away.
+
+mod common;
+
+use common::{Port, hasty, open, plan, resolver};
+use mailport::{Dialer, Target};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::time::Duration;
+
+#[test]
+fn a_thread_that_cannot_be_started_is_an_error_that_says_so() {
+    let open = open();
+    let plan = plan(&[open.port()]);
+    let target: Target = "mail.example".parse().expect("a host");
+    let dialer = Dialer::default().with_resolver(resolver(Duration::ZERO));
+    let (soft, hard) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
+    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("VmSize");
+    let size: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB");
+    // Room for what a dial allocates, but not for a stack.
+    setrlimit(Resource::RLIMIT_AS, (size + 100) * 1024, hard).expect("a lower limit");
+    let result = dialer.connect(&target, &plan, &hasty());
+    setrlimit(Resource::RLIMIT_AS, soft, hard).expect("the limit it was");
+    let error = result.expect_err("no thread, no address").to_string();
+    assert!(error.contains("cannot start a thread"), "{error}");
+    assert!(dialer.connect(&target, &plan, &hasty()).is_ok(), "and the resolver works on");
+}
