@@ -1,0 +1,87 @@
+//! Facts that stand in two places agree.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What cargo knows of this package and everything it is built from, with every feature.
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--all-features"])
+        .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+/// The packages that a user of this one builds: not what only tests need.
+fn built(metadata: &Value) -> BTreeSet<String> {
+    let nodes = metadata["resolve"]["nodes"].as_array().expect("a resolved graph");
+    let mut found = BTreeSet::new();
+    let mut next = vec![text(&metadata["resolve"], "root").to_owned()];
+    while let Some(id) = next.pop() {
+        if !found.insert(id.clone()) {
+            continue;
+        }
+        let node = nodes.iter().find(|node| text(node, "id") == id).expect("a node of the graph");
+        for dependency in node["deps"].as_array().into_iter().flatten() {
+            let mut kinds = dependency["dep_kinds"].as_array().into_iter().flatten();
+            if kinds.any(|kind| kind["kind"].as_str() != Some("dev")) {
+                next.push(text(dependency, "pkg").to_owned());
+            }
+        }
+    }
+    found
+}
+
+fn version(text: &str) -> Vec<u64> {
+    text.split('.').map(|part| part.parse().expect("a number")).collect()
+}
+
+#[test]
+fn no_dependency_wants_a_newer_rust_than_we_state() {
+    let metadata = metadata();
+    let ours = version(env!("CARGO_PKG_RUST_VERSION"));
+    let built = built(&metadata);
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    for package in packages.filter(|package| built.contains(text(package, "id"))) {
+        if let Some(theirs) = package["rust_version"].as_str() {
+            let name = text(package, "name");
+            assert!(version(theirs) <= ours, "{name} needs Rust {theirs}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_states_the_rust_version() {
+    let stated = format!("Rust {} or later", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(include_str!("../README.md").contains(&stated), "{stated}");
+}
+
+#[test]
+fn the_changelog_has_this_version() {
+    let heading = format!("\n## {}", env!("CARGO_PKG_VERSION"));
+    assert!(include_str!("../CHANGELOG.md").contains(&heading));
+}
+
+#[test]
+fn the_design_page_names_every_file_of_the_library() {
+    let page = include_str!("../docs/design.md");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+    for folder in ["", "/machine", "/driver"] {
+        for entry in std::fs::read_dir(format!("{root}{folder}")).expect("a folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            // The contents page of the driver says nothing of its own.
+            if name.ends_with(".rs") && !(folder == "/driver" && name == "mod.rs") {
+                assert!(page.contains(&name), "docs/design.md does not name src{folder}/{name}");
+            }
+        }
+    }
+}
