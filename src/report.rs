@@ -11,6 +11,8 @@ use crate::plan::{Family, Service, Tls};
 mod json;
 mod timeline;
 
+pub use timeline::{MIN_WIDTH, Row, Timeline};
+
 /// What a dial did, from its call to its result.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

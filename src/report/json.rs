@@ -1,1 +1,279 @@
-//! x
+//! A report as JSON: one object, with the same keys in the same order whatever happened.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::{Attempt, Report};
+use crate::error::ConnectError;
+use crate::outcome::Icmp;
+
+/// Counts up when a key changes its meaning or goes; a new key does not change it.
+const VERSION: u8 = 1;
+
+impl Report {
+    /// The report as one JSON object on one line. Times are in milliseconds, counted from the
+    /// call.
+    ///
+    /// ```
+    /// # use std::time::Instant;
+    /// # use mailport::{Config, Plan};
+    /// # use mailport::machine::Machine;
+    /// # let target = "192.0.2.1".parse()?;
+    /// # let start = Instant::now();
+    /// # let machine = Machine::new(&target, &Plan::submission(), &Config::default(), start)?;
+    /// # let report = machine.report();
+    /// assert!(report.to_json().starts_with(r#"{"version":1,"connected":null,"elapsed_ms":"#));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn to_json(&self) -> String {
+        line(self)
+    }
+}
+
+impl ConnectError {
+    /// The object of [`Report::to_json`]: the report where there is one, and otherwise an object
+    /// of the same shape without attempts, whose `error` is this error's sentence.
+    pub fn to_json(&self) -> String {
+        let sentence = self.to_string();
+        self.report().map_or_else(|| line(&Object::without_report(sentence)), Report::to_json)
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Object::of(self).serialize(serializer)
+    }
+}
+
+fn line(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("every key of a report is a string")
+}
+
+#[derive(Serialize)]
+struct Object {
+    version: u8,
+    connected: Option<ConnectedObject>,
+    elapsed_ms: f64,
+    summary: String,
+    error: Option<String>,
+    attempts: Vec<AttemptObject>,
+}
+
+#[derive(Serialize)]
+struct ConnectedObject {
+    port: u16,
+    tls: &'static str,
+    address: Option<String>,
+    family: &'static str,
+}
+
+#[derive(Serialize)]
+struct AttemptObject {
+    port: u16,
+    tls: &'static str,
+    address: Option<String>,
+    family: &'static str,
+    started_ms: f64,
+    ended_ms: f64,
+    outcome: &'static str,
+    case: Option<u8>,
+    errno: Option<String>,
+    icmp: Option<IcmpObject>,
+    syns: Option<u32>,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct IcmpObject {
+    version: u8,
+    #[serde(rename = "type")]
+    kind: u8,
+    code: u8,
+    from: Option<String>,
+}
+
+impl Object {
+    fn of(report: &Report) -> Object {
+        let summary = report.summary();
+        let winner = report.winner();
+        Object {
+            version: VERSION,
+            connected: winner.map(ConnectedObject::of),
+            elapsed_ms: millis(report.elapsed),
+            error: winner.is_none().then(|| summary.clone()),
+            summary,
+            attempts: report.attempts.iter().map(AttemptObject::of).collect(),
+        }
+    }
+
+    fn without_report(sentence: String) -> Object {
+        Object {
+            version: VERSION,
+            connected: None,
+            elapsed_ms: 0.0,
+            summary: sentence.clone(),
+            error: Some(sentence),
+            attempts: Vec::new(),
+        }
+    }
+}
+
+impl ConnectedObject {
+    fn of(winner: &Attempt) -> ConnectedObject {
+        ConnectedObject {
+            port: winner.service.port(),
+            tls: winner.service.tls().name(),
+            address: winner.address.map(address),
+            family: winner.family.name(),
+        }
+    }
+}
+
+impl AttemptObject {
+    fn of(attempt: &Attempt) -> AttemptObject {
+        AttemptObject {
+            port: attempt.service.port(),
+            tls: attempt.service.tls().name(),
+            address: attempt.address.map(address),
+            family: attempt.family.name(),
+            started_ms: millis(attempt.started),
+            ended_ms: millis(attempt.ended),
+            outcome: attempt.outcome.name(),
+            case: attempt.outcome.case(),
+            errno: attempt.errno.map(|errno| errno.to_string()),
+            icmp: attempt.icmp.map(IcmpObject::of),
+            syns: attempt.syns,
+            reason: attempt.reason.to_string(),
+        }
+    }
+}
+
+impl IcmpObject {
+    fn of(icmp: Icmp) -> IcmpObject {
+        IcmpObject {
+            version: icmp.version(),
+            kind: icmp.kind,
+            code: icmp.code,
+            from: icmp.from.map(|from| from.to_string()),
+        }
+    }
+}
+
+/// The address without its port, which has a key of its own.
+fn address(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => address.ip().to_string(),
+    }
+}
+
+/// Milliseconds to three decimals. A whole number divided by 1000 is the double nearest to the
+/// decimal fraction, so no more decimals than these are ever printed.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Errno, Outcome};
+    use crate::plan::{Family, Service, Tls};
+    use crate::report::{End, Reason, Stage};
+
+    fn refused() -> Attempt {
+        Attempt {
+            service: Service::new(587, Tls::StartTls).unwrap(),
+            family: Family::Ipv6,
+            address: Some("[2001:db8::1]:587".parse().unwrap()),
+            stage: Stage::Connect,
+            started: Duration::from_nanos(100_499),
+            ended: Duration::from_micros(40_300),
+            outcome: Outcome::IcmpHard,
+            errno: Some(Errno(libc::EACCES)),
+            icmp: Some(Icmp {
+                family: Family::Ipv6,
+                kind: 1,
+                code: 1,
+                from: Some("2001:db8:ffff::1".parse().unwrap()),
+            }),
+            syns: Some(1),
+            reason: Reason::First,
+        }
+    }
+
+    fn connected() -> Attempt {
+        Attempt {
+            service: Service::new(25, Tls::StartTls).unwrap(),
+            family: Family::Ipv4,
+            address: Some("192.0.2.1:25".parse().unwrap()),
+            outcome: Outcome::Connected,
+            errno: None,
+            icmp: None,
+            syns: None,
+            reason: Reason::Refused(refused().service),
+            started: Duration::from_micros(40_400),
+            ended: Duration::from_secs(3),
+            ..refused()
+        }
+    }
+
+    fn report(attempts: Vec<Attempt>, end: End) -> Report {
+        let elapsed = Duration::from_secs(3);
+        Report { host: "mail.example".into(), attempts, lookups: Vec::new(), end, elapsed }
+    }
+
+    #[test]
+    fn the_object_has_these_keys_in_this_order() {
+        let json = report(vec![refused(), connected()], End::Connected(1)).to_json();
+        assert_eq!(
+            json,
+            concat!(
+                r#"{"version":1,"#,
+                r#""connected":{"port":25,"tls":"starttls","address":"192.0.2.1","family":"ipv4"},"#,
+                r#""elapsed_ms":3000.0,"#,
+                r#""summary":"587 is filtered by 2001:db8:ffff::1 (communication with destination "#,
+                r#"administratively prohibited); connected to 25 over IPv4 in 3.00 s","#,
+                r#""error":null,"attempts":["#,
+                r#"{"port":587,"tls":"starttls","address":"2001:db8::1","family":"ipv6","#,
+                r#""started_ms":0.1,"ended_ms":40.3,"outcome":"icmp-hard","case":3,"#,
+                r#""errno":"EACCES","icmp":{"version":6,"type":1,"code":1,"#,
+                r#""from":"2001:db8:ffff::1"},"syns":1,"#,
+                r#""reason":"first address of the first service"},"#,
+                r#"{"port":25,"tls":"starttls","address":"192.0.2.1","family":"ipv4","#,
+                r#""started_ms":40.4,"ended_ms":3000.0,"outcome":"connected","case":1,"#,
+                r#""errno":null,"icmp":null,"syns":null,"reason":"587 was refused"}]}"#,
+            )
+        );
+    }
+
+    #[test]
+    fn a_failed_dial_has_its_sentence_twice_and_nothing_connected() {
+        let failed = report(vec![refused()], End::Exhausted);
+        let value: serde_json::Value = serde_json::from_str(&failed.to_json()).unwrap();
+        assert_eq!(value["connected"], serde_json::Value::Null);
+        assert_eq!(value["error"], failed.summary());
+        assert_eq!(value["error"], value["summary"]);
+        assert_eq!(ConnectError::Failed(Box::new(failed.clone())).to_json(), failed.to_json());
+    }
+
+    #[test]
+    fn an_error_without_a_report_keeps_the_shape() {
+        let error = ConnectError::Setup(std::io::Error::from_raw_os_error(libc::EMFILE));
+        let bare: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
+        let full = serde_json::to_value(report(vec![refused()], End::Exhausted)).unwrap();
+        let keys = |value: &serde_json::Value| -> Vec<String> {
+            value.as_object().unwrap().keys().cloned().collect()
+        };
+        assert_eq!(keys(&bare), keys(&full));
+        assert_eq!(bare["error"], error.to_string());
+        assert_eq!(bare["attempts"], serde_json::json!([]));
+    }
+
+    #[test]
+    fn an_address_keeps_its_zone_and_loses_its_port() {
+        assert_eq!(address("[fe80::1%3]:587".parse().unwrap()), "fe80::1%3");
+        assert_eq!(address("[2001:db8::1]:587".parse().unwrap()), "2001:db8::1");
+    }
+}
