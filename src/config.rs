@@ -215,14 +215,10 @@ pub enum ConfigError {
         device: String,
     },
     /// Target, plan, families and source address leave nothing to try.
-    #[error("nothing to try: no service of `{plan}` can be dialled at {host} {narrowed}")]
+    #[error("nothing is left to try: {reasons}")]
     NothingToTry {
-        /// The plan.
-        plan: String,
-        /// The host.
-        host: String,
-        /// What leaves nothing over, in words.
-        narrowed: &'static str,
+        /// What leaves out which family.
+        reasons: String,
     },
     /// The kernel refused a socket option before any attempt was made.
     #[error("the {name} `{value}` cannot be used: {reason}")]

@@ -61,6 +61,9 @@ pub struct Attempt {
     pub stage: Stage,
     /// When it was started, from the beginning of the dial.
     pub started: Duration,
+    /// When its connection could be used, from the beginning of the dial; `None` if it never came
+    /// so far. Until it ended it was held back by an earlier service.
+    pub connected: Option<Duration>,
     /// When it ended, from the beginning of the dial.
     pub ended: Duration,
     /// How it ended.
@@ -266,6 +269,11 @@ impl Attempt {
     /// How long it lasted.
     pub fn lasted(&self) -> Duration {
         self.ended.saturating_sub(self.started)
+    }
+
+    /// How long its connection was held back by an earlier service.
+    pub fn held(&self) -> Duration {
+        self.connected.map_or(Duration::ZERO, |connected| self.ended.saturating_sub(connected))
     }
 
     /// `587 is filtered by 203.0.113.1 (communication administratively prohibited)`.

@@ -151,7 +151,7 @@ fn want_of_descriptors_never_leads_to_the_next_service() {
     assert_eq!(status, Status::Failed);
     let report = dial.report();
     assert_eq!(report.attempts.len(), 1, "{report:?}");
-    assert_eq!(report.attempts[0].errno.and_then(|e| e.name()), Some("EMFILE"));
+    assert_eq!(report.attempts[0].errno.and_then(mailport::outcome::Errno::name), Some("EMFILE"));
     assert_eq!(report.end, mailport::report::End::OwnTrouble);
 }
 

@@ -64,6 +64,8 @@ use race::{Race, Rules, State, Step, Try, TryEnd};
 #[derive(Debug)]
 pub struct Machine {
     host: String,
+    /// Whether the host is a name; an address is only asked for what it is.
+    looks_up: bool,
     families: Vec<Family>,
     rules: Rules,
     began: Instant,
@@ -93,6 +95,7 @@ impl Machine {
         let awaited = first_service.and_then(|service| service.family());
         Ok(Machine {
             host: target.as_str().to_owned(),
+            looks_up: matches!(target.host(), Host::Name(_)),
             rules: Rules {
                 services,
                 strict: config.strict || plan.is_strict(),
@@ -194,6 +197,7 @@ impl Machine {
                     && let State::Confirming { round_trip } = t.state
                 {
                     t.state = State::Held { round_trip };
+                    t.connected = Some(now);
                 }
             }
             Event::Failed { attempt, failure, syns } => {
@@ -256,6 +260,7 @@ impl Machine {
             address: Some(t.address),
             stage,
             started: t.started - self.began,
+            connected: t.connected.map(|at| at - self.began),
             ended: ended - self.began,
             outcome: failure.outcome,
             errno: failure.errno,
@@ -266,6 +271,9 @@ impl Machine {
     }
 
     fn lookups(&self) -> Vec<Lookup> {
+        if !self.looks_up {
+            return Vec::new();
+        }
         let since = |at: &Instant| Some(*at - self.began);
         let asked = self.answers.asked().iter().map(|asked| {
             let (ended, result) = match &asked.answer {
@@ -291,11 +299,17 @@ fn families(target: &Target, plan: &Plan, config: &Config) -> Result<Vec<Family>
     let families: Vec<Family> =
         all.filter(|&f| of_target(f) && of_plan(f) && config.allows(f)).collect();
     if families.is_empty() {
-        return Err(ConfigError::NothingToTry {
-            plan: plan.to_string(),
-            host: target.as_str().to_owned(),
-            narrowed: "over the families that are left",
-        });
+        let left_out = |by: &'static str, allows: &dyn Fn(Family) -> bool| {
+            let families = Family::ALL.into_iter().filter(|&family| !allows(family));
+            families.map(|family| format!("{by} leaves out {family}")).collect::<Vec<_>>()
+        };
+        let reasons = [
+            left_out("the host", &of_target),
+            left_out("the plan", &of_plan),
+            left_out("the choice of families", &|family| config.families.allow(family)),
+            left_out("the source address", &|f| config.source.is_none_or(|s| Family::of(s) == f)),
+        ];
+        return Err(ConfigError::NothingToTry { reasons: reasons.concat().join(", ") });
     }
     Ok(families)
 }

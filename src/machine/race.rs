@@ -65,6 +65,8 @@ pub(super) struct Try {
     pub(super) started: Instant,
     pub(super) reason: Reason,
     pub(super) state: State,
+    /// When its connection could be used.
+    pub(super) connected: Option<Instant>,
     pub(super) syns: Option<u32>,
     /// How many attempts of the service had failed when this one started: one more since then is
     /// a reason to start another at once.
@@ -172,6 +174,7 @@ impl Race {
             started: at,
             reason,
             state: State::Connecting,
+            connected: None,
             syns: None,
             failures_before,
         });

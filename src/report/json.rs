@@ -189,6 +189,7 @@ mod tests {
             address: Some("[2001:db8::1]:587".parse().unwrap()),
             stage: Stage::Connect,
             started: Duration::from_nanos(100_499),
+            connected: None,
             ended: Duration::from_micros(40_300),
             outcome: Outcome::IcmpHard,
             errno: Some(Errno(libc::EACCES)),

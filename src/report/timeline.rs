@@ -40,8 +40,8 @@ pub struct Timeline {
 pub struct Row {
     /// Port, family and address; `look-up` in place of the address of a name look-up.
     pub label: String,
-    /// From where it began to where it ended: `├──●` connected, `├──×` failed, `├┄┄┤` silent until
-    /// it was given up. At least one character wide.
+    /// From where it began to where it ended: `├──●` connected, `├──●┄┄┤` connected and then held
+    /// back, `├──×` failed, `├┄┄┤` silent until it was given up. At least one character wide.
     pub bar: String,
     /// When it began, from the start of the dial, and how long it took; empty where the width
     /// leaves no room.
@@ -95,6 +95,7 @@ struct Span {
     family: String,
     place: String,
     began: Duration,
+    connected: Option<Duration>,
     ended: Duration,
     outcome: Option<Outcome>,
     /// Ended by us, without an answer.
@@ -112,6 +113,7 @@ impl Span {
             family: attempt.family.to_string(),
             place,
             began: attempt.started,
+            connected: attempt.connected,
             ended: attempt.ended,
             outcome: Some(attempt.outcome),
             silent: matches!(attempt.outcome, Outcome::Timeout | Outcome::Cancelled),
@@ -133,6 +135,7 @@ impl Span {
             family: lookup.family.to_string(),
             place: "look-up".to_owned(),
             began: Duration::ZERO,
+            connected: None,
             ended: lookup.ended.unwrap_or(total),
             outcome: None,
             silent: lookup.ended.is_none(),
@@ -150,8 +153,9 @@ impl Span {
         }
     }
 
+    /// How long it took to connect or, where it did not, to end.
     fn took(&self) -> Duration {
-        self.ended.saturating_sub(self.began)
+        self.connected.unwrap_or(self.ended).saturating_sub(self.began)
     }
 }
 
@@ -169,6 +173,10 @@ fn notes(attempt: &Attempt) -> (String, String) {
         (Outcome::Timeout, _, Some(1), _) => "timeout, 1 SYN".to_owned(),
         (Outcome::Timeout, _, Some(syns), _) => format!("timeout, {syns} SYNs"),
         (Outcome::Local, _, _, Some(errno)) => format!("local, {errno}"),
+        (Outcome::Connected, ..) => match attempt.held() {
+            Duration::ZERO => outcome.to_string(),
+            held => format!("{outcome}, held {}", Millis(held)),
+        },
         (_, Some(icmp), ..) => match icmp.from {
             Some(from) => format!("{outcome} from {from}"),
             None => outcome.to_string(),
@@ -273,10 +281,15 @@ impl Span {
 fn bar(span: &Span, cells: usize, total: Duration) -> String {
     let first = cell(span.began, cells, total).min(cells - 1);
     let last = cell(span.ended, cells, total).clamp(first, cells - 1);
-    let body = if span.silent { '┄' } else { '─' };
+    let connected = span.connected.map(|at| cell(at, cells, total).clamp(first, last));
+    let held = connected.filter(|&at| at < last);
+    let body = if span.silent && connected.is_none() { '┄' } else { '─' };
     let drawn = (0..cells).map(|at| match at {
         _ if at < first || at > last => ' ',
+        _ if held == Some(at) => '●',
+        _ if at == last && held.is_some() && span.outcome == Some(Outcome::Connected) => '┤',
         _ if at == last => span.mark(),
+        _ if held.is_some_and(|connected| at > connected) => '┄',
         _ if at == first => '├',
         _ => body,
     });
@@ -352,6 +365,7 @@ mod tests {
             address: Some(address),
             stage: Stage::Connect,
             started,
+            connected: None,
             ended,
             outcome,
             errno: None,
@@ -368,7 +382,8 @@ mod tests {
     fn silent_then_open() -> Report {
         let mut silent = attempt("192.0.2.1:587", Outcome::Timeout, 100 * MS, 1400 * MS);
         silent.syns = Some(2);
-        let open = attempt("192.0.2.1:25", Outcome::Connected, 1100 * MS, 1400 * MS);
+        let mut open = attempt("192.0.2.1:25", Outcome::Connected, 1100 * MS, 1400 * MS);
+        open.connected = Some(1140 * MS);
         let slow = Lookup { family: Family::Ipv4, ended: Some(100 * MS), result: Ok(1) };
         let quick = Lookup {
             family: Family::Ipv6,
@@ -399,10 +414,10 @@ mod tests {
         assert_eq!(
             drawn(&silent_then_open(), 80),
             [
-                "                   0                     1.40 s   start    took",
-                "    IPv4 look-up   ├─┤                           0.0 ms  100 ms  1 address",
-                "587 IPv4 192.0.2.1   ├┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┤  100 ms  1.30 s  timeout, 2 SYNs",
-                " 25 IPv4 192.0.2.1                       ├────●  1.10 s  300 ms  connected",
+                "                   0              1.40 s   start    took",
+                "    IPv4 look-up   ├┤                     0.0 ms  100 ms  1 address",
+                "587 IPv4 192.0.2.1  ├┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┤  100 ms  1.30 s  timeout, 2 SYNs",
+                " 25 IPv4 192.0.2.1                 ├●┄┄┤  1.10 s   40 ms  connected, held 260 ms",
             ]
         );
     }
