@@ -254,8 +254,7 @@ mod tests {
         assert!(message(|c| c.patience = Patience::Fixed(Duration::ZERO)).contains("patience"));
         assert!(message(|c| c.deadline = Duration::ZERO).contains("deadline"));
         assert!(message(|c| c.deadline = Duration::MAX).contains("at most 24 h"));
-        let mut config = Config::default();
-        config.resolution_delay = Duration::ZERO;
+        let config = Config { resolution_delay: Duration::ZERO, ..Config::default() };
         assert_eq!(config.check(), Ok(()), "not to wait for the other family is a choice");
     }
 

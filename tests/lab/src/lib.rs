@@ -2,5 +2,7 @@
 
 mod network;
 pub mod real;
+pub mod scenario;
+pub mod world;
 
 pub use network::{Fate, Network, ROUTER_V4, ROUTER_V6};
