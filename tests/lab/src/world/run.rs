@@ -1,0 +1,315 @@
+//! The loop around the machine, and the sockets that it is told of.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use mailport::machine::{Action, AttemptId, Event, Machine};
+use mailport::outcome::{Errno, Failure};
+use mailport::report::LookupError;
+use mailport::{Family, Outcome};
+
+use super::history::{self, Entry, History, What};
+use super::kernel::{self, Ending};
+use super::{Answer, Clock, World};
+use crate::Fate;
+
+/// More turns than this at one instant are a machine that spins.
+const MAX_TURNS: usize = 200;
+/// More instants than this are a dial that never ends.
+const MAX_INSTANTS: usize = 10_000;
+
+/// Takes a dial that began at `start` to its end.
+pub(super) fn run(world: &World, machine: Machine, start: Instant) -> History {
+    let seed = match world.clock {
+        Clock::Exact => 1,
+        Clock::Restless(seed) | Clock::Late { seed, .. } => seed | 1,
+    };
+    let mut run = Run {
+        world,
+        machine,
+        start,
+        now: Duration::ZERO,
+        coming: Vec::new(),
+        sockets: Vec::new(),
+        log: Vec::new(),
+        dice: Dice(seed),
+    };
+    run.until_the_end();
+    run.check_that_it_stays();
+    History { log: run.log, report: run.machine.report() }
+}
+
+/// One dial on its way.
+struct Run<'w> {
+    world: &'w World,
+    machine: Machine,
+    start: Instant,
+    now: Duration,
+    /// What the world has set in motion, in no order.
+    coming: Vec<(Duration, Coming)>,
+    /// By the number of the attempt.
+    sockets: Vec<Socket>,
+    log: Vec<Entry>,
+    dice: Dice,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Coming {
+    Answer(Family),
+    Connected(AttemptId),
+    Confirmed(AttemptId),
+    Failed(AttemptId, Failure),
+}
+
+struct Socket {
+    address: SocketAddr,
+    started: Duration,
+    /// When the handshake was done: no SYN is sent after that.
+    connected: Option<Duration>,
+    is_open: bool,
+}
+
+impl Run<'_> {
+    fn until_the_end(&mut self) {
+        for _ in 0..MAX_INSTANTS {
+            self.instant();
+            if let Some(end) = self.machine.outcome() {
+                self.note(What::End(end));
+                return;
+            }
+            let due = self.machine.deadline().map(|at| at - self.start);
+            let due = due.unwrap_or_else(|| self.fail("no result, and nothing to wait for"));
+            if due <= self.now {
+                self.fail("wants to be called again at once, for ever");
+            }
+            let next = self.coming.iter().map(|&(at, _)| at).chain([due]).min();
+            self.now = self.turn_at(next.unwrap_or(due));
+        }
+        self.fail("never ends");
+    }
+
+    /// When the loop turns next, if something is due at `next`.
+    fn turn_at(&mut self, next: Duration) -> Duration {
+        match self.world.clock {
+            Clock::Restless(_) if self.dice.below(2) == 0 => {
+                self.now + self.dice.part_of(next.saturating_sub(self.now))
+            }
+            Clock::Exact | Clock::Restless(_) => next,
+            Clock::Late { by, .. } => next + self.dice.part_of(by),
+        }
+    }
+
+    /// Turns as often as one instant needs: what an action brings at once is an event.
+    fn instant(&mut self) {
+        for _ in 0..MAX_TURNS {
+            self.take_in();
+            self.machine.handle_timeout(self.start + self.now);
+            self.carry_out();
+            let more = self.coming.iter().any(|&(at, _)| at <= self.now);
+            if !more || self.machine.outcome().is_some() {
+                return;
+            }
+        }
+        self.fail("spins");
+    }
+
+    fn take_in(&mut self) {
+        let mut events: Vec<(Duration, Coming)> =
+            self.coming.extract_if(.., |&mut (at, _)| at <= self.now).collect();
+        events.sort_by_key(|&(at, _)| at);
+        if let Clock::Restless(_) = self.world.clock {
+            for last in (1..events.len()).rev() {
+                events.swap(last, self.dice.below(last + 1));
+            }
+            // What the order of facts forbids: confirmed before connected.
+            events.sort_by_key(|(_, coming)| matches!(coming, Coming::Confirmed(_)));
+        }
+        for (_, event) in events {
+            self.happen(event);
+        }
+    }
+
+    fn happen(&mut self, coming: Coming) {
+        match coming {
+            Coming::Answer(family) => self.answer(family),
+            Coming::Connected(attempt) => {
+                if !self.socket(attempt).is_open {
+                    return;
+                }
+                self.socket(attempt).connected = Some(self.now);
+                self.note(What::Connected { attempt });
+                let syns = Some(self.syns(attempt));
+                let round_trip = self.world.network.round_trip;
+                self.handle(Event::Connected { attempt, round_trip, syns });
+                self.serve(attempt);
+            }
+            Coming::Confirmed(attempt) => {
+                if self.socket(attempt).is_open {
+                    self.note(What::Confirmed { attempt });
+                    self.handle(Event::Confirmed { attempt });
+                }
+            }
+            Coming::Failed(attempt, failure) => {
+                if self.socket(attempt).is_open {
+                    self.socket(attempt).is_open = false;
+                    self.note(What::Failed { attempt, failure });
+                    let syns = Some(self.syns(attempt));
+                    self.handle(Event::Failed { attempt, failure, syns });
+                }
+            }
+        }
+    }
+
+    /// The server learns of the handshake half a round trip later, and what it does then takes
+    /// another half to be seen.
+    fn serve(&mut self, attempt: AttemptId) {
+        let address = self.socket(attempt).address;
+        let seen = self.now + self.world.network.round_trip;
+        let fate = self.world.network.fate(address.ip(), address.port());
+        if let Fate::AcceptThenClose(delay) = fate {
+            let closed = Failure::of(Outcome::Closed);
+            self.coming.push((seen + delay, Coming::Failed(attempt, closed)));
+        }
+        match self.world.greet_pause {
+            // Nothing is asked of a direct dial: it says so in the same turn.
+            None => self.happen(Coming::Confirmed(attempt)),
+            Some(pause) => self.coming.push((seen + pause, Coming::Confirmed(attempt))),
+        }
+    }
+
+    fn answer(&mut self, family: Family) {
+        let (list, answer) = match self.world.names.of(family) {
+            Answer::Addresses { list, .. } => {
+                let addresses = list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect();
+                (list.clone(), Ok(addresses))
+            }
+            Answer::Fails { error, .. } => (Vec::new(), Err(error.clone())),
+            Answer::Never => return,
+        };
+        self.note(What::Answered { family, addresses: list });
+        let source = self.world.source(family);
+        self.handle(Event::Resolved { family, addresses: answer, source });
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Resolve { family } => match self.world.names.of(family) {
+                    Answer::Addresses { after, .. } | Answer::Fails { after, .. } => {
+                        self.coming.push((self.now + *after, Coming::Answer(family)));
+                    }
+                    Answer::Never => {}
+                },
+                Action::Connect { attempt, address } => self.connect(attempt, address),
+                Action::Close { attempt } => self.close(attempt),
+            }
+        }
+    }
+
+    fn connect(&mut self, attempt: AttemptId, address: SocketAddr) {
+        if attempt.0 != self.sockets.len() {
+            self.fail("attempts are numbered in the order of their start");
+        }
+        let socket = Socket { address, started: self.now, connected: None, is_open: true };
+        self.sockets.push(socket);
+        self.note(What::Connect { attempt, address });
+        let family = Family::of(address.ip());
+        let trouble = match self.world.source(family) {
+            None => Some(Errno(libc::ENETUNREACH)),
+            Some(_) => self.world.troubles.get(&address).copied(),
+        };
+        let (after, ending) = if let Some(errno) = trouble {
+            (Duration::ZERO, Ending::Failed(kernel::refused_here(errno)))
+        } else {
+            let fate = self.world.network.fate(address.ip(), address.port());
+            self.world.kernel.ending(fate, family, self.world.network.round_trip)
+        };
+        let coming = match ending {
+            Ending::Connected => Coming::Connected(attempt),
+            Ending::Failed(failure) => Coming::Failed(attempt, failure),
+        };
+        self.coming.push((self.now + after, coming));
+    }
+
+    fn close(&mut self, attempt: AttemptId) {
+        if !self.sockets.get(attempt.0).is_some_and(|socket| socket.is_open) {
+            self.fail("closes a socket that is not open");
+        }
+        self.socket(attempt).is_open = false;
+        self.note(What::Close { attempt });
+        let syns = Some(self.syns(attempt));
+        self.handle(Event::Closed { attempt, syns });
+    }
+
+    /// Whatever is still said after the end, the result is what it was.
+    fn check_that_it_stays(&mut self) {
+        let (end, report) = (self.machine.outcome(), self.machine.report());
+        for attempt in (0..=self.sockets.len()).map(AttemptId) {
+            let round_trip = self.world.network.round_trip;
+            self.handle(Event::Connected { attempt, round_trip, syns: Some(1) });
+            self.handle(Event::Confirmed { attempt });
+            let failure = Failure::of(Outcome::Reset);
+            self.handle(Event::Failed { attempt, failure, syns: Some(1) });
+        }
+        for family in Family::ALL {
+            let addresses = Err(LookupError::TryAgain);
+            self.handle(Event::Resolved { family, addresses, source: None });
+        }
+        self.machine.handle_timeout(self.start + self.now + Duration::from_secs(100_000));
+        if self.machine.poll_action().is_some()
+            || self.machine.deadline().is_some()
+            || self.machine.outcome() != end
+            || self.machine.report() != report
+        {
+            self.fail("goes on after its end");
+        }
+    }
+
+    fn syns(&mut self, attempt: AttemptId) -> u32 {
+        let socket = self.socket(attempt);
+        let until = socket.connected.unwrap_or(self.now);
+        let sent = history::syns_between(self.sockets[attempt.0].started, until).count();
+        u32::try_from(sent).expect("the schedule is short")
+    }
+
+    fn socket(&mut self, attempt: AttemptId) -> &mut Socket {
+        &mut self.sockets[attempt.0]
+    }
+
+    fn handle(&mut self, event: Event) {
+        self.machine.handle(event, self.start + self.now);
+    }
+
+    fn note(&mut self, what: What) {
+        self.log.push(Entry { at: self.now, what });
+    }
+
+    fn fail(&self, complaint: &str) -> ! {
+        let history = History { log: self.log.clone(), report: self.machine.report() };
+        panic!("{complaint}, at {:?}:\n{}\n{self:#?}", self.now, history.script());
+    }
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Run").field("world", self.world).field("machine", &self.machine).finish()
+    }
+}
+
+/// Numbers that look random and are the same every time (Marsaglia's xorshift64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound
+    }
+
+    /// Less than the whole, in microseconds, and not always zero.
+    fn part_of(&mut self, whole: Duration) -> Duration {
+        let micros = usize::try_from(whole.as_micros()).unwrap_or(usize::MAX).max(1);
+        Duration::from_micros(self.below(micros) as u64)
+    }
+}

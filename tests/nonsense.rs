@@ -1,0 +1,191 @@
+//! A machine that is told anything at all: events for attempts that never were, twice, out of
+//! order, at times that go back. It must not panic, not spin, and leave nothing open.
+#![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mailport::machine::{Action, AttemptId, Event, Machine};
+use mailport::outcome::{Errno, Failure};
+use mailport::report::{End, LookupError};
+use mailport::{Cleartext, Config, Family, Outcome, Plan};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+/// So many seconds lie before the dial, for a clock that goes back behind its beginning.
+const BEFORE: u64 = 1000;
+const PLANS: [&str; 5] = [
+    "submission",
+    "symmetric",
+    "mew",
+    "465/ipv6:implicit,587/ipv4:starttls,25:starttls",
+    "1:none,2:none,3:none,4:none,5:none,6:none,7:none,8:none",
+];
+
+/// One call, and how many milliseconds the clock goes on or back before it.
+#[derive(Debug, Clone)]
+struct Step {
+    event: Option<Event>,
+    milliseconds: i64,
+}
+
+fn family() -> impl Strategy<Value = Family> {
+    select(&Family::ALL[..])
+}
+
+fn address() -> impl Strategy<Value = SocketAddr> {
+    let ip = prop_oneof![
+        (0..6_u8).prop_map(|host| IpAddr::from([192, 0, 2, host])),
+        (0..6_u16).prop_map(|host| IpAddr::from([0x2001, 0xdb8, 2, 0, 0, 0, 0, host])),
+    ];
+    (ip, any::<u16>()).prop_map(|(ip, port)| SocketAddr::new(ip, port))
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let outcomes = vec![
+        Outcome::Connected,
+        Outcome::Reset,
+        Outcome::IcmpHard,
+        Outcome::IcmpSoft,
+        Outcome::Timeout,
+        Outcome::Local,
+        Outcome::Closed,
+        Outcome::Proxy,
+        Outcome::Cancelled,
+    ];
+    let errno = select(vec![None, Some(Errno(libc::EMFILE)), Some(Errno(libc::ECONNREFUSED))]);
+    (select(outcomes), errno).prop_map(|(outcome, errno)| Failure { outcome, errno, icmp: None })
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let attempt = || (0..24_usize).prop_map(AttemptId);
+    let syns = || any::<Option<u32>>();
+    let addresses = prop_oneof![
+        4 => prop::collection::vec(address(), 0..10).prop_map(Ok),
+        1 => Just(Err(LookupError::TryAgain)),
+    ];
+    let round_trip = (0..5000_u64).prop_map(Duration::from_millis);
+    prop_oneof![
+        1 => (family(), addresses, any::<Option<IpAddr>>())
+            .prop_map(|(family, addresses, source)| Event::Resolved { family, addresses, source }),
+        1 => (attempt(), round_trip, syns()).prop_map(|(attempt, round_trip, syns)| {
+            Event::Connected { attempt, round_trip, syns }
+        }),
+        1 => attempt().prop_map(|attempt| Event::Confirmed { attempt }),
+        3 => (attempt(), failure(), syns())
+            .prop_map(|(attempt, failure, syns)| Event::Failed { attempt, failure, syns }),
+        1 => (attempt(), syns()).prop_map(|(attempt, syns)| Event::Closed { attempt, syns }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let milliseconds = prop_oneof![3 => 0..400_i64, 1 => -5000..5000_i64];
+    (prop::option::weighted(0.6, event()), milliseconds)
+        .prop_map(|(event, milliseconds)| Step { event, milliseconds })
+}
+
+/// A machine, and the sockets that it believes to be open.
+struct Told {
+    machine: Machine,
+    started: usize,
+    open: BTreeSet<AttemptId>,
+    /// In milliseconds, from [`BEFORE`] the beginning.
+    clock: i64,
+    origin: Instant,
+    latest: Instant,
+}
+
+impl Told {
+    fn new(plan: &Plan, config: &Config) -> Told {
+        let origin = Instant::now();
+        let began = origin + Duration::from_secs(BEFORE);
+        let target = "mail.example.com".parse().unwrap();
+        Told {
+            machine: Machine::new(&target, plan, config, began).unwrap(),
+            started: 0,
+            open: BTreeSet::new(),
+            clock: i64::try_from(BEFORE * 1000).unwrap(),
+            origin,
+            latest: began,
+        }
+    }
+
+    fn tell(&mut self, step: Step) {
+        self.clock = (self.clock + step.milliseconds).max(0);
+        let now = self.origin + Duration::from_millis(self.clock.unsigned_abs());
+        self.latest = self.latest.max(now);
+        let Some(event) = step.event else { return self.turn(now) };
+        if let Event::Failed { attempt, .. } = event
+            && self.machine.outcome().is_none()
+        {
+            // Whoever tells of a failure has closed the socket.
+            self.open.remove(&attempt);
+        }
+        self.machine.handle(event, now);
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let (before, outcome) = (self.started, self.machine.outcome());
+        self.machine.handle_timeout(now);
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Resolve { .. } => {}
+                Action::Connect { attempt, .. } => {
+                    assert_eq!(attempt, AttemptId(self.started), "numbers are never used twice");
+                    self.started += 1;
+                    assert!(self.open.insert(attempt));
+                }
+                Action::Close { attempt } => {
+                    assert!(self.open.remove(&attempt), "closes what is open, once: {attempt:?}");
+                }
+            }
+        }
+        assert!(self.machine.deadline().is_none_or(|at| at > self.latest), "wants to spin");
+        if outcome.is_some() {
+            assert_eq!((self.machine.outcome(), self.started), (outcome, before), "goes on");
+        }
+        let report = self.machine.report();
+        assert_eq!(report.attempts.len(), self.started);
+        assert!(!report.summary().is_empty());
+    }
+
+    fn end(&mut self) -> End {
+        self.latest = self.latest.max(self.origin + Duration::from_secs(BEFORE) + DEADLINE);
+        self.turn(self.latest);
+        let end = self.machine.outcome().expect("a dial ends at its deadline");
+        let winner = match end {
+            End::Connected(winner) => Some(AttemptId(winner)),
+            _ => None,
+        };
+        let open: Vec<AttemptId> = self.open.iter().copied().collect();
+        assert_eq!(open, Vec::from_iter(winner), "nothing is open but the winner");
+        end
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn a_machine_that_is_told_nonsense_ends_and_closes_everything(
+        steps in prop::collection::vec(step(), 0..120),
+        more in prop::collection::vec(step(), 0..10),
+        plan in select(&PLANS[..]),
+        strict in any::<bool>(),
+    ) {
+        let mut config = Config::default();
+        config.deadline = DEADLINE;
+        config.strict = strict;
+        let mut told = Told::new(&Plan::parse(plan, Cleartext::Allow).unwrap(), &config);
+        for step in steps {
+            told.tell(step);
+        }
+        let end = told.end();
+        for step in more {
+            told.tell(step);
+        }
+        prop_assert_eq!(told.end(), end);
+    }
+}
