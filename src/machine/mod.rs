@@ -29,8 +29,8 @@ use race::{Race, Rules, State, Step, Try, TryEnd};
 /// 3. [`poll_action`](Machine::poll_action) gives what is to be done, until it gives `None`. What
 ///    an action brings at once (a connect that fails) is an event: go back to 1.
 /// 4. [`deadline`](Machine::deadline) says when to come back at the latest, and
-///    [`outcome`](Machine::outcome) how the dial ended. Both only look; their answers change in
-///    step 2 only.
+///    [`outcome`](Machine::outcome) how the dial ended. Both only look: ask when step 3 has ended,
+///    for an event that was not decided upon yet may be due at once.
 ///
 /// Once `outcome` is there it stays, the last actions close every socket but the winner, and
 /// further events change nothing. The same calls give the same answers, always.

@@ -267,11 +267,10 @@ impl Race {
         }
         let mut live = self.of(last).filter(|t| t.is_live()).peekable();
         let refused = self.of(last).any(Try::was_refused);
-        let own_trouble = self.of(last).filter_map(Try::failure).any(Failure::is_own_trouble);
         let (at, reason) = if self.of(last).next().is_none() {
             (now, Reason::NoAddress(service))
         } else if live.peek().is_none() {
-            if own_trouble && !refused {
+            if self.is_starved(last) {
                 return None;
             }
             (now, if refused { Reason::Refused(service) } else { Reason::AllFailed(service) })
@@ -338,10 +337,10 @@ impl Race {
                 return None;
             }
             End::Unresolved
-        } else if self.begun.len() == rules.services.len() {
-            End::Exhausted
-        } else {
+        } else if self.is_starved(self.begun.len() - 1) {
             End::OwnTrouble
+        } else {
+            End::Exhausted
         };
         Some((now, Step::End(end)))
     }
@@ -443,6 +442,13 @@ impl Race {
 
     fn of(&self, service: usize) -> impl Iterator<Item = &Try> {
         self.tries.iter().filter(move |t| t.service == service)
+    }
+
+    /// Whether a service failed for a want of our own, and nothing of it was refused: that says
+    /// nothing of the service, so it is no reason to begin the next one.
+    fn is_starved(&self, service: usize) -> bool {
+        let own_trouble = self.of(service).filter_map(Try::failure).any(Failure::is_own_trouble);
+        own_trouble && !self.of(service).any(Try::was_refused)
     }
 
     fn failures(&self, service: usize) -> usize {
