@@ -328,8 +328,14 @@ mod own_troubles {
 
     use super::*;
 
-    const ALL: [i32; 5] =
-        [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL];
+    const ALL: [i32; 6] = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EADDRNOTAVAIL,
+        libc::ENOSPC,
+    ];
 
     fn troubled(addresses: &[IpAddr], fates: Fates, at: (IpAddr, u16), errno: i32) -> History {
         let mut world = world(addresses, fates);
@@ -346,6 +352,17 @@ mod own_troubles {
                  0 ends owntrouble",
             );
         }
+    }
+
+    #[test]
+    fn end_a_dial_as_such_on_its_last_service_too() {
+        troubled(&[V4], &[(587, V4, Reset)], (V4, 25), libc::EMFILE).reads(
+            "0 connect 587 v4
+             40 reset 587 v4
+             40 connect 25 v4
+             40 local 25 v4
+             40 ends owntrouble",
+        );
     }
 
     #[test]
