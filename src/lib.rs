@@ -22,6 +22,8 @@ pub mod outcome;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod probe;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod report;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod target;
@@ -29,7 +31,9 @@ pub mod target;
 #[cfg(feature = "driver")]
 pub use blocking::connect;
 #[cfg(feature = "driver")]
-pub use driver::{Connected, Dial, Dialer, LookupResult, Resolver, Status};
+pub use driver::{
+    Connected, Dial, Dialer, LookupResult, ProbeError, Prober, Progress, Resolver, Status,
+};
 #[cfg(feature = "driver")]
 pub use join::join;
 

@@ -152,6 +152,9 @@ impl FromStr for Service {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Service, PlanError> {
+        if text.is_empty() {
+            return Err(PlanError::EmptyService);
+        }
         let whole = || text.to_owned();
         let (place, tls) =
             text.split_once(':').ok_or_else(|| PlanError::NoTls { service: whole() })?;
@@ -371,6 +374,9 @@ pub enum PlanError {
     /// No service at all.
     #[error("the plan is empty: it needs at least one service such as 587:starttls")]
     Empty,
+    /// Nothing between two commas, or at an end of the list.
+    #[error("a service is missing: the plan has a comma too many")]
+    EmptyService,
     /// More than [`MAX_SERVICES`].
     #[error("the plan has more than {MAX_SERVICES} services")]
     TooMany,
@@ -488,7 +494,7 @@ mod tests {
         assert!(message("0:starttls").contains("port 0"));
         assert!(message("best").contains("`best`"));
         assert!(message("").contains("empty"));
-        assert!(message("587:starttls,").contains("TLS mode is missing"));
+        assert!(message("587:starttls,").contains("a comma too many"));
     }
 
     #[test]

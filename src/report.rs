@@ -1,7 +1,7 @@
 //! What a dial did: every attempt in order, and one line for people.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::outcome::{Errno, Icmp, Outcome};
@@ -9,6 +9,8 @@ use crate::plan::{Family, Service, Tls};
 
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "svg")]
+pub mod svg;
 mod timeline;
 
 pub use timeline::{MIN_WIDTH, Row, Timeline};
@@ -119,18 +121,15 @@ impl fmt::Display for Reason {
             Reason::Failed => f.write_str("an attempt of this service failed"),
             Reason::AttemptDelay => f.write_str("silent for the attempt delay"),
             Reason::LateAddress => f.write_str("address that arrived late"),
-            Reason::Refused(service) => write!(f, "{} was refused", service.port()),
-            Reason::AllFailed(service) => write!(f, "every attempt of {} failed", service.port()),
+            Reason::Refused(service) => write!(f, "{} was refused", Spoken(*service)),
+            Reason::AllFailed(service) => write!(f, "every attempt of {} failed", Spoken(*service)),
             Reason::PortDelay(service) => {
-                write!(f, "{} was silent for the port delay", service.port())
+                write!(f, "{} was silent for the port delay", Spoken(*service))
             }
             Reason::Overdue(service) => {
-                write!(f, "every attempt of {} had failed or was overdue", service.port())
+                write!(f, "every attempt of {} had failed or was overdue", Spoken(*service))
             }
-            Reason::NoAddress(service) => {
-                let family = service.family().map_or_else(String::new, |f| format!(" over {f}"));
-                write!(f, "{} has no address{family}", service.port())
-            }
+            Reason::NoAddress(service) => write!(f, "{} has no address", Spoken(*service)),
         }
     }
 }
@@ -157,6 +156,9 @@ pub enum LookupError {
     /// The name service did not answer for now; trying again later may help.
     #[error("the name service does not answer")]
     TryAgain,
+    /// Only addresses that no host can have, such as 0.0.0.0, which a filtering name service gives.
+    #[error("no address of a host, only {0}")]
+    Unusable(IpAddr),
     /// Not answered by the end of the dial.
     #[error("not answered")]
     Pending,
@@ -278,7 +280,7 @@ impl Attempt {
 
     /// `587 is filtered by 203.0.113.1 (communication administratively prohibited)`.
     fn clause(&self, in_full: bool) -> String {
-        let port = self.service.port();
+        let port = Spoken(self.service);
         let icmp = || {
             let from = self.icmp.and_then(|icmp| icmp.from);
             let by = from.map_or_else(|| "a router".to_owned(), |from| from.to_string());
@@ -308,10 +310,28 @@ impl Attempt {
         };
         match self.address {
             Some(address) if in_full => {
-                format!("{what} at {} after {}", address.ip(), Millis(self.lasted()))
+                format!("{what} at {} after {}", host_of(address), Millis(self.lasted()))
             }
             _ => what,
         }
+    }
+}
+
+/// A service as people name it: by its port and, where it has only one, its family.
+struct Spoken(Service);
+
+impl fmt::Display for Spoken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.port())?;
+        self.0.family().map_or(Ok(()), |family| write!(f, " over {family}"))
+    }
+}
+
+/// The address without its port, but with its zone: `fe80::1%2`.
+pub(crate) fn host_of(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => address.ip().to_string(),
     }
 }
 

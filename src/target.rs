@@ -78,19 +78,44 @@ fn parse_host(text: &str) -> Result<Host, TargetError> {
         return parse_ipv6(text);
     }
     if let Ok(address) = text.parse::<Ipv4Addr>() {
-        return Ok(Host::Address(IpAddr::V4(address)));
+        return of_a_host(text, IpAddr::V4(address)).map(Host::Address);
     }
     parse_name(text)
 }
 
+/// Whether a host can have this address: connecting to 0.0.0.0 or :: would reach this machine, and
+/// the others nobody.
+pub(crate) fn is_of_a_host(address: IpAddr) -> bool {
+    let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
+    !address.is_unspecified() && !address.is_multicast() && !broadcast
+}
+
+fn of_a_host(text: &str, address: IpAddr) -> Result<IpAddr, TargetError> {
+    if is_of_a_host(address) {
+        Ok(address)
+    } else {
+        Err(TargetError::NotAHost { text: text.to_owned() })
+    }
+}
+
 fn parse_ipv6(text: &str) -> Result<Host, TargetError> {
-    let bad = || TargetError::NotAnAddress { text: text.to_owned() };
+    let bad = || {
+        let text = text.to_owned();
+        match text.matches(':').count() {
+            1 => TargetError::WithPort { text },
+            _ if text.contains("://") => TargetError::WithPort { text },
+            _ => TargetError::NotAnAddress { text },
+        }
+    };
     if text.starts_with('[') {
         return Err(TargetError::Bracketed { text: text.to_owned() });
     }
     let Some((address, zone)) = text.split_once('%') else {
         let address = text.parse::<Ipv6Addr>().map_err(|_| bad())?;
-        return Ok(Host::Address(IpAddr::V6(address).to_canonical()));
+        if address.is_unicast_link_local() {
+            return Err(TargetError::NoZone { text: text.to_owned() });
+        }
+        return of_a_host(text, IpAddr::V6(address).to_canonical()).map(Host::Address);
     };
     let address = address.parse::<Ipv6Addr>().map_err(|_| bad())?;
     // The kernel's limit for an interface's name is IFNAMSIZ, 16 bytes with the final NUL.
@@ -98,7 +123,7 @@ fn parse_ipv6(text: &str) -> Result<Host, TargetError> {
     if zone.is_empty() || zone.len() > 15 || !zone.bytes().all(named) {
         return Err(TargetError::BadZone { text: text.to_owned() });
     }
-    if !address.is_unicast_link_local() && !address.is_multicast() {
+    if !address.is_unicast_link_local() {
         return Err(TargetError::UselessZone { text: text.to_owned() });
     }
     Ok(Host::Scoped(address, zone.to_owned()))
@@ -126,7 +151,9 @@ fn parse_name(text: &str) -> Result<Host, TargetError> {
     // RFC 1123 section 2.1: the last label of a name is alphabetic, so this is meant as an
     // address, and the C library would read `127.1` or `0x7f.1` as one that nobody sees.
     let last = labels.rsplit('.').next().unwrap_or(labels);
-    if last.starts_with("0x") || last.bytes().all(|b| b.is_ascii_digit()) {
+    if last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"))
+        || last.bytes().all(|b| b.is_ascii_digit())
+    {
         return Err(TargetError::NotAnAddress { text: text.to_owned() });
     }
     Ok(Host::Name(text.to_owned()))
@@ -195,6 +222,24 @@ pub enum TargetError {
         text: String,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// An address that no host can have.
+    #[error("`{text}` is not the address of a host")]
+    NotAHost {
+        /// The host.
+        text: String,
+    },
+    /// A host with a port, or a whole URL.
+    #[error("`{text}`: write the host alone, without a port or a scheme")]
+    WithPort {
+        /// The host.
+        text: String,
+    },
+    /// A link-local address that does not say of which link.
+    #[error("`{text}`: a link-local address needs its interface, as in {text}%eth0")]
+    NoZone {
+        /// The host.
+        text: String,
     },
     /// Looks like an address and is none.
     #[error("`{text}` is not an IPv4 or IPv6 address")]
@@ -271,7 +316,18 @@ mod tests {
             (".example", "empty"),
             (".", "empty"),
             ("-a.example", "hyphen"),
-            ("mail.example.com:587", "not an IPv4 or IPv6 address"),
+            ("mail.example.com:587", "without a port"),
+            ("smtp://mail.example.com", "without a port"),
+            ("smtp://mail.example.com:587", "without a port"),
+            ("2001:db8::1::", "not an IPv4 or IPv6 address"),
+            ("0X7F000001", "not an IPv4 or IPv6 address"),
+            ("127.0.0.0X1", "not an IPv4 or IPv6 address"),
+            ("0.0.0.0", "not the address of a host"),
+            ("::", "not the address of a host"),
+            ("224.0.0.1", "not the address of a host"),
+            ("255.255.255.255", "not the address of a host"),
+            ("ff02::1", "not the address of a host"),
+            ("fe80::1", "needs its interface, as in fe80::1%eth0"),
             ("127.1", "not an IPv4 or IPv6 address"),
             ("256.1.1.1", "not an IPv4 or IPv6 address"),
             ("2130706433", "not an IPv4 or IPv6 address"),

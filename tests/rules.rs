@@ -245,7 +245,7 @@ mod the_next_service {
         let history = world(&[V4, V4B, V4C], &fates).dial(&plan, &until(900));
         let reasons: Vec<String> =
             history.report.attempts.iter().map(|a| a.reason.to_string()).collect();
-        assert_eq!(reasons[0], "465 has no address over IPv6");
+        assert_eq!(reasons[0], "465 over IPv6 has no address");
         assert_eq!(
             reasons[1..],
             [

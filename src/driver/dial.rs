@@ -1,7 +1,8 @@
 //! One dial on real sockets, and the one loop that drives it.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, SocketAddrV6, TcpStream};
+use std::io;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,102 +10,22 @@ use std::time::{Duration, Instant};
 use super::poller::{Poller, Ready};
 use super::resolve::{Resolver, Slot};
 use super::sockets::{self, Found, Socket};
-use super::sys;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
 use crate::error::ConnectError;
 use crate::machine::{Action, AttemptId, Event, Machine};
 use crate::outcome::{Errno, Failure, Outcome};
-use crate::plan::{Family, Plan, Service};
-use crate::report::{End, LookupError, Report};
-use crate::target::{Host, Target};
+use crate::plan::{Family, Service};
+use crate::report::{End, Report};
 
-/// Starts dials, and holds what they share. Cheap to clone.
-///
-/// [`Dialer::default`] uses the resolver of the process; nothing more is needed to dial.
-#[derive(Debug, Clone, Default)]
-pub struct Dialer {
-    resolver: Resolver,
-}
-
-impl Dialer {
-    /// The same dialer with another resolver.
-    #[must_use]
-    pub fn with_resolver(self, resolver: Resolver) -> Dialer {
-        Dialer { resolver }
-    }
-
-    /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
-    ///
-    /// Fails for settings that no dial can work with, and where the descriptors that every dial
-    /// needs cannot be had. What the network says always comes from [`Dial::process`].
-    pub fn start(
-        &self,
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-    ) -> Result<Dial, ConnectError> {
-        let mut dial = self.prepare(target, plan, config)?;
-        dial.poller.add_timer().map_err(ConnectError::Setup)?;
-        // Readable at once, so that a caller who only watches the descriptor begins.
-        dial.poller.arm(Some(Duration::ZERO));
-        Ok(dial)
-    }
-
-    /// A dial without a timer in its descriptor, for a caller that only ever uses
-    /// [`Dial::wait`].
-    pub(crate) fn prepare(
-        &self,
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-    ) -> Result<Dial, ConnectError> {
-        let now = Instant::now();
-        let machine = Machine::new(target, plan, config, now)?;
-        let host = match target.host() {
-            Host::Name(name) => Destination::Name(name.clone()),
-            Host::Address(address) => Destination::Address(SocketAddr::new(*address, 0)),
-            Host::Scoped(address, zone) => {
-                let scope = scope(zone)?;
-                Destination::Address(SocketAddrV6::new(*address, 0, 0, scope).into())
-            }
-        };
-        sockets::check_options(config, machine.families(), host.scope())?;
-        Ok(Dial {
-            machine,
-            host,
-            config: config.clone(),
-            resolver: self.resolver.clone(),
-            slot: None,
-            poller: Poller::new().map_err(ConnectError::Setup)?,
-            sockets: BTreeMap::new(),
-            wake_at: Some(now),
-            process: std::process::id(),
-        })
-    }
-}
-
-/// The number of a zone: an interface's name, or its index in digits (RFC 4007 section 11.2).
-fn scope(zone: &str) -> Result<u32, ConfigError> {
-    if let Ok(index) = zone.parse::<u32>()
-        && index > 0
-    {
-        return Ok(index);
-    }
-    sys::interface_index(zone).map_err(|error| ConfigError::Unusable {
-        name: "zone",
-        value: zone.to_owned(),
-        reason: error.to_string(),
-    })
-}
-
+/// Where a dial goes: what the machine's look-ups are answered from.
 #[derive(Debug)]
-enum Destination {
+pub(super) enum Destination {
     Name(String),
     Address(SocketAddr),
 }
 
 impl Destination {
-    fn scope(&self) -> u32 {
+    pub(super) fn scope(&self) -> u32 {
         match self {
             Destination::Address(SocketAddr::V6(v6)) => v6.scope_id(),
             _ => 0,
@@ -145,8 +66,8 @@ pub enum Status {
 /// [`Dial::timeout`] may be ignored. Nothing here blocks, calls back, or leaves anything open:
 /// dropping a dial cancels it.
 ///
-/// A dial belongs to the process that started it. In a forked child every call says
-/// [`Status::Forked`], and dropping it closes the child's descriptors without touching the parent's
+/// A dial belongs to the process that started it. In a forked child [`Dial::process`],
+/// [`Dial::wait`] and [`Dial::take`] say so and do nothing, and dropping it closes the child's descriptors without touching the parent's
 /// dial.
 ///
 /// ```no_run
@@ -169,7 +90,7 @@ pub struct Dial {
     host: Destination,
     config: Config,
     resolver: Resolver,
-    /// Where resolver threads leave answers; made with the first look-up.
+    /// Where resolver threads leave answers; `None` for an address, and after the end.
     slot: Option<Arc<Slot>>,
     poller: Poller,
     /// The sockets of attempts that have not ended, by attempt number; in the end the winner.
@@ -187,6 +108,41 @@ impl AsRawFd for Dial {
 }
 
 impl Dial {
+    /// A dial without a timer. Every descriptor that it needs besides its sockets is had here.
+    pub(super) fn new(
+        machine: Machine,
+        host: Destination,
+        config: Config,
+        resolver: Resolver,
+        now: Instant,
+    ) -> io::Result<Dial> {
+        let mut poller = Poller::new()?;
+        let slot = match host {
+            Destination::Name(_) => Some(Arc::new(Slot::new(poller.waker()?))),
+            Destination::Address(_) => None,
+        };
+        let (sockets, process) = (BTreeMap::new(), std::process::id());
+        Ok(Dial {
+            machine,
+            host,
+            config,
+            resolver,
+            slot,
+            poller,
+            sockets,
+            wake_at: Some(now),
+            process,
+        })
+    }
+
+    /// Puts a timer into the descriptor. It is readable at once, so that a caller who only watches
+    /// it begins.
+    pub(super) fn add_timer(&mut self) -> io::Result<()> {
+        self.poller.add_timer()?;
+        self.poller.arm(Some(Duration::ZERO));
+        Ok(())
+    }
+
     /// Does what can be done now, and says how the dial stands. Never blocks.
     ///
     /// A status that is not [`Status::Pending`] is the same for ever; every socket but the
@@ -214,7 +170,9 @@ impl Dial {
     }
 
     /// In how long [`Dial::process`] must be called at the latest, if nothing happens before;
-    /// `None` once the dial has ended.
+    /// `None` once the dial has ended. What happens before is told by the descriptor alone: a loop
+    /// that only sleeps this long comes late for everything else, to a connection by as much as
+    /// the deadline.
     pub fn timeout(&self) -> Option<Duration> {
         Some(self.wake_at?.saturating_duration_since(Instant::now()))
     }
@@ -357,22 +315,16 @@ impl Dial {
     }
 
     fn resolve(&mut self, family: Family, now: Instant, events: &mut Vec<Event>) {
-        let name = match &self.host {
-            Destination::Address(address) => {
+        match (&self.host, &self.slot) {
+            (Destination::Address(address), _) => {
                 let addresses = Ok(vec![*address]);
-                return events.push(Event::Resolved { family, addresses, source: None });
+                events.push(Event::Resolved { family, addresses, source: None });
             }
-            Destination::Name(name) => name,
-        };
-        let slot = match (&self.slot, self.poller.waker()) {
-            (Some(slot), _) => slot,
-            (None, Ok(waker)) => &*self.slot.insert(Arc::new(Slot::new(waker))),
-            (None, Err(error)) => {
-                let addresses = Err(LookupError::Failed(error.to_string()));
-                return events.push(Event::Resolved { family, addresses, source: None });
+            (Destination::Name(name), Some(slot)) => {
+                self.resolver.look_up(name, family, slot, now);
             }
-        };
-        self.resolver.look_up(name, family, slot, now);
+            (Destination::Name(_), None) => unreachable!("a dial by name has a slot until it ends"),
+        }
     }
 
     /// The answers of look-ups that have come, as events.

@@ -1,10 +1,15 @@
 //! The machine on a real network: the only room with system calls.
 
 mod dial;
+mod dialer;
 mod poller;
+mod prober;
+mod probing;
 mod resolve;
 mod sockets;
 mod sys;
 
-pub use dial::{Connected, Dial, Dialer, Status};
+pub use dial::{Connected, Dial, Status};
+pub use dialer::Dialer;
+pub use prober::{ProbeError, Prober, Progress};
 pub use resolve::{LookupResult, Resolver};

@@ -54,7 +54,8 @@ impl Poller {
         Ok(())
     }
 
-    /// Watches a socket. Never register a token twice: an event on its way could find the wrong one.
+    /// Watches a socket. A connection that is held stays watched, so that its end is seen; what its
+    /// peer says meanwhile wakes us for nothing, bounded by the receive buffer. Never register a token twice: an event on its way could find the wrong one.
     pub(super) fn register(&self, socket: BorrowedFd, token: usize) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let mut source = SourceFd(&socket.as_raw_fd());

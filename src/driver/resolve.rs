@@ -105,36 +105,39 @@ impl Resolver {
         let generation = self.generation();
         loop {
             let mut state = generation.lock();
-            let young = state.threads.values().filter(|&&since| now < since + OLD);
             if state.queue.is_empty() {
                 return None;
             }
+            let young = state.threads.values().filter(|&&since| now < since + OLD);
             if young.count() >= THREADS || state.threads.len() >= MOST_THREADS {
                 let ages = state.threads.values().map(|&since| since + OLD);
                 return ages.filter(|&at| at > now).min();
             }
+            // Handed over here, so that no more threads are started than there are look-ups.
+            let key = state.next()?;
             let number = state.next_thread;
             state.next_thread += 1;
             state.threads.insert(number, now);
             drop(state);
-            if let Err(error) = self.start_thread(&generation, number) {
-                let mut state = generation.lock();
-                state.threads.remove(&number);
-                if state.threads.is_empty() {
-                    // Nobody is left who could take the work later.
-                    state.fail_all(&LookupError::Failed(format!("cannot start a thread: {error}")));
-                }
+            if let Err(error) = self.start_thread(&generation, number, key.clone()) {
+                generation.lock().not_started(number, key, &error);
                 return None;
             }
         }
     }
 
-    fn start_thread(&self, generation: &Arc<Generation>, number: u64) -> std::io::Result<()> {
+    fn start_thread(
+        &self,
+        generation: &Arc<Generation>,
+        number: u64,
+        first: Key,
+    ) -> std::io::Result<()> {
         let look = Arc::clone(&self.look);
         let generation = Arc::clone(generation);
         let builder = thread::Builder::new().name("mailport-resolve".into()).stack_size(STACK);
-        let started =
-            sys::with_signals_blocked(|| builder.spawn(move || work(&*look, &generation, number)));
+        let started = sys::with_signals_blocked(|| {
+            builder.spawn(move || work(&*look, &generation, number, first))
+        });
         started.map(drop)
     }
 
@@ -173,7 +176,15 @@ impl State {
         None
     }
 
-    fn fail_all(&mut self, error: &LookupError) {
+    /// A thread could not be started: its look-up waits for another one to end or, where there is
+    /// none, fails with all that wait.
+    fn not_started(&mut self, number: u64, key: Key, error: &std::io::Error) {
+        self.threads.remove(&number);
+        self.queue.push_front(key);
+        if !self.threads.is_empty() {
+            return;
+        }
+        let error = LookupError::Failed(format!("cannot start a thread: {error}"));
         while let Some(key) = self.queue.pop_front() {
             for slot in self.waiting.remove(&key).unwrap_or_default() {
                 slot.fill(key.1, Err(error.clone()));
@@ -182,22 +193,23 @@ impl State {
     }
 }
 
-/// What a thread does: look-ups, until there are none.
-fn work(look: &Look, generation: &Generation, number: u64) {
-    loop {
-        let mut state = generation.lock();
-        let Some(key) = state.next() else {
-            state.threads.remove(&number);
-            return;
-        };
-        let since = state.threads.entry(number).or_insert_with(Instant::now);
-        *since = (*since).max(Instant::now());
-        drop(state);
+/// What a thread does: its first look-up, then others, until there are none.
+fn work(look: &Look, generation: &Generation, number: u64, first: Key) {
+    let mut next = Some(first);
+    while let Some(key) = next {
         let result = panic::catch_unwind(AssertUnwindSafe(|| look(&key.0, key.1)))
             .unwrap_or_else(|_| Err(LookupError::Failed("the look-up panicked".into())));
         let waiting = generation.lock().waiting.remove(&key).unwrap_or_default();
         for slot in waiting {
             slot.fill(key.1, result.clone());
+        }
+        let mut state = generation.lock();
+        next = state.next();
+        if next.is_some() {
+            state.threads.insert(number, Instant::now());
+        } else {
+            // With the lock still held, so that whoever queues a look-up next starts a thread.
+            state.threads.remove(&number);
         }
     }
 }
@@ -290,6 +302,22 @@ mod tests {
             Err(LookupError::NotFound)
         });
         (resolver, release, calls)
+    }
+
+    #[test]
+    fn a_look_up_starts_one_thread() {
+        let (resolver, release, calls) = stuck();
+        let slot = slot();
+        for number in 0..3 {
+            let name = format!("{number}.example");
+            resolver.look_up(&name, Family::Ipv4, &slot, Instant::now());
+        }
+        assert_eq!(threads(&resolver), 3, "whether or not they have begun yet");
+        drop(release);
+        wait_for(|| slot.lock().answers.len() == 3);
+        wait_for(|| threads(&resolver) == 0);
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+        assert_eq!(resolver.generation.lock().next_thread, 3, "none was started for nothing");
     }
 
     #[test]

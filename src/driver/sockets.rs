@@ -1,7 +1,7 @@
 //! The socket of one attempt, from its making to its hand-over.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
@@ -105,7 +105,7 @@ impl Socket {
             return None;
         }
         let own_addresses = match queue {
-            ErrorQueue::Icmp(icmp, _) => icmp.from.filter(|&from| self.is_ours(from)),
+            ErrorQueue::Icmp(icmp, _) => icmp.from.filter(|&from| is_ours(from)),
             _ => None,
         };
         Failure::told_from(&Evidence {
@@ -115,12 +115,11 @@ impl Socket {
             own_addresses: own_addresses.as_slice(),
         })
     }
+}
 
-    /// Whether an address is one of this machine's: only those can be bound to.
-    fn is_ours(&self, address: IpAddr) -> bool {
-        let local = self.inner.local_addr().ok().and_then(|local| local.as_socket());
-        local.is_some_and(|local| local.ip() == address) || UdpSocket::bind((address, 0)).is_ok()
-    }
+/// Whether an address is one of this machine's: the kernel's source towards those is themselves.
+fn is_ours(address: IpAddr) -> bool {
+    source_towards(SocketAddr::new(address, 0), &Config::default()) == Some(address)
 }
 
 impl AsFd for Socket {

@@ -137,6 +137,14 @@ fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
     Ok(found)
 }
 
+impl ErrorQueue {
+    /// One entry of the queue, as the kernel lays it out. For `fuzz/`; no part of the interface.
+    #[doc(hidden)]
+    pub fn of_extended_error(data: &[u8]) -> Option<ErrorQueue> {
+        parse_extended_error(data)
+    }
+}
+
 /// Reads a `sock_extended_err` and the `sockaddr` of the offender behind it.
 pub(super) fn parse_extended_error(data: &[u8]) -> Option<ErrorQueue> {
     let number = u32::from_ne_bytes(data.get(0..4)?.try_into().ok()?);
@@ -175,7 +183,7 @@ pub(super) struct TcpInfo {
     pub(super) connected: bool,
     /// The smoothed round trip time.
     pub(super) round_trip: Duration,
-    /// SYNs sent so far, while the handshake lasts.
+    /// SYNs sent for the handshake.
     pub(super) syns: u32,
     /// Segments that came in; `None` before Linux 4.2.
     pub(super) segments_in: Option<u32>,
@@ -203,17 +211,21 @@ fn parse_tcp_info(data: &[u8]) -> Option<TcpInfo> {
     // Offsets in `struct tcp_info` of linux/tcp.h, where fields are only ever added at the end.
     const RTT: usize = 68;
     const TOTAL_RETRANS: usize = 100;
+    const SEGS_OUT: usize = 136;
     const SEGS_IN: usize = 140;
     // States of linux/tcp_states.h: in these two the handshake lasts, and 7 is closed.
     const SYN_SENT: u8 = 2;
     const SYN_RECV: u8 = 3;
     const CLOSE: u8 = 7;
     let word = |at: usize| Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?));
-    let state = *data.first()?;
+    let connected = ![SYN_SENT, SYN_RECV, CLOSE].contains(data.first()?);
+    // Until it connects, a client sends nothing but SYNs; a connect that was refused here, none.
+    let segments_out = word(SEGS_OUT).filter(|_| !connected);
+    let retransmissions = word(TOTAL_RETRANS)?;
     Some(TcpInfo {
-        connected: ![SYN_SENT, SYN_RECV, CLOSE].contains(&state),
+        connected,
         round_trip: Duration::from_micros(u64::from(word(RTT)?)),
-        syns: word(TOTAL_RETRANS)?.saturating_add(1),
+        syns: segments_out.unwrap_or(retransmissions.saturating_add(1)),
         segments_in: word(SEGS_IN),
     })
 }

@@ -6,6 +6,11 @@ use std::time::{Duration, Instant};
 use super::order;
 use crate::plan::Family;
 use crate::report::LookupError;
+use crate::target::is_of_a_host;
+
+/// The most addresses of one family that a dial uses: the best ones. More than this is no server,
+/// and could keep a dial busy until its deadline.
+const MAX_ADDRESSES: usize = 32;
 
 /// The look-ups of one dial, one for each family that its plan can use.
 #[derive(Debug)]
@@ -57,8 +62,7 @@ impl Answers {
     ) {
         let asked = self.asked.iter_mut().find(|asked| asked.family == family);
         let Some(Asked { answer: answer @ Answer::Pending, .. }) = asked else { return };
-        *answer = match addresses.map(|list| distinct(family, list)) {
-            Ok(list) if list.is_empty() => Answer::Failed { error: LookupError::NotFound, at },
+        *answer = match addresses.and_then(|list| usable(family, list)) {
             Ok(list) => Answer::Addresses { list, source, at },
             Err(error) => Answer::Failed { error, at },
         };
@@ -121,14 +125,21 @@ impl Answers {
     }
 }
 
-/// The addresses of `family` without repetitions, in their order.
-fn distinct(family: Family, list: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let mut seen = Vec::with_capacity(list.len());
-    for mut address in list {
+/// The best addresses of `family` that a server can have, without repetitions, in their order.
+fn usable(family: Family, list: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LookupError> {
+    let mut seen = Vec::new();
+    let mut refused = None;
+    for mut address in list.into_iter().filter(|address| Family::of(address.ip()) == family) {
         address.set_port(0);
-        if Family::of(address.ip()) == family && !seen.contains(&address) {
+        if !is_of_a_host(address.ip()) {
+            refused = Some(address.ip());
+        } else if seen.len() < MAX_ADDRESSES && !seen.contains(&address) {
             seen.push(address);
         }
     }
-    seen
+    match (seen.is_empty(), refused) {
+        (false, _) => Ok(seen),
+        (true, Some(address)) => Err(LookupError::Unusable(address)),
+        (true, None) => Err(LookupError::NotFound),
+    }
 }

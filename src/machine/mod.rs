@@ -3,6 +3,7 @@
 mod answers;
 mod order;
 mod race;
+mod rules;
 mod words;
 
 use std::collections::VecDeque;
@@ -16,7 +17,8 @@ use crate::plan::{Family, Plan, Service};
 use crate::report::{Attempt, End, Lookup, LookupError, Report};
 use crate::target::{Host, Target};
 use answers::{Answer, Answers};
-use race::{Race, Rules, State, Step, Try, TryEnd};
+use race::{Race, State, Try, TryEnd};
+use rules::{Due, Rules, Settings, Step};
 
 /// One dial, without its sockets.
 ///
@@ -67,7 +69,7 @@ pub struct Machine {
     /// Whether the host is a name; an address is only asked for what it is.
     looks_up: bool,
     families: Vec<Family>,
-    rules: Rules,
+    settings: Settings,
     began: Instant,
     /// The latest time that was brought; the machine's time never goes back.
     now: Instant,
@@ -96,7 +98,7 @@ impl Machine {
         Ok(Machine {
             host: target.as_str().to_owned(),
             looks_up: matches!(target.host(), Host::Name(_)),
-            rules: Rules {
+            settings: Settings {
                 services,
                 strict: config.strict || plan.is_strict(),
                 resolution_delay: config.resolution_delay,
@@ -162,7 +164,7 @@ impl Machine {
     /// connection is worth watching.
     pub fn is_held(&self, attempt: AttemptId) -> bool {
         let held = |t: &Try| matches!(t.state, State::Held { .. });
-        self.race.tries().get(attempt.0).is_some_and(held)
+        self.race.tries.get(attempt.0).is_some_and(held)
     }
 
     /// The dial so far; complete once [`Machine::outcome`] is there. An attempt that has not
@@ -171,7 +173,7 @@ impl Machine {
         let (end, at) = self.ended.unwrap_or((End::Cancelled, self.now));
         Report {
             host: self.host.clone(),
-            attempts: self.race.tries().iter().map(|t| self.attempt(t)).collect(),
+            attempts: self.race.tries.iter().map(|t| self.attempt(t)).collect(),
             lookups: self.lookups(),
             end,
             elapsed: at - self.began,
@@ -210,11 +212,16 @@ impl Machine {
         }
     }
 
-    fn next(&self) -> Option<race::Due> {
+    fn rules(&self) -> Rules<'_> {
+        let (race, answers, settings) = (&self.race, &self.answers, &self.settings);
+        Rules { race, answers, settings, now: self.now }
+    }
+
+    fn next(&self) -> Option<Due> {
         if self.ended.is_some() {
             return None;
         }
-        self.race.next(&self.answers, &self.rules, self.now)
+        self.rules().next()
     }
 
     fn take(&mut self, step: Step) {
@@ -237,8 +244,12 @@ impl Machine {
                 };
                 // Nothing is begun any more; what has to be closed still is.
                 self.actions.retain(|action| matches!(action, Action::Close { .. }));
-                let closed = self.race.close_all_but(winner, &self.rules, self.now);
-                self.actions.extend(closed.into_iter().map(|attempt| Action::Close { attempt }));
+                for (attempt, end) in self.rules().ends(winner) {
+                    self.race.tries[attempt.0].end(end, self.now);
+                    if Some(attempt.0) != winner {
+                        self.actions.push_back(Action::Close { attempt });
+                    }
+                }
                 self.ended = Some((end, self.now));
             }
         }
@@ -255,7 +266,7 @@ impl Machine {
             TryEnd::Closed(outcome) => Failure::of(outcome),
         };
         Attempt {
-            service: self.rules.services[t.service],
+            service: self.settings.services[t.service],
             family: t.family(),
             address: Some(t.address),
             stage,

@@ -1,11 +1,10 @@
 //! A report as JSON: one object, with the same keys in the same order whatever happened.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Attempt, Report};
+use super::{Attempt, Report, host_of};
 use crate::error::ConnectError;
 use crate::outcome::Icmp;
 
@@ -125,7 +124,7 @@ impl ConnectedObject {
         ConnectedObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
-            address: winner.address.map(address),
+            address: winner.address.map(host_of),
             family: winner.family.name(),
         }
     }
@@ -136,7 +135,7 @@ impl AttemptObject {
         AttemptObject {
             port: attempt.service.port(),
             tls: attempt.service.tls().name(),
-            address: attempt.address.map(address),
+            address: attempt.address.map(host_of),
             family: attempt.family.name(),
             started_ms: millis(attempt.started),
             ended_ms: millis(attempt.ended),
@@ -158,14 +157,6 @@ impl IcmpObject {
             code: icmp.code,
             from: icmp.from.map(|from| from.to_string()),
         }
-    }
-}
-
-/// The address without its port, which has a key of its own.
-fn address(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        _ => address.ip().to_string(),
     }
 }
 
@@ -274,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_address_keeps_its_zone_and_loses_its_port() {
-        assert_eq!(address("[fe80::1%3]:587".parse().unwrap()), "fe80::1%3");
-        assert_eq!(address("[2001:db8::1]:587".parse().unwrap()), "2001:db8::1");
+        assert_eq!(host_of("[fe80::1%3]:587".parse().unwrap()), "fe80::1%3");
+        assert_eq!(host_of("[2001:db8::1]:587".parse().unwrap()), "2001:db8::1");
     }
 }

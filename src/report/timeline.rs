@@ -160,14 +160,14 @@ impl Span {
 }
 
 /// Look-ups that were quick would only push the attempts down.
-fn worth_seeing(lookup: &Lookup, total: Duration) -> bool {
+pub(super) fn worth_seeing(lookup: &Lookup, total: Duration) -> bool {
     let Some(ended) = lookup.ended else { return true };
     let failed = !matches!(lookup.result, Ok(_) | Err(LookupError::NotFound));
     failed || (ended >= FAST_LOOKUP && ended >= total / 20)
 }
 
 /// The outcome in few words, and in all.
-fn notes(attempt: &Attempt) -> (String, String) {
+pub(super) fn notes(attempt: &Attempt) -> (String, String) {
     let outcome = attempt.outcome;
     let short = match (outcome, attempt.icmp, attempt.syns, attempt.errno) {
         (Outcome::Timeout, _, Some(1), _) => "timeout, 1 SYN".to_owned(),
@@ -310,7 +310,7 @@ fn put(line: &mut [char], at: usize, text: &str) {
 }
 
 /// A text without its middle, so that both ends of an address stay readable.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     let count = text.chars().count();
     if count <= width {
         return text.to_owned();
@@ -335,7 +335,7 @@ fn cut(text: &str, width: usize) -> String {
     kept.chain(['…']).collect()
 }
 
-fn columns(text: &str) -> usize {
+pub(super) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
 }
 

@@ -1,0 +1,152 @@
+//! Every candidate of many hosts: what is to be probed, and with which settings.
+
+use std::io;
+use std::net::{SocketAddr, SocketAddrV6};
+use std::time::{Duration, Instant};
+
+use super::dialer::{Dialer, scope};
+use super::probing::{Probing, Run};
+use super::sockets;
+use crate::config::{Config, ConfigError, Families, MIN_DELAY};
+use crate::machine::Machine;
+use crate::plan::Plan;
+use crate::probe::Probed;
+use crate::target::{Host, Target};
+
+/// How long a candidate may be silent, unless the caller says otherwise: by then six SYNs have gone
+/// unanswered.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Tries every candidate of every service of hosts, at the same time and without stopping at the
+/// first that connects.
+///
+/// Nothing is sent to a server: each connection is closed as soon as it stands.
+///
+/// ```no_run
+/// use std::time::Instant;
+/// use mailport::{Config, Plan, Prober};
+///
+/// let (plan, config) = (Plan::default(), Config::default());
+/// let hosts = ["mail.example.com".parse()?, "192.0.2.1".parse()?];
+/// for probed in Prober::new(plan.clone(), config.clone()).run(&hosts, |_| ())? {
+///     let forecast = probed.forecast(&plan, &config, Instant::now())?;
+///     println!("{}", probed.summary(&forecast));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Prober {
+    pub(super) dialer: Dialer,
+    pub(super) plan: Plan,
+    pub(super) config: Config,
+    pub(super) deadline: Duration,
+}
+
+/// How far a probe has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Hosts altogether.
+    pub hosts: usize,
+    /// Hosts of which everything is known.
+    pub hosts_done: usize,
+    /// Candidates that are known of so far.
+    pub candidates: usize,
+    /// Candidates that have been tried.
+    pub done: usize,
+}
+
+/// Why nothing was probed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProbeError {
+    /// Settings that no dial can work with; the caller's mistake, and nothing was sent.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A host that cannot be dialled with these settings; the caller's mistake, and nothing was
+    /// sent.
+    #[error("{host}: {source}")]
+    Host {
+        /// The host.
+        host: String,
+        /// What is wrong with it.
+        source: ConfigError,
+    },
+    /// The descriptors that every probe needs could not be had; nothing was sent.
+    #[error("cannot start to probe: {0}")]
+    Setup(#[source] io::Error),
+}
+
+impl Prober {
+    /// A prober for dials by this plan with these settings. Of the settings, only families, source
+    /// address, device and mark matter to it: it waits for nothing but its own deadline.
+    pub fn new(plan: Plan, config: Config) -> Prober {
+        Prober { dialer: Dialer::default(), plan, config, deadline: DEADLINE }
+    }
+
+    /// The same prober, looking names up as this dialer does.
+    #[must_use]
+    pub fn with_dialer(self, dialer: Dialer) -> Prober {
+        Prober { dialer, ..self }
+    }
+
+    /// The same prober with another time for each candidate, and for the look-ups of a name.
+    /// Default 5 s; at least 10 ms. What takes longer is silent.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Prober {
+        Prober { deadline, ..self }
+    }
+
+    /// Probes the hosts, blocks until all is known, and gives what was found in their order.
+    /// `progress` is called whenever something has changed.
+    ///
+    /// At most 64 candidates are tried at once. Where descriptors run out, fewer are; only where
+    /// not even one can be tried is its outcome [`Outcome::Local`](crate::Outcome::Local).
+    pub fn run(
+        &self,
+        targets: &[Target],
+        progress: impl FnMut(Progress),
+    ) -> Result<Vec<Probed>, ProbeError> {
+        let config = self.config_of_one();
+        self.config.check()?;
+        config.check()?;
+        let hosts = targets.iter().map(|target| self.host(target)).collect::<Result<_, _>>()?;
+        let mut run = Run::new(self, config, hosts, progress).map_err(ProbeError::Setup)?;
+        while run.admit() {
+            run.wait();
+        }
+        Ok(run.into_probed())
+    }
+
+    /// The settings of a dial that has one candidate.
+    fn config_of_one(&self) -> Config {
+        Config {
+            attempt_delay: MIN_DELAY,
+            deadline: self.deadline,
+            families: Families::Any,
+            ..self.config.clone()
+        }
+    }
+
+    /// A host before its probe, which is known to be one that can be dialled.
+    fn host(&self, target: &Target) -> Result<Probing, ProbeError> {
+        let now = Instant::now();
+        let refused = |source| ProbeError::Host { host: target.as_str().to_owned(), source };
+        let machine = Machine::new(target, &self.plan, &self.config, now).map_err(refused)?;
+        let address = match target.host() {
+            Host::Name(_) => None,
+            Host::Address(address) => Some(SocketAddr::new(*address, 0)),
+            Host::Scoped(address, zone) => {
+                let scope = scope(zone).map_err(refused)?;
+                Some(SocketAddrV6::new(*address, 0, 0, scope).into())
+            }
+        };
+        let zone = match address {
+            Some(SocketAddr::V6(v6)) => v6.scope_id(),
+            _ => 0,
+        };
+        sockets::check_options(&self.config, machine.families(), zone).map_err(refused)?;
+        let families = machine.families().to_vec();
+        Ok(Probing::new(target.clone(), address, families, now))
+    }
+}

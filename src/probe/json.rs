@@ -1,0 +1,148 @@
+//! A probe as JSON: one object, with the same keys whatever was found.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{Answer, Probed, Survey, Tally};
+use crate::report::{Attempt, Report, host_of};
+use crate::target::Host;
+
+/// Counts up when a key changes its meaning or goes; a new key does not change it.
+const VERSION: u8 = 1;
+
+/// A probe as one JSON object on one line: each host with the [`forecast`](Probed::forecast) that
+/// was made of it, and the survey where there is one. Times are in milliseconds, counted from the
+/// beginning of the host's look-ups.
+///
+/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookups` (none
+/// for an address; each has `family`, `ended_ms`, `addresses` and `error`), `attempts` (as in
+/// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
+/// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
+/// `servers` and `cases`, the last two with `name` and `count`.
+pub fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
+    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::of(probed, forecast)).collect();
+    let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::of) };
+    serde_json::to_string(&object).expect("every key of a probe is a string")
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    version: u8,
+    hosts: Vec<HostObject<'a>>,
+    survey: Option<SurveyObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct HostObject<'a> {
+    host: &'a str,
+    lookups: Vec<LookupObject>,
+    attempts: Value,
+    choice: Option<ChoiceObject>,
+    summary: String,
+}
+
+#[derive(Serialize)]
+struct LookupObject {
+    family: &'static str,
+    ended_ms: Option<f64>,
+    addresses: Vec<String>,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ChoiceObject {
+    port: u16,
+    tls: &'static str,
+    address: Option<String>,
+    family: &'static str,
+    after_ms: f64,
+}
+
+#[derive(Serialize)]
+struct SurveyObject<'a> {
+    reports: usize,
+    at_home: usize,
+    redundant: usize,
+    n: usize,
+    servers: Vec<TallyObject<'a>>,
+    cases: Vec<TallyObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct TallyObject<'a> {
+    name: &'a str,
+    count: usize,
+}
+
+impl<'a> HostObject<'a> {
+    fn of(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
+        let is_name = matches!(probed.target.host(), Host::Name(_));
+        let looked_up = probed.answers.iter().filter(|_| is_name);
+        HostObject {
+            host: probed.target.as_str(),
+            lookups: looked_up.map(LookupObject::of).collect(),
+            attempts: attempts(&probed.attempts, forecast),
+            choice: forecast.winner().map(|winner| ChoiceObject::of(winner, forecast.elapsed)),
+            summary: probed.summary(forecast),
+        }
+    }
+}
+
+impl LookupObject {
+    fn of(answer: &Answer) -> LookupObject {
+        LookupObject {
+            family: answer.family.name(),
+            ended_ms: answer.ended.map(millis),
+            addresses: answer.list().iter().copied().map(host_of).collect(),
+            error: answer.addresses.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+impl ChoiceObject {
+    fn of(winner: &Attempt, elapsed: Duration) -> ChoiceObject {
+        ChoiceObject {
+            port: winner.service.port(),
+            tls: winner.service.tls().name(),
+            address: winner.address.map(host_of),
+            family: winner.family.name(),
+            after_ms: millis(elapsed),
+        }
+    }
+}
+
+impl<'a> SurveyObject<'a> {
+    fn of(survey: &'a Survey) -> SurveyObject<'a> {
+        let rows = |rows: &'a [Tally]| {
+            let rows = rows.iter().map(|row| TallyObject { name: &row.name, count: row.count });
+            rows.collect()
+        };
+        SurveyObject {
+            reports: survey.reports,
+            at_home: survey.at_home,
+            redundant: survey.redundant,
+            n: survey.n(),
+            servers: rows(&survey.servers),
+            cases: rows(&survey.cases),
+        }
+    }
+}
+
+/// The attempts as a report writes them, but for the reason: none was started for another one's
+/// sake.
+fn attempts(attempts: &[Attempt], forecast: &Report) -> Value {
+    let report = Report { attempts: attempts.to_vec(), ..forecast.clone() };
+    let mut value = serde_json::to_value(&report).expect("every key of a report is a string");
+    let mut attempts = value["attempts"].take();
+    for attempt in attempts.as_array_mut().into_iter().flatten() {
+        attempt["reason"] = "every candidate is tried".into();
+    }
+    attempts
+}
+
+/// Milliseconds to three decimals, as in a report.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1000.0
+}

@@ -1,0 +1,103 @@
+//! A probe laid out for people: addresses down, services across.
+
+use std::fmt::Write;
+
+use super::Probed;
+use crate::outcome::Outcome;
+use crate::plan::{Plan, Service};
+use crate::report::{Attempt, Millis, Report, host_of};
+
+/// What a probe found of a host, as rows and columns: what [`Probed::matrix`] gives. It is for
+/// whoever sets it as a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Matrix {
+    /// The headings of the columns: every service of the plan.
+    pub services: Vec<String>,
+    /// One row for each address that was tried, in their order, with a cell for each service.
+    pub rows: Vec<(String, Vec<Option<Cell>>)>,
+}
+
+/// What one address has to say of one service; there is none where the service leaves out the
+/// address's family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cell {
+    /// How the attempt ended.
+    pub outcome: Outcome,
+    /// The outcome and the time it took: of a connection, a reset and an ICMP error the round trip,
+    /// unless a SYN was lost; of silence, how long it was listened to.
+    pub text: String,
+    /// What else is known: the router that sent the error, the count of SYNs, the system's error.
+    pub detail: String,
+    /// Whether a dial would come to this.
+    pub chosen: bool,
+}
+
+impl Probed {
+    /// The attempts by address and service, with the one that a dial would choose by this forecast.
+    pub fn matrix(&self, plan: &Plan, forecast: &Report) -> Matrix {
+        let chosen = self.chosen(forecast);
+        let cell = |service: Service, host: &str| {
+            let mut attempts = self.attempts.iter().enumerate();
+            let of_both = |attempt: &Attempt| {
+                attempt.service == service && attempt.address.is_some_and(|a| host_of(a) == host)
+            };
+            let (index, attempt) = attempts.find(|(_, attempt)| of_both(attempt))?;
+            Some(Cell::of(attempt, chosen == Some(index)))
+        };
+        let mut hosts: Vec<String> = Vec::new();
+        for answer in &self.answers {
+            hosts.extend(answer.list().iter().copied().map(host_of));
+        }
+        let row = |host: String| {
+            let cells: Vec<_> = plan.services().iter().map(|&s| cell(s, &host)).collect();
+            (host, cells)
+        };
+        Matrix {
+            services: plan.services().iter().map(ToString::to_string).collect(),
+            rows: hosts.into_iter().map(row).collect(),
+        }
+    }
+
+    /// What the look-ups of the name gave, in one line: `IPv6 1 address in 3.1 ms, IPv4 not
+    /// answered`. Empty for an address.
+    pub fn names(&self) -> String {
+        let mut line = String::new();
+        for (lookup, answer) in self.lookups().iter().zip(&self.answers) {
+            let gap = if line.is_empty() { "" } else { ", " };
+            let found = match &answer.addresses {
+                Ok(list) if list.len() == 1 => "1 address".to_owned(),
+                Ok(list) => format!("{} addresses", list.len()),
+                Err(crate::report::LookupError::NotFound) => "no address".to_owned(),
+                // The system's words, which may be anything.
+                Err(error) => error.to_string().replace(char::is_control, " "),
+            };
+            let _ = write!(line, "{gap}{} {found}", lookup.family);
+            if let Some(ended) = lookup.ended {
+                let _ = write!(line, " in {}", Millis(ended));
+            }
+        }
+        line
+    }
+}
+
+impl Cell {
+    fn of(attempt: &Attempt, chosen: bool) -> Cell {
+        let detail = match (attempt.outcome, attempt.icmp, attempt.syns, attempt.errno) {
+            (_, Some(icmp), ..) => match icmp.from {
+                Some(router) => format!("by {router}"),
+                None => String::new(),
+            },
+            (Outcome::Timeout, _, Some(1), _) => "1 SYN".to_owned(),
+            (Outcome::Timeout, _, Some(syns), _) => format!("{syns} SYNs"),
+            // Not a round trip alone: the first SYN or its answer was lost.
+            (Outcome::Connected, _, Some(syns), _) if syns > 1 => format!("{syns} SYNs"),
+            (Outcome::Local, _, _, Some(errno)) => errno.to_string(),
+            _ => String::new(),
+        };
+        let outcome = attempt.outcome;
+        let text = format!("{outcome} {}", Millis(attempt.lasted()));
+        Cell { outcome, text, detail, chosen }
+    }
+}
