@@ -4,8 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::{Arc, mpsc};
 use std::thread;
+
+use crate::driver::wait_until_ready;
 
 /// What is read at once: more is no faster.
 const CHUNK: usize = 64 * 1024;
@@ -61,8 +64,8 @@ impl Error for JoinError {
     }
 }
 
-/// Joins a connected, blocking socket to `input` and `output`, and blocks until both directions
-/// have ended.
+/// Joins a connected socket to `input` and `output`, and blocks until both directions have ended.
+/// Descriptors that do not block are waited for: a program that starts this one may share them.
 ///
 /// Each direction ends by itself: the end of the input closes the socket for writing only, and the
 /// end of what the socket sends drops `output`, which closes it where it owns its descriptor. What
@@ -73,8 +76,8 @@ impl Error for JoinError {
 /// sockets, and shut them down, where that matters.
 pub fn join(
     socket: TcpStream,
-    input: impl Read + Send + 'static,
-    output: impl Write + Send + 'static,
+    input: impl Read + AsFd + Send + 'static,
+    output: impl Write + AsFd + Send + 'static,
 ) -> Result<Joined, JoinError> {
     let on_socket = |source| JoinError { side: Side::Socket, source };
     let socket = Arc::new(socket);
@@ -125,7 +128,7 @@ fn spawn<T: Send + 'static>(
     spawned.map(drop).map_err(|e| io::Error::new(e.kind(), format!("cannot start a thread: {e}")))
 }
 
-fn send(mut input: impl Read, mut socket: &TcpStream) -> End {
+fn send(mut input: impl Read + AsFd, mut socket: &TcpStream) -> End {
     let sent = pump(&mut input, Side::Input, &mut socket, Side::Socket)?;
     match socket.shutdown(Shutdown::Write) {
         // The peer may have reset the connection by now; the other direction will say so.
@@ -136,36 +139,62 @@ fn send(mut input: impl Read, mut socket: &TcpStream) -> End {
     Ok(Joined { sent, received: 0 })
 }
 
-fn receive(mut socket: &TcpStream, mut output: impl Write) -> End {
+fn receive(mut socket: &TcpStream, mut output: impl Write + AsFd) -> End {
     let received = pump(&mut socket, Side::Socket, &mut output, Side::Output)?;
     Ok(Joined { sent: 0, received })
 }
 
 fn pump(
-    from: &mut impl Read,
+    from: &mut (impl Read + AsFd),
     read: Side,
-    to: &mut impl Write,
+    to: &mut (impl Write + AsFd),
     written: Side,
 ) -> Result<u64, JoinError> {
     let mut chunk = vec![0; CHUNK];
     let mut total = 0;
     loop {
-        let count = match from.read(&mut chunk) {
-            Ok(0) => return Ok(total),
-            Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-            Err(source) => return Err(JoinError { side: read, source }),
-        };
-        // Whoever talks through this waits for answers: nothing may stay behind in a buffer.
-        let taken = to.write_all(&chunk[..count]).and_then(|()| to.flush());
-        taken.map_err(|source| JoinError { side: written, source })?;
+        let count = insist(from, false, |from| from.read(&mut chunk));
+        let count = count.map_err(|source| JoinError { side: read, source })?;
+        if count == 0 {
+            return Ok(total);
+        }
+        write_all(to, &chunk[..count]).map_err(|source| JoinError { side: written, source })?;
         total += count as u64;
+    }
+}
+
+/// Whoever talks through this waits for answers: nothing may stay behind in a buffer.
+fn write_all(to: &mut (impl Write + AsFd), mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match insist(to, true, |to| to.write(rest))? {
+            0 => return Err(ErrorKind::WriteZero.into()),
+            count => rest = &rest[count..],
+        }
+    }
+    insist(to, true, Write::flush)
+}
+
+/// Does it again after a signal, and when the descriptor is ready where it does not block.
+fn insist<S: AsFd, T>(
+    stream: &mut S,
+    writes: bool,
+    mut act: impl FnMut(&mut S) -> io::Result<T>,
+) -> io::Result<T> {
+    loop {
+        match act(stream) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                wait_until_ready(stream.as_fd(), writes)?;
+            }
+            done => return done,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::io::Seek;
     use std::net::TcpListener;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
@@ -178,6 +207,17 @@ mod tests {
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let theirs = listener.accept().unwrap().0;
         (ours, theirs)
+    }
+
+    fn file(content: &[u8]) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content).unwrap();
+        file.rewind().unwrap();
+        file
+    }
+
+    fn nowhere() -> File {
+        File::options().write(true).open("/dev/null").unwrap()
     }
 
     fn read_all(mut from: impl Read) -> Vec<u8> {
@@ -195,7 +235,7 @@ mod tests {
             theirs.write_all(b"answer after the end").unwrap();
             question
         });
-        let joined = join(ours, &b"question"[..], output).unwrap();
+        let joined = join(ours, file(b"question"), output).unwrap();
         assert_eq!(peer.join().unwrap(), b"question");
         assert_eq!(read_all(output_reader), b"answer after the end");
         assert_eq!(joined, Joined { sent: 8, received: 20 });
@@ -222,7 +262,7 @@ mod tests {
         let (input, _never_written) = UnixStream::pair().unwrap();
         socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
         drop(theirs);
-        let error = join(ours, input, io::sink()).unwrap_err();
+        let error = join(ours, input, nowhere()).unwrap_err();
         assert_eq!((error.side, error.source.kind()), (Side::Socket, ErrorKind::ConnectionReset));
     }
 
@@ -241,20 +281,26 @@ mod tests {
     #[test]
     fn an_input_that_cannot_be_read_is_named() {
         let (ours, _theirs) = pair();
-        let error = join(ours, File::open("/").unwrap(), io::sink()).unwrap_err();
+        let error = join(ours, File::open("/").unwrap(), nowhere()).unwrap_err();
         assert_eq!(error.side, Side::Input);
         assert!(error.to_string().starts_with("the input: "), "{error}");
     }
 
     #[test]
-    fn more_than_any_buffer_holds_arrives_whole() {
+    fn more_than_any_buffer_holds_arrives_whole_through_what_does_not_block() {
         let (ours, theirs) = pair();
         let message: Vec<u8> = (0..3_000_000_u32).map(|i| i.to_le_bytes()[0] ^ 7).collect();
         let (output_reader, output) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        output.set_nonblocking(true).unwrap();
+        let (input, mut input_writer) = UnixStream::pair().unwrap();
+        input.set_nonblocking(true).unwrap();
+        let writing = message.clone();
+        thread::spawn(move || input_writer.write_all(&writing).unwrap());
         let echo = thread::spawn(move || io::copy(&mut &theirs, &mut &theirs).unwrap());
         let expected = message.clone();
         let reading = thread::spawn(move || read_all(output_reader) == expected);
-        let joined = join(ours, io::Cursor::new(message), output).unwrap();
+        let joined = join(ours, input, output).unwrap();
         assert_eq!(joined, Joined { sent: 3_000_000, received: 3_000_000 });
         assert_eq!(echo.join().unwrap(), 3_000_000);
         assert!(reading.join().unwrap());

@@ -12,4 +12,6 @@ mod sys;
 pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;
 pub use prober::{ProbeError, Prober, Progress};
+pub(crate) use sys::wait_until_ready;
+
 pub use resolve::{LookupResult, Resolver};

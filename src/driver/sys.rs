@@ -66,6 +66,17 @@ pub(super) fn close_leaked(descriptor: RawFd) {
     unsafe { libc::close(descriptor) };
 }
 
+/// Blocks until a descriptor can be read or written, or has failed.
+pub(crate) fn wait_until_ready(descriptor: BorrowedFd, for_writing: bool) -> io::Result<()> {
+    let events = if for_writing { libc::POLLOUT } else { libc::POLLIN };
+    let mut watched = libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    match check(unsafe { libc::poll(&raw mut watched, 1, -1) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
 // ---- sockets ---------------------------------------------------------------------------------
 
 /// Turns the queueing of ICMP errors on or off (`IP_RECVERR`, `IPV6_RECVERR`).

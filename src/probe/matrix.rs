@@ -89,8 +89,8 @@ impl Cell {
                 Some(router) => format!("by {router}"),
                 None => String::new(),
             },
-            (Outcome::Timeout, _, Some(1), _) => "1 SYN".to_owned(),
-            (Outcome::Timeout, _, Some(syns), _) => format!("{syns} SYNs"),
+            (Outcome::Timeout, _, Some(1), _) => "1 SYN unanswered".to_owned(),
+            (Outcome::Timeout, _, Some(syns), _) => format!("{syns} SYNs unanswered"),
             // Not a round trip alone: the first SYN or its answer was lost.
             (Outcome::Connected, _, Some(syns), _) if syns > 1 => format!("{syns} SYNs"),
             (Outcome::Local, _, _, Some(errno)) => errno.to_string(),

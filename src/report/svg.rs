@@ -7,7 +7,7 @@ use ::svg::node::element::{
     Circle, Description, Element, Group, Line, Path, Rectangle, SVG, Style, Text, Title,
 };
 
-use super::timeline::{columns, notes, shorten, worth_seeing};
+use super::timeline::{columns, cut, notes, shorten, worth_seeing};
 use super::{Attempt, End, Lookup, LookupError, Millis, Report, host_of};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Service};
@@ -413,7 +413,7 @@ impl Page {
 
     fn decision(&mut self, decision: &Decision, flag: f64, bottom: f64) {
         let x = self.columns.x(decision.at);
-        let words = clean(&decision.words);
+        let words = cut(&clean(&decision.words), NOTE);
         let wide = width(&words, TEXT) + 14.0;
         let left = (x - wide / 2.0).clamp(self.columns.plot.0, self.columns.plot.1 + 7.0 - wide);
         let (dashed, text) =
@@ -643,7 +643,7 @@ fn clean(text: &str) -> String {
 fn wrap(text: &str, limit: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
-        let word = shorten(word, limit.max(PLACE + 2));
+        let word = cut(word, limit.max(PLACE + 2));
         match lines.last_mut() {
             Some(line) if columns(line) + 1 + columns(&word) <= limit => {
                 line.push(' ');

@@ -323,7 +323,7 @@ pub(super) fn shorten(text: &str, width: usize) -> String {
 }
 
 /// A text without its end.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
     }

@@ -1,29 +1,27 @@
 //! `mailport connect`.
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
-use mailport::{
-    Cleartext, Config, ConnectError, Connected, Patience, Plan, PlanError, Report, Target,
-};
+use mailport::{Config, ConnectError, Connected, Plan, Report, Target};
 
-use crate::{paint, values};
+use crate::options::{Options, TIMES};
+use crate::{paint, picture, values};
 
 /// Dials a mail server once, and says which port was reached and why
 ///
 /// Nothing is sent to the server. The TLS mode of the service that was reached (implicit, starttls)
 /// is what whoever uses the connection must insist on.
 ///
-/// Exit status: 0 connected, 1 not connected (or, with --stdio, the connection broke later), 2 the
-/// command line is wrong.
+/// Exit status: 0 connected, 1 not connected (or the result could not be written; with --stdio, the
+/// connection broke later), 2 the command line is wrong.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Args {
     /// The server: a name, or an address
@@ -33,67 +31,8 @@ pub(crate) struct Args {
     #[arg(value_name = "HOST")]
     host: Target,
 
-    /// The services to try, in order of preference
-    ///
-    /// Services are separated by commas, each PORT:TLS or PORT/FAMILY:TLS, where TLS is implicit,
-    /// starttls or none, and FAMILY is ipv4 or ipv6. Or the name of a plan: submission
-    /// (587:starttls,25:starttls), submissions (465:implicit), rfc8314
-    /// (465:implicit,587:starttls; RFC 8314 section 3.3), mew (587/ipv4:starttls,25:starttls,
-    /// strict), symmetric (587 over IPv6 then IPv4, then 25 likewise, strict).
-    #[arg(long, value_name = "PLAN", default_value = "submission", conflicts_with = "port")]
-    #[arg(help_heading = "What to try")]
-    plan: String,
-
-    /// Take the plan that replaces a connection to this port [default: none, --plan counts]
-    ///
-    /// 587 and 25 become 587:starttls,25:starttls. 465 becomes 465:implicit and never falls back.
-    /// Any other is tried alone, with STARTTLS.
-    #[arg(long, value_name = "PORT", help_heading = "What to try")]
-    port: Option<u16>,
-
-    /// Accept services without TLS in the plan [default: refused]
-    ///
-    /// Whoever is on the way to a service with the TLS mode none reads the mail, and a password
-    /// with it (RFC 8314 section 3).
-    #[arg(long, help_heading = "What to try")]
-    allow_cleartext: bool,
-
-    /// Wait out a silent service before the next is begun [default: off]
-    ///
-    /// The next service is held back until every attempt of this one has failed or was silent for
-    /// the patience, so that no packet goes to a later port any sooner.
-    #[arg(long, help_heading = "What to try")]
-    strict: bool,
-
-    /// The address families to use, and which goes first
-    #[arg(long, value_name = "FAMILY", value_enum, default_value = "any")]
-    #[arg(help_heading = "What to try")]
-    family: values::Family,
-
-    /// Silence of one address after which the next is tried besides
-    ///
-    /// The Connection Attempt Delay of RFC 8305 section 5, between addresses of one service. At
-    /// least 10ms.
-    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = values::duration)]
-    #[arg(help_heading = TIMES)]
-    attempt_delay: Duration,
-
-    /// Silence of a whole service after which the next is tried besides
-    ///
-    /// The default is TCP's first retransmission timeout (RFC 6298 section 2). Shorter sends
-    /// packets to a later port that was not needed. At least 10ms.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
-    #[arg(help_heading = TIMES)]
-    port_delay: Duration,
-
-    /// How long silence may hold back the connection of a later service
-    ///
-    /// The default is 1.3s, or 1s and two round trips of that connection where this is longer: a
-    /// SYN and its retransmission (RFC 6298 section 2) have then both gone unanswered. At least
-    /// 10ms; below a second, one lost packet is enough to end up on the later port.
-    #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::patience)]
-    #[arg(help_heading = TIMES)]
-    patience: Patience,
+    #[command(flatten)]
+    options: Options,
 
     /// How long everything may take, the look-up of the name included
     ///
@@ -102,33 +41,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
     deadline: Duration,
-
-    /// How long the second family's addresses wait for the first's
-    ///
-    /// The Resolution Delay of RFC 8305 section 3: the name is looked up in both families at once.
-    /// 0 does not wait.
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
-    #[arg(help_heading = TIMES)]
-    resolution_delay: Duration,
-
-    /// The address of this machine to connect from [default: the kernel's choice]
-    ///
-    /// The other family is then left out. The kernel chooses by RFC 6724 section 5.
-    #[arg(long, value_name = "ADDRESS", help_heading = "Where to leave from")]
-    source: Option<IpAddr>,
-
-    /// The network interface to connect through [default: the kernel's choice]
-    ///
-    /// The socket option SO_BINDTODEVICE.
-    #[arg(long, value_name = "INTERFACE", help_heading = "Where to leave from")]
-    device: Option<String>,
-
-    /// The firewall mark of every packet, such as 0x10 [default: none]
-    ///
-    /// The socket option SO_MARK, which needs CAP_NET_ADMIN.
-    #[arg(long, value_name = "MARK", value_parser = values::mark)]
-    #[arg(help_heading = "Where to leave from")]
-    mark: Option<u32>,
 
     /// Draw every attempt on a scale of time, with its outcome [default: off]
     ///
@@ -145,6 +57,14 @@ pub(crate) struct Args {
     #[arg(long, help_heading = "What to print")]
     json: bool,
 
+    /// Draw every attempt as a picture, into this file [default: off]
+    ///
+    /// SVG, for a browser or a report: one bar an attempt on a scale of time, with its outcome. It is
+    /// drawn whether connected or not, and takes the place of a file of that name.
+    #[arg(long, value_name = "FILE", value_parser = picture::path)]
+    #[arg(help_heading = "What to print")]
+    svg: Option<PathBuf>,
+
     /// Join the connection to standard input and output [default: off]
     ///
     /// For a mail reader's tunnel command: until both ends have closed. The end of standard input is
@@ -154,42 +74,16 @@ pub(crate) struct Args {
     stdio: bool,
 }
 
-const TIMES: &str = "Times (such as 250ms, 1.3s, 2min)";
-
 impl Args {
-    fn plan(&self) -> Result<Plan, String> {
-        let refused = |option: &str, value: &dyn fmt::Display, error: &PlanError| {
-            let hint = match error {
-                PlanError::Cleartext { .. } => " (--allow-cleartext does)",
-                _ => "",
-            };
-            format!("invalid value '{value}' for '{option}': {error}{hint}")
-        };
-        if let Some(port) = self.port {
-            return Plan::for_port(Some(port)).map_err(|e| refused("--port <PORT>", &port, &e));
-        }
-        let cleartext = if self.allow_cleartext { Cleartext::Allow } else { Cleartext::Refuse };
-        Plan::parse(&self.plan, cleartext).map_err(|e| refused("--plan <PLAN>", &self.plan, &e))
-    }
-
     fn config(&self) -> Config {
-        let mut config = Config::default();
-        config.resolution_delay = self.resolution_delay;
-        config.attempt_delay = self.attempt_delay;
-        config.port_delay = self.port_delay;
-        config.patience = self.patience;
+        let mut config = self.options.config();
         config.deadline = self.deadline;
-        config.strict = self.strict;
-        config.families = self.family.into();
-        config.source = self.source;
-        config.device.clone_from(&self.device);
-        config.mark = self.mark;
         config
     }
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let plan = match args.plan() {
+    let plan = match args.options.plan() {
         Ok(plan) => plan,
         Err(message) => return crate::misuse("connect", message),
     };
@@ -200,8 +94,17 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Err(ConnectError::Config(error)) => crate::misuse("connect", error),
         Err(error) => failed(args, &error),
         Ok(connected) if args.stdio => tunnel(args, connected),
-        Ok(Connected { report, .. }) => crate::written(connected(args, &report)),
+        Ok(Connected { report, .. }) => {
+            let drawn = draw(args, &report);
+            let status = crate::written(connected(args, &report));
+            if drawn { status } else { ExitCode::from(crate::FAILURE) }
+        }
     }
+}
+
+/// Whether the picture was drawn, where one is wanted.
+fn draw(args: &Args, report: &Report) -> bool {
+    args.svg.as_ref().is_none_or(|path| picture::write(path, &report.to_svg()))
 }
 
 /// The result of a dial that connected.
@@ -224,6 +127,7 @@ fn failed(args: &Args, error: &ConnectError) -> ExitCode {
         crate::complain(error);
     }
     if let Some(report) = error.report() {
+        draw(args, report);
         let _ = explain(args, report, &mut anstream::stderr(), width_of(io::stderr()));
     }
     ExitCode::from(crate::FAILURE)
@@ -233,6 +137,8 @@ fn tunnel(args: &Args, connected: Connected) -> ExitCode {
     let mut stderr = anstream::stderr();
     let _ = writeln!(stderr, "{}", connected.report.summary());
     let _ = explain(args, &connected.report, &mut stderr, width_of(io::stderr()));
+    // Now, for a mail reader may end its session by ending this process.
+    draw(args, &connected.report);
     match join_standard(connected.socket) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error)
@@ -272,7 +178,7 @@ fn explain(args: &Args, report: &Report, out: &mut dyn Write, width: usize) -> i
 }
 
 /// The width of a terminal, or the customary one.
-fn width_of(terminal: impl AsFd) -> usize {
+pub(crate) fn width_of(terminal: impl AsFd) -> usize {
     terminal_size::terminal_size_of(terminal).map_or(80, |(width, _)| width.0.into())
 }
 
@@ -305,6 +211,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use mailport::Patience;
 
     use super::*;
 
@@ -322,7 +229,7 @@ mod tests {
     fn without_options_everything_is_the_librarys_default() {
         let args = args(&[]);
         assert_eq!(args.config(), Config::default());
-        assert_eq!(args.plan(), Ok(Plan::default()));
+        assert_eq!(args.options.plan(), Ok(Plan::default()));
     }
 
     #[test]
@@ -343,6 +250,6 @@ mod tests {
         expected.device = Some("eth0".into());
         expected.mark = Some(16);
         assert_eq!(args.config(), expected);
-        assert_eq!(args.plan(), Ok(Plan::submissions()));
+        assert_eq!(args.options.plan(), Ok(Plan::submissions()));
     }
 }

@@ -2,8 +2,12 @@
 
 mod completions;
 mod connect;
+mod defaults;
 mod man;
+mod options;
 mod paint;
+mod picture;
+mod probe;
 mod values;
 
 use std::fmt;
@@ -27,6 +31,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Connect(Box<connect::Args>),
+    Probe(Box<probe::Args>),
+    Defaults(defaults::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -34,6 +40,8 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { command: Command::Connect(args) }) => connect::run(&args),
+        Ok(Cli { command: Command::Probe(args) }) => probe::run(&args),
+        Ok(Cli { command: Command::Defaults(args) }) => defaults::run(&args),
         Ok(Cli { command: Command::Completions(args) }) => completions::run(&args),
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),
         Err(error) => refuse(&error),

@@ -10,7 +10,7 @@ use mailport::report::{Row, Timeline};
 const CONNECTED: Style = AnsiColor::Green.on_default().bold();
 pub(crate) const FAILED: Style = AnsiColor::Red.on_default().bold();
 const SILENT: Style = AnsiColor::Yellow.on_default();
-const QUIET: Style = Style::new().dimmed();
+pub(crate) const QUIET: Style = Style::new().dimmed();
 
 /// The timeline, line by line, each with its newline.
 pub(crate) fn timeline(timeline: &Timeline) -> String {
@@ -24,7 +24,7 @@ fn line(row: &Row) -> String {
     format!("{label}{style}{bar}{style:#}{QUIET}{times}{QUIET:#}{style}{note}{style:#}\n")
 }
 
-fn of_outcome(outcome: Outcome) -> Style {
+pub(crate) fn of_outcome(outcome: Outcome) -> Style {
     match outcome {
         Outcome::Connected => CONNECTED,
         Outcome::Timeout | Outcome::IcmpSoft => SILENT,

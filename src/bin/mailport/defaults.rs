@@ -1,0 +1,228 @@
+//! `mailport defaults`.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, CommandFactory, ValueEnum};
+use comfy_table::{ContentArrangement, Table, presets};
+use mailport::{Cleartext, Config, Families, Patience, Plan};
+use serde_json::{Value, json};
+
+use crate::{connect, values};
+
+/// Prints every option of a dial with its default, its unit, and where the default comes from
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print one JSON array and nothing else [default: off]
+    ///
+    /// One object an option, with the keys option, value, unit, source and meaning. Times are in
+    /// milliseconds; null is no value.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let settings = settings();
+    let text = if args.json {
+        let objects: Vec<Value> = settings.iter().map(Setting::object).collect();
+        Value::from(objects).to_string()
+    } else {
+        table(&settings, connect::width_of(std::io::stdout()))
+    };
+    crate::written(writeln!(anstream::stdout(), "{text}"))
+}
+
+/// One option and its default.
+struct Setting {
+    option: String,
+    default: Default,
+    source: Option<&'static str>,
+    meaning: String,
+}
+
+/// The default of an option.
+enum Default {
+    Time(Duration),
+    Word(String),
+    /// A switch, and the word for its being off.
+    Off(&'static str),
+    On,
+    /// No value, and what happens then.
+    None(&'static str),
+}
+
+/// Every option of `mailport connect`, in the order of its help.
+fn settings() -> Vec<Setting> {
+    options().iter().map(setting).collect()
+}
+
+fn options() -> Vec<Arg> {
+    let mut root = crate::Cli::command();
+    root.build();
+    let command = root.find_subcommand("connect").into_iter();
+    let options = command.flat_map(clap::Command::get_arguments);
+    options.filter(|arg| !arg.is_positional() && arg.get_id() != "help").cloned().collect()
+}
+
+fn setting(arg: &Arg) -> Setting {
+    let config = Config::default();
+    let switch = |on, off| if on { Default::On } else { Default::Off(off) };
+    let (default, source) = match arg.get_id().as_str() {
+        "plan" => (
+            Default::Word(Plan::default().to_string()),
+            Some("RFC 6409 section 3.1, Yamamoto 2005"),
+        ),
+        "port" => (Default::None("none, --plan counts"), None),
+        "allow_cleartext" => (
+            switch(Cleartext::default() == Cleartext::Allow, "refused"),
+            Some("RFC 8314 section 3"),
+        ),
+        "strict" => (switch(config.strict, "off"), None),
+        "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
+        "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
+        "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
+        "patience" => (patience(config.patience), Some("RFC 6298 section 2")),
+        "deadline" => (Default::Time(config.deadline), None),
+        "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
+        "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
+        "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
+        "mark" => (Default::None("none"), Some("SO_MARK")),
+        // The others are of the command, not of the dial: what it prints.
+        _ => (Default::Off("off"), None),
+    };
+    let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let mut meaning = help.split(" [default:").next().unwrap_or_default().to_owned();
+    if let Some(more) =
+        automatic(arg).filter(|_| matches!(&default, Default::Word(w) if w == AUTOMATIC))
+    {
+        meaning = format!("{meaning}: {more}");
+    }
+    let option = arg.get_long().map_or_else(String::new, |long| format!("--{long}"));
+    Setting { option, default, source, meaning }
+}
+
+const AUTOMATIC: &str = "automatic";
+
+fn patience(patience: Patience) -> Default {
+    match patience {
+        Patience::Automatic => Default::Word(AUTOMATIC.to_owned()),
+        Patience::Fixed(time) => Default::Time(time),
+    }
+}
+
+/// What the help says of an automatic default.
+fn automatic(arg: &Arg) -> Option<String> {
+    let help = arg.get_long_help()?.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, default) = help.split_once("The default is ")?;
+    default.split(": ").next().map(str::to_owned)
+}
+
+fn word(families: Families) -> String {
+    let is_it = |value: &&values::Family| Families::from(**value) == families;
+    let found = values::Family::value_variants().iter().find(is_it);
+    let value = found.and_then(ValueEnum::to_possible_value);
+    value.expect("every Families has its value of --family").get_name().to_owned()
+}
+
+impl Setting {
+    fn object(&self) -> Value {
+        let (value, unit) = match &self.default {
+            // A whole number as far as it goes.
+            Default::Time(time) if time.subsec_micros() % 1000 == 0 => {
+                (json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), Some("ms"))
+            }
+            Default::Time(time) => (json!(time.as_secs_f64() * 1000.0), Some("ms")),
+            Default::Word(word) => (json!(word), None),
+            Default::Off(_) => (json!(false), None),
+            Default::On => (json!(true), None),
+            Default::None(_) => (Value::Null, None),
+        };
+        json!({
+            "option": self.option,
+            "value": value,
+            "unit": unit,
+            "source": self.source,
+            "meaning": self.meaning,
+        })
+    }
+
+    /// The default and its unit, for people.
+    fn words(&self) -> (String, &'static str) {
+        match &self.default {
+            Default::Time(time) if time.as_secs() > 0 => (time.as_secs_f64().to_string(), "s"),
+            Default::Time(time) => ((time.as_secs_f64() * 1000.0).to_string(), "ms"),
+            Default::Word(word) => (word.clone(), ""),
+            Default::Off(word) | Default::None(word) => ((*word).to_owned(), ""),
+            Default::On => ("on".to_owned(), ""),
+        }
+    }
+}
+
+fn table(settings: &[Setting], width: usize) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_width(u16::try_from(width).unwrap_or(u16::MAX))
+        .set_header(["option", "default", "unit", "source", "meaning"]);
+    for setting in settings {
+        let (value, unit) = setting.words();
+        let source = setting.source.unwrap_or("-");
+        table.add_row([&setting.option, &value, unit, source, &setting.meaning]);
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_option_has_the_default_that_its_help_states() {
+        for (setting, arg) in settings().iter().zip(options()) {
+            let name = arg.get_long().unwrap();
+            assert_eq!(setting.option, format!("--{name}"));
+            let stated = match arg.get_default_values() {
+                [value] => value.to_str().unwrap().to_owned(),
+                _ => {
+                    let help = arg.get_help().unwrap().to_string();
+                    let (_, stated) = help.split_once("[default: ").expect(name);
+                    stated.trim_end_matches(']').to_owned()
+                }
+            };
+            match &setting.default {
+                Default::Time(time) => assert_eq!(values::duration(&stated), Ok(*time), "{name}"),
+                Default::Word(word) if name == "plan" => {
+                    let plan = Plan::parse(&stated, Cleartext::Refuse).unwrap();
+                    assert_eq!(&plan.to_string(), word);
+                }
+                Default::Word(_) | Default::Off(_) | Default::None(_) | Default::On => {
+                    assert_eq!(setting.words().0, stated, "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_source_is_the_one_that_the_help_cites() {
+        let help = |option: &str| {
+            let name = option.trim_start_matches("--");
+            let arg = options().into_iter().find(|arg| arg.get_long() == Some(name)).unwrap();
+            let values = arg.get_possible_values();
+            let of_values = values.iter().filter_map(|value| value.get_help());
+            let texts = arg.get_long_help().or(arg.get_help()).into_iter().chain(of_values);
+            texts.map(|text| text.to_string() + "\n").collect::<String>().replace('\n', " ")
+        };
+        for setting in settings().iter().filter(|setting| setting.option != "--plan") {
+            let help = help(&setting.option);
+            assert!(setting.source.is_none_or(|source| help.contains(source)), "{help}");
+        }
+        let patience = settings().into_iter().find(|s| s.option == "--patience").unwrap();
+        assert!(
+            patience.meaning.contains(": 1.3s, or 1s and two round trips"),
+            "{}",
+            patience.meaning
+        );
+    }
+}
