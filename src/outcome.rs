@@ -4,10 +4,18 @@
 //! or our own neighbour table; `ECONNREFUSED` is a RST or an ICMP port unreachable. The ICMP error
 //! in the socket's error queue, and the count of segments that came in, do.
 
+mod icmp;
+mod queue;
+
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::plan::Family;
+pub use icmp::Icmp;
+pub use queue::ErrorQueue;
+#[cfg(feature = "driver")]
+pub(crate) use queue::ip_of_sockaddr;
+
+use icmp::Verdict::{Hard, NotAFailure, Soft};
 
 /// How an attempt ended. Cases 1 to 5 are those of the fallback paper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,230 +128,6 @@ const ERRNO_NAMES: &[(i32, &str)] = errno_names! {
     EPROTONOSUPPORT EPROTOTYPE ETIMEDOUT
 };
 
-/// An ICMP error, and the router that sent it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Icmp {
-    /// ICMP for IPv4 (RFC 792) or ICMPv6 (RFC 4443).
-    pub family: Family,
-    /// The type.
-    pub kind: u8,
-    /// The code.
-    pub code: u8,
-    /// The address of the router that sent it, where the kernel knew it.
-    pub from: Option<IpAddr>,
-}
-
-impl Icmp {
-    /// 4 or 6, as in JSON.
-    pub fn version(self) -> u8 {
-        match self.family {
-            Ipv4 => 4,
-            Ipv6 => 6,
-        }
-    }
-
-    /// What the type and code mean, in the words of the RFC; `None` for an unassigned one.
-    pub fn meaning(self) -> Option<&'static str> {
-        self.row().map(|row| row.meaning)
-    }
-
-    fn row(self) -> Option<&'static Row> {
-        ICMP.iter().find(|row| {
-            row.family == self.family
-                && row.kind == self.kind
-                && row.code.is_none_or(|code| code == self.code)
-        })
-    }
-}
-
-/// The meaning, or type and code in numbers where there is none.
-impl fmt::Display for Icmp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.meaning() {
-            Some(meaning) => f.write_str(meaning),
-            None => write!(f, "ICMPv{} type {} code {}", self.version(), self.kind, self.code),
-        }
-    }
-}
-
-/// One row of [`ICMP`]: what a type and code say about a connection that is being made.
-struct Row {
-    family: Family,
-    kind: u8,
-    /// `None` for every code of the type.
-    code: Option<u8>,
-    verdict: Verdict,
-    meaning: &'static str,
-    /// Where the kind is said; "by analogy" where no RFC says it of a TCP connect.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "read by the test that wants one in each row")
-    )]
-    source: &'static str,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Soft,
-    Hard,
-    /// The connect goes on; Linux does not report it.
-    NotAFailure,
-}
-
-const fn row(
-    family: Family,
-    kind: u8,
-    code: Option<u8>,
-    verdict: Verdict,
-    meaning: &'static str,
-    source: &'static str,
-) -> Row {
-    Row { family, kind, code, verdict, meaning, source }
-}
-
-use Family::{Ipv4, Ipv6};
-use Verdict::{Hard, NotAFailure, Soft};
-
-/// RFC 1122 section 4.2.3.9 and RFC 9293 section 3.9.2.2 sort the errors that they name; the
-/// others follow the errors they resemble: an administrator's "no" is hard, trouble on the way soft.
-const ICMP: &[Row] = &[
-    row(Ipv4, 3, Some(0), Soft, "net unreachable", "RFC 1122 section 4.2.3.9"),
-    row(Ipv4, 3, Some(1), Soft, "host unreachable", "RFC 1122 section 4.2.3.9"),
-    row(Ipv4, 3, Some(2), Hard, "protocol unreachable", "RFC 1122 section 4.2.3.9"),
-    row(Ipv4, 3, Some(3), Hard, "port unreachable", "RFC 1122 section 4.2.3.9"),
-    row(Ipv4, 3, Some(4), NotAFailure, "fragmentation needed", "RFC 1191 section 3"),
-    row(Ipv4, 3, Some(5), Soft, "source route failed", "RFC 1122 section 4.2.3.9"),
-    row(
-        Ipv4,
-        3,
-        Some(6),
-        Hard,
-        "destination network unknown",
-        "RFC 1122 section 3.2.2.1, by analogy",
-    ),
-    row(Ipv4, 3, Some(7), Hard, "destination host unknown", "RFC 1122 section 3.2.2.1, by analogy"),
-    row(Ipv4, 3, Some(8), Hard, "source host isolated", "RFC 1122 section 3.2.2.1, by analogy"),
-    row(
-        Ipv4,
-        3,
-        Some(9),
-        Hard,
-        "communication with destination network administratively prohibited",
-        "RFC 1122 section 3.2.2.1, by analogy",
-    ),
-    row(
-        Ipv4,
-        3,
-        Some(10),
-        Hard,
-        "communication with destination host administratively prohibited",
-        "RFC 1122 section 3.2.2.1, by analogy",
-    ),
-    row(
-        Ipv4,
-        3,
-        Some(11),
-        Soft,
-        "network unreachable for type of service",
-        "RFC 1122 section 3.2.2.1, by analogy",
-    ),
-    row(
-        Ipv4,
-        3,
-        Some(12),
-        Soft,
-        "host unreachable for type of service",
-        "RFC 1122 section 3.2.2.1, by analogy",
-    ),
-    row(
-        Ipv4,
-        3,
-        Some(13),
-        Hard,
-        "communication administratively prohibited",
-        "RFC 1812 section 5.2.7.1, by analogy",
-    ),
-    row(
-        Ipv4,
-        3,
-        Some(14),
-        Hard,
-        "host precedence violation",
-        "RFC 1812 section 5.2.7.1, by analogy",
-    ),
-    row(
-        Ipv4,
-        3,
-        Some(15),
-        Hard,
-        "precedence cutoff in effect",
-        "RFC 1812 section 5.2.7.1, by analogy",
-    ),
-    row(Ipv4, 4, Some(0), NotAFailure, "source quench", "RFC 6633 section 4"),
-    row(Ipv4, 11, Some(0), Soft, "time to live exceeded in transit", "RFC 1122 section 4.2.3.9"),
-    row(
-        Ipv4,
-        11,
-        Some(1),
-        NotAFailure,
-        "fragment reassembly time exceeded",
-        "RFC 1122 section 4.2.3.9",
-    ),
-    row(Ipv4, 12, None, Soft, "parameter problem", "RFC 1122 section 4.2.3.9"),
-    row(Ipv6, 1, Some(0), Soft, "no route to destination", "RFC 9293 section 3.9.2.2"),
-    row(
-        Ipv6,
-        1,
-        Some(1),
-        Hard,
-        "communication with destination administratively prohibited",
-        "RFC 9293 section 3.9.2.2",
-    ),
-    row(
-        Ipv6,
-        1,
-        Some(2),
-        Soft,
-        "beyond scope of source address",
-        "RFC 4443 section 3.1, by analogy",
-    ),
-    row(Ipv6, 1, Some(3), Soft, "address unreachable", "RFC 9293 section 3.9.2.2"),
-    row(Ipv6, 1, Some(4), Hard, "port unreachable", "RFC 9293 section 3.9.2.2"),
-    row(
-        Ipv6,
-        1,
-        Some(5),
-        Hard,
-        "source address failed ingress/egress policy",
-        "RFC 4443 section 3.1, by analogy",
-    ),
-    row(Ipv6, 1, Some(6), Hard, "reject route to destination", "RFC 4443 section 3.1, by analogy"),
-    row(
-        Ipv6,
-        1,
-        Some(7),
-        Hard,
-        "error in source routing header",
-        "RFC 6554 section 4.2, by analogy",
-    ),
-    row(Ipv6, 2, Some(0), NotAFailure, "packet too big", "RFC 8201 section 4"),
-    row(Ipv6, 3, None, Soft, "time exceeded", "RFC 9293 section 3.9.2.2"),
-    row(Ipv6, 4, None, Soft, "parameter problem", "RFC 9293 section 3.9.2.2"),
-];
-
-/// What the error queue of a socket held (`IP_RECVERR`, `IPV6_RECVERR`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ErrorQueue {
-    /// This kernel does not queue errors for the socket, so nothing follows from its silence.
-    Unavailable,
-    /// Queueing is on, and nothing was there: no ICMP error ended the connect.
-    Empty,
-    /// An ICMP error.
-    Icmp(Icmp, Errno),
-    /// An error that this machine's own kernel queued.
-    Local(Errno),
-}
-
 /// What a socket that may have failed left behind.
 #[derive(Debug, Clone, Copy)]
 pub struct Evidence<'a> {
@@ -400,7 +184,7 @@ impl Failure {
     }
 
     fn from_icmp(icmp: Icmp, errno: Errno, evidence: &Evidence) -> Option<Failure> {
-        let outcome = match icmp.row().map(|row| row.verdict) {
+        let outcome = match icmp.verdict() {
             Some(NotAFailure) => return None,
             _ if icmp.from.is_some_and(|from| evidence.own_addresses.contains(&from)) => {
                 Outcome::Local
@@ -445,6 +229,7 @@ fn outcome_of_errno(errno: Errno) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Family::{self, Ipv4, Ipv6};
     use libc::{
         EACCES, ECONNREFUSED, ECONNRESET, EHOSTDOWN, EHOSTUNREACH, EINVAL, EMFILE, ENETUNREACH,
         ENONET, ENOPROTOOPT, EOPNOTSUPP, EPROTO, ETIMEDOUT,
@@ -526,14 +311,6 @@ mod tests {
             icmp(Ipv6, 2, 0, libc::EMSGSIZE),
         ] {
             assert_eq!(told(0, queue, 0), None, "{queue:?}");
-        }
-    }
-
-    #[test]
-    fn every_row_names_its_source() {
-        for row in ICMP {
-            let words: Vec<&str> = row.source.split(&[' ', ','][..]).collect();
-            assert!(words[0] == "RFC" && words[2] == "section", "{}", row.source);
         }
     }
 

@@ -246,6 +246,9 @@ impl Plan {
     /// `PORT:TLS` or `PORT/FAMILY:TLS`. Spaces around a service are ignored.
     pub fn parse(text: &str, cleartext: Cleartext) -> Result<Plan, PlanError> {
         let text = text.trim();
+        if let Some(at) = text.find(char::is_control) {
+            return Err(PlanError::ControlCharacter { at });
+        }
         if let Some(plan) = Plan::named(text) {
             return Ok(plan);
         }
@@ -374,6 +377,12 @@ pub enum PlanError {
     /// No service at all.
     #[error("the plan is empty: it needs at least one service such as 587:starttls")]
     Empty,
+    /// A control character, which is not repeated in the message.
+    #[error("the plan has a control character at byte {at}")]
+    ControlCharacter {
+        /// Where, counted in bytes from 0.
+        at: usize,
+    },
     /// Nothing between two commas, or at an end of the list.
     #[error("a service is missing: the plan has a comma too many")]
     EmptyService,
@@ -494,6 +503,7 @@ mod tests {
         assert!(message("0:starttls").contains("port 0"));
         assert!(message("best").contains("`best`"));
         assert!(message("").contains("empty"));
+        assert!(message("587:\u{1b}[31m").contains("control character at byte 4"));
         assert!(message("587:starttls,").contains("a comma too many"));
     }
 

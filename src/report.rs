@@ -163,7 +163,7 @@ pub enum LookupError {
     #[error("not answered")]
     Pending,
     /// Any other failure, in the system's words.
-    #[error("{0}")]
+    #[error("{}", .0.replace(char::is_control, " "))]
     Failed(String),
 }
 

@@ -70,6 +70,9 @@ fn parse_host(text: &str) -> Result<Host, TargetError> {
     if text.is_empty() {
         return Err(TargetError::Empty);
     }
+    if let Some(at) = text.find(char::is_control) {
+        return Err(TargetError::ControlCharacter { at });
+    }
     // One more byte for the dot that ends a fully qualified name.
     if text.strip_suffix('.').unwrap_or(text).len() > MAX_LENGTH {
         return Err(TargetError::TooLong { length: text.len() });
@@ -163,7 +166,9 @@ fn parse_name(text: &str) -> Result<Host, TargetError> {
 /// where lower-casing and Punycode alone might not give what IDNA would: the answer must be right
 /// or absent.
 fn a_label_hint(text: &str) -> Option<String> {
-    let lower = text.to_lowercase().replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
+    // Letter by letter: `str::to_lowercase` has a rule of its own for a final sigma.
+    let lower: String = text.chars().flat_map(char::to_lowercase).collect();
+    let lower = lower.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
     let labels = lower.split('.').map(|label| {
         if label.is_ascii() {
             return Some(label.to_owned());
@@ -173,7 +178,9 @@ fn a_label_hint(text: &str) -> Option<String> {
         let plain = |c: char| {
             c.is_ascii_alphanumeric()
                 || c == '-'
-                || ('\u{e0}'..='\u{17e}').contains(&c) && c.is_alphabetic() && c != '\u{149}'
+                || ('\u{e0}'..='\u{17e}').contains(&c)
+                    && c.is_alphabetic()
+                    && !LIGATURES.contains(&c)
                 || ('\u{3b1}'..='\u{3c9}').contains(&c)
                 || ('\u{430}'..='\u{45f}').contains(&c)
                 || ('\u{3041}'..='\u{3096}').contains(&c)
@@ -181,15 +188,19 @@ fn a_label_hint(text: &str) -> Option<String> {
                 || ('\u{4e00}'..='\u{9fff}').contains(&c)
                 || ('\u{ac00}'..='\u{d7a3}').contains(&c)
         };
-        if !label.chars().all(plain) {
+        let hyphens = label.starts_with('-') || label.ends_with('-') || label.contains("--");
+        if hyphens || !label.chars().all(plain) {
             return None;
         }
         let encoded = punycode::encode(label).ok()?;
         Some(format!("xn--{encoded}")).filter(|a| a.len() <= MAX_LABEL)
     });
     let name = labels.collect::<Option<Vec<String>>>()?.join(".");
-    parse_name(&name).ok().map(|_| name)
+    parse_host(&name).ok().map(|_| name)
 }
+
+/// Letters of Latin Extended-A that IDNA takes apart.
+const LIGATURES: [char; 3] = ['\u{133}', '\u{140}', '\u{149}'];
 
 /// Why a host was refused; the caller's mistake, found before anything is sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -198,6 +209,12 @@ pub enum TargetError {
     /// No host at all.
     #[error("the host is empty")]
     Empty,
+    /// A control character, which is not repeated in the message.
+    #[error("the host has a control character at byte {at}")]
+    ControlCharacter {
+        /// Where, counted in bytes from 0.
+        at: usize,
+    },
     /// More than [`MAX_LENGTH`] bytes.
     #[error("the host is {length} bytes long; a name has at most {MAX_LENGTH}")]
     TooLong {
@@ -301,8 +318,12 @@ mod tests {
         assert!(message("Bücher.example").contains("write xn--bcher-kva.example"));
         assert!(message("例え.jp").contains("write xn--r8jz45g.jp"));
         assert!(message("почта.рф").contains("write xn--80a1acny.xn--p1ai"));
-        // Decomposed, a compatibility form, an emoji: no hint rather than a wrong one.
-        for text in ["bu\u{308}cher.example", "ｍａｉｌ.example", "📮.example"] {
+        assert!(message("ΑΣ一.example").contains("write xn--mxa0b9481b.example"));
+        // Decomposed, compatibility forms, an emoji, hyphens, too long: no hint rather than a
+        // wrong one.
+        let long = format!("{}ü.example", "ü.".repeat(60));
+        let others = ["ｍａｉｌ.example", "📮.example", "ĳ.example", "Ŀ.example", "-ü.example"];
+        for text in others.into_iter().chain(["bu\u{308}cher.example", "ü--a.example", &long]) {
             assert!(message(text).contains("write its A-label"), "{text}");
         }
     }
@@ -336,7 +357,7 @@ mod tests {
             ("fe80::1%", "interface"),
             ("fe80::1%a-name-that-is-too-long", "interface"),
             ("2001:db8::1%eth0", "link-local"),
-            ("a\0b", "only letters"),
+            ("a\0b", "control character at byte 1"),
         ] {
             assert!(message(text).contains(part), "{text:?}: {}", message(text));
         }

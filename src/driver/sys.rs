@@ -8,12 +8,12 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-use crate::outcome::{Errno, ErrorQueue, Icmp};
+use crate::outcome::{ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
 use crate::report::LookupError;
 
@@ -140,51 +140,12 @@ fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
             let length = (cmsg.cmsg_len as usize).saturating_sub(head);
             // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
             let data = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(header), length) };
-            found = parse_extended_error(data).or(found);
+            found = ErrorQueue::of_extended_error(data).or(found);
         }
         // SAFETY: `message` and `header` are those of this buffer.
         header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
     }
     Ok(found)
-}
-
-impl ErrorQueue {
-    /// One entry of the queue, as the kernel lays it out. For `fuzz/`; no part of the interface.
-    #[doc(hidden)]
-    pub fn of_extended_error(data: &[u8]) -> Option<ErrorQueue> {
-        parse_extended_error(data)
-    }
-}
-
-/// Reads a `sock_extended_err` and the `sockaddr` of the offender behind it.
-pub(super) fn parse_extended_error(data: &[u8]) -> Option<ErrorQueue> {
-    let number = u32::from_ne_bytes(data.get(0..4)?.try_into().ok()?);
-    let errno = Errno(i32::try_from(number).ok()?);
-    let &[origin, kind, code] = data.get(4..7)? else { return None };
-    let family = match origin {
-        libc::SO_EE_ORIGIN_ICMP => Family::Ipv4,
-        libc::SO_EE_ORIGIN_ICMP6 => Family::Ipv6,
-        libc::SO_EE_ORIGIN_LOCAL => return Some(ErrorQueue::Local(errno)),
-        _ => return None,
-    };
-    let from = data.get(16..).and_then(parse_offender);
-    Some(ErrorQueue::Icmp(Icmp { family, kind, code, from }, errno))
-}
-
-/// Reads the address of a `sockaddr_in` or `sockaddr_in6`.
-fn parse_offender(data: &[u8]) -> Option<IpAddr> {
-    let family = u16::from_ne_bytes(data.get(0..2)?.try_into().ok()?);
-    match libc::c_int::from(family) {
-        libc::AF_INET => {
-            let octets: [u8; 4] = data.get(4..8)?.try_into().ok()?;
-            Some(Ipv4Addr::from(octets).into())
-        }
-        libc::AF_INET6 => {
-            let octets: [u8; 16] = data.get(8..24)?.try_into().ok()?;
-            Some(IpAddr::from(Ipv6Addr::from(octets)).to_canonical())
-        }
-        _ => None,
-    }
 }
 
 /// What the kernel knows of a TCP connection.
@@ -313,7 +274,7 @@ unsafe fn socket_address(
     }
     // SAFETY: by this function's contract.
     let data = unsafe { std::slice::from_raw_parts(address.cast::<u8>(), length as usize) };
-    let ip = parse_offender(data)?;
+    let ip = ip_of_sockaddr(data)?;
     match ip {
         IpAddr::V4(_) => Some(SocketAddr::new(ip, 0)),
         IpAddr::V6(v6) => {
@@ -344,31 +305,6 @@ pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A `sock_extended_err` (errno 113, ICMP 3/13) with a `sockaddr_in` of 203.0.113.1 behind it.
-    fn entry() -> Vec<u8> {
-        let mut data = Vec::new();
-        data.extend(113u32.to_ne_bytes());
-        data.extend([2, 3, 13, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        data.extend(2u16.to_ne_bytes());
-        data.extend([0, 0, 203, 0, 113, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
-        data
-    }
-
-    #[test]
-    fn an_entry_names_the_router() {
-        let from = Some("203.0.113.1".parse().unwrap());
-        let icmp = Icmp { family: Family::Ipv4, kind: 3, code: 13, from };
-        assert_eq!(parse_extended_error(&entry()), Some(ErrorQueue::Icmp(icmp, Errno(113))));
-    }
-
-    #[test]
-    fn a_short_entry_is_no_entry_and_never_a_panic() {
-        for length in 0..entry().len() {
-            let parsed = parse_extended_error(&entry()[..length]);
-            assert_eq!(parsed.is_some(), length >= 7, "{length}");
-        }
-    }
 
     #[test]
     fn an_old_kernel_tells_less_of_a_connection() {

@@ -1,0 +1,21 @@
+//! What holds for any bytes whatever: one function a subject, plain, so that both `tests/fuzz.rs`
+//! (on stable, from the corpus) and cargo-fuzz (`fuzz_targets/`) can call it. A panic is a bug.
+#![allow(clippy::unwrap_used, reason = "a target fails by a panic")]
+
+mod bytes;
+#[cfg(feature = "driver")]
+mod error_queue;
+#[cfg(feature = "json")]
+mod json;
+mod machine;
+mod plan;
+mod stream;
+mod target;
+
+#[cfg(feature = "driver")]
+pub use error_queue::error_queue;
+#[cfg(feature = "json")]
+pub use json::json;
+pub use machine::machine;
+pub use plan::plan;
+pub use target::target;
