@@ -2,31 +2,48 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo setup tools test lint soak
+.PHONY: help demo setup tools test lint soak bench bench-setup
 
 help: ## this list
-	@awk -F ': .*## ' '/^[a-z]+: .*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## watch three mails get through: no root, no network, no configuration
-	@$(CARGO) build --locked --example demo
-	@$(CARGO) run --locked --quiet --example demo
+	@$(CARGO) build --locked -p mailport-demo
+	@$(CARGO) run --locked --quiet -p mailport-demo
 
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential iproute2
+PACKAGES := build-essential iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
+
+# Debian's mail servers conflict with one another and with the one that this machine may have. So
+# these packages are unpacked, not installed; only what they depend on is.
+SERVERS := postfix opensmtpd
+
+target/servers/%:
+	mkdir -p target/servers && rm -rf $@.new target/servers/$*_*.deb
+	$(APT) update
+	cd target/servers && apt-get download $* && dpkg -x $*_*.deb $*.new
+	$(APT) satisfy -y --no-install-recommends "$$(dpkg-deb -f target/servers/$*_*.deb Depends)"
+	rm target/servers/$*_*.deb && mv $@.new $@
 
 setup: ## install what the tests need: packages (as root), cargo-deny, rustfmt, clippy
 	@echo "Installing $(PACKAGES), and cargo-deny, rustfmt and clippy where they are missing."
-	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y $(PACKAGES); }
+	@echo "Unpacking $(SERVERS) in target/servers, and installing the libraries that they need."
+	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); }
+	$(MAKE) --no-print-directory $(SERVERS:%=target/servers/%)
+	$(CARGO) fetch --locked
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
 
 test: tools lint ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
+	$(CARGO) test --locked -p mailport-demo
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
-# The lab makes network namespaces: as root, or as root of a user namespace.
-IN_NAMESPACE := $(if $(filter 0,$(shell id -u)),,unshare -Urnm)
+# The lab makes network namespaces, and its mail servers run as several users: as root, or as root
+# of a user namespace that has others.
+IN_NAMESPACE := $(if $(filter 0,$(shell id -u)),,unshare -Urnm --map-auto)
 
 # Each line: what is needed, and how it shows that it is there.
 tools:
@@ -37,8 +54,15 @@ tools:
 	need 'cargo-deny: cargo install cargo-deny --locked' $(CARGO) deny --version; \
 	need 'a C linker: apt-get install build-essential' cc --version; \
 	need 'the command ip: apt-get install iproute2' ip -V; \
-	need 'network namespaces: run as root, or allow user namespaces' $(IN_NAMESPACE) unshare -n true; \
+	need 'network namespaces: run as root, or allow user namespaces, install uidmap and have a line in /etc/subuid' $(IN_NAMESPACE) unshare -n true; \
 	need 'the device /dev/net/tun, readable and writable: modprobe tun' test -r /dev/net/tun -a -w /dev/net/tun; \
+	need 'the command openssl: apt-get install openssl' openssl version; \
+	need 'swaks with TLS: apt-get install swaks libnet-ssleay-perl' sh -c 'swaks --version && perl -MNet::SSLeay -e 1'; \
+	need 'msmtp: apt-get install msmtp' msmtp --version; \
+	need 'mutt: apt-get install mutt' mutt -v; \
+	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
+	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \
+	need 'OpenSMTPD, unpacked with its libraries there: make setup' sh -c 'target/servers/opensmtpd/usr/sbin/smtpd -h 2>&1 | grep -q ^version'; \
 	test -z "$$missing" || { printf "make test needs:$$missing\nmake setup installs what can be installed.\n"; exit 1; }
 
 # Clippy keeps the clock, sockets and threads out of the pure rooms (clippy.toml); these it cannot tell.
@@ -54,3 +78,16 @@ lint:
 
 soak: ## the tests at length: ten thousand dials, many more random worlds
 	MAILPORT_SOAK_DIALS=10000 PROPTEST_CASES=20000 $(CARGO) test --locked --release --all-features
+
+bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
+	$(CARGO) build --locked --release --features cli
+	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
+
+# The other clients; the one from PyPI goes into the build folder.
+PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
+PEERS_PYTHON := $(or $(CARGO_TARGET_DIR),target)/peers/venv
+
+bench-setup: ## install what make bench needs: packages (as root), aiohappyeyeballs from PyPI
+	@echo "Installing $(PEERS), and aiohappyeyeballs in $(PEERS_PYTHON)."
+	dpkg -s $(PEERS) >/dev/null 2>&1 || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y $(PEERS); }
+	/usr/bin/python3 -m venv $(PEERS_PYTHON) && $(PEERS_PYTHON)/bin/pip install aiohappyeyeballs

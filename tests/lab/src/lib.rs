@@ -1,5 +1,6 @@
 //! The networks that mailport is tested on: a virtual one, and one of real kernels.
 
+pub mod mta;
 mod network;
 pub mod real;
 pub mod scenario;

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-#[path = "../examples/demo.rs"]
+#[path = "../src/main.rs"]
 #[expect(dead_code, reason = "its main is not called here")]
 mod demo;
 

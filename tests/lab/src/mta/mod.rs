@@ -1,0 +1,213 @@
+//! Real mail servers where a lab's servers are: Debian's Postfix and `OpenSMTPD`.
+//!
+//! Their packages conflict with each other, and with whatever else the machine sends its mail by.
+//! So `make setup` installs neither: it unpacks both into target/servers. They run with accounts,
+//! folders and a configuration of their own, and the machine never learns of them.
+//!
+//! - `packages`: where the unpacked servers are
+//! - `accounts`: the users they run as
+//! - `certificate`: what they show to a client
+//! - `postfix`, `opensmtpd`: how each is set up
+//! - `cell`: the namespaces in which a server ends with its owner
+//! - `mailbox`: what was delivered
+
+mod accounts;
+mod cell;
+mod certificate;
+mod mailbox;
+mod opensmtpd;
+mod packages;
+mod postfix;
+
+pub use mailbox::Message;
+
+use std::ffi::OsStr;
+use std::fmt::Display;
+use std::fs::{self, Permissions};
+use std::io::{self, Read as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::real::{Lab, PORTS};
+use cell::Cell;
+use certificate::Certificate;
+
+/// The name in the server's certificate.
+pub const HOST: &str = "mail.example.test";
+/// The address with a mailbox; any other is refused.
+pub const READER: &str = "reader@example.test";
+
+/// How often something that is waited for is looked at.
+const STEP: Duration = Duration::from_millis(10);
+/// How long a server may take to begin or to deliver, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Software {
+    /// Of the package postfix. STARTTLS is offered on port 25 and required elsewhere.
+    Postfix,
+    /// Of the package opensmtpd, without TLS: that of Debian 12 (6.8.0p2) breaks off every
+    /// handshake, since OpenSSL 3 no longer asks its separate key process to sign
+    /// (issues 1171 and 1239 of its repository).
+    OpenSmtpd,
+}
+
+/// A running mail server; dropping it leaves no process and no file.
+#[derive(Debug)]
+pub struct Server {
+    // Dropped in this order: the folder goes when nobody writes into it.
+    cell: Cell,
+    certificate: Option<Certificate>,
+    queues: Vec<PathBuf>,
+    folder: TempDir,
+}
+
+/// How to run one kind of server.
+struct Recipe {
+    command: Command,
+    /// Each file or folder of ours, and the one that it stands for inside.
+    mounts: Vec<(PathBuf, PathBuf)>,
+    /// The folders where a letter is before it is delivered.
+    queues: Vec<PathBuf>,
+}
+
+impl Server {
+    /// Starts a server on these ports of these addresses, in place of all of the lab's own
+    /// listeners there, and waits for its greetings.
+    ///
+    /// On each port it calls itself differently, by which [`Message::port`] tells them apart.
+    pub fn start(
+        lab: &Lab,
+        software: Software,
+        addresses: &[IpAddr],
+        ports: &[u16],
+    ) -> io::Result<Server> {
+        let folder = folder()?;
+        let place = folder.path();
+        let (certificate, recipe) = match software {
+            Software::Postfix => {
+                let certificate = Certificate::new(place)?;
+                let recipe = postfix::recipe(place, ports, &certificate)?;
+                (Some(certificate), recipe)
+            }
+            Software::OpenSmtpd => (None, opensmtpd::recipe(place, addresses, ports)?),
+        };
+        let Recipe { command, mut mounts, queues } = recipe;
+        mounts.extend(accounts::files(place)?);
+        for address in addresses {
+            for port in PORTS {
+                lab.release(*address, port);
+            }
+        }
+        let cell = lab.server(|| Cell::start(&command, &mounts, &place.join("output")))?;
+        let server = Server { cell, certificate, queues, folder };
+        let all = addresses.iter().flat_map(|a| ports.iter().map(|p| SocketAddr::new(*a, *p)));
+        let greeted =
+            lab.server(|| all.into_iter().try_for_each(|at| server.wait_for_greeting(at)));
+        greeted.map(|()| server)
+    }
+
+    /// The certificate that a client must trust, where the server does TLS.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_ref().map(Certificate::public)
+    }
+
+    /// The folder of everything that is this server's.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits until no letter is on its way any more, and gives all that were delivered.
+    pub fn mailbox(&self) -> io::Result<Vec<Message>> {
+        let deadline = Instant::now() + PATIENCE;
+        while !mailbox::are_empty(&self.queues)? {
+            if Instant::now() > deadline {
+                return Err(self.failed("it does not deliver"));
+            }
+            thread::sleep(STEP);
+        }
+        mailbox::read(&home(self.folder.path()))
+    }
+
+    /// What the server has said.
+    pub fn log(&self) -> String {
+        let read = |name| fs::read(self.folder.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&[read("output"), read(postfix::LOG)].concat()).into_owned()
+    }
+
+    fn wait_for_greeting(&self, at: SocketAddr) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match greeting(at) {
+                Ok(true) => return Ok(()),
+                _ if self.cell.has_ended() => return Err(self.failed("it has ended")),
+                _ if Instant::now() > deadline => {
+                    return Err(self.failed(format_args!("it does not greet on {at}")));
+                }
+                _ => thread::sleep(STEP),
+            }
+        }
+    }
+
+    fn failed(&self, why: impl Display) -> io::Error {
+        io::Error::other(format!("a mail server of the lab fails: {why}\n{}", self.log()))
+    }
+}
+
+/// Tells whether a server says that it is ready.
+fn greeting(at: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut code = [0; 3];
+    stream.read_exact(&mut code)?;
+    Ok(code == *b"220")
+}
+
+/// Makes the folder of a server, in which each of its users can reach what is its own.
+fn folder() -> io::Result<TempDir> {
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("mailport-lab-{}-", process::id()))
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .map_err(explain("a mail server needs a temporary folder"))?;
+    give(&home(folder.path()), accounts::READER, accounts::READER, 0o700)?;
+    Ok(folder)
+}
+
+/// Where the reader's mailbox is.
+fn home(folder: &Path) -> PathBuf {
+    folder.join("home")
+}
+
+/// Makes a folder that belongs to a user and a group.
+fn give(folder: &Path, user: u32, group: u32, mode: u32) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    chown(folder, Some(user), Some(group)).map_err(explain(
+        "a mail server runs as users of its own: be root, or root of a user namespace that has \
+         more users (`unshare -Urnm --map-auto`)",
+    ))?;
+    fs::set_permissions(folder, Permissions::from_mode(mode))
+}
+
+/// What the server calls itself on a port.
+fn name_on(port: u16) -> String {
+    format!("port-{port}.example.test")
+}
+
+/// Writes a file of configuration.
+fn write(path: &Path, text: impl AsRef<OsStr>) -> io::Result<()> {
+    fs::write(path, text.as_ref().as_encoded_bytes())
+        .map_err(explain(format_args!("a mail server needs {}", path.display())))
+}
+
+/// Puts a sentence before an error that says too little by itself.
+fn explain(sentence: impl Display) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{sentence}: {error}"))
+}

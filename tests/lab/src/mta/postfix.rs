@@ -1,0 +1,132 @@
+//! How Postfix is set up.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use super::accounts::{POSTDROP, POSTFIX, READER};
+use super::certificate::Certificate;
+use super::{Recipe, give, home, name_on, packages, write};
+
+/// The file of its log, in the server's folder.
+pub(super) const LOG: &str = "postfix.log";
+
+/// The folders of the queue that are its own alone.
+const PRIVATE: [&str; 11] = [
+    "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private",
+    "saved", "trace",
+];
+/// Where a letter is before it is delivered, in the order in which it goes through them: whoever
+/// looks in this order does not miss one that moves on meanwhile.
+const QUEUES: [&str; 4] = ["maildrop", "incoming", "active", "deferred"];
+
+/// Where everything is, and what is received for whom.
+const MAIN: &str = "\
+compatibility_level = 3.6
+queue_directory = {folder}/queue
+data_directory = {folder}/data
+command_directory = {package}/usr/sbin
+daemon_directory = {package}/usr/lib/postfix/sbin
+shlib_directory = {package}/usr/lib/postfix
+import_environment = MAIL_CONFIG LANG=C LD_LIBRARY_PATH
+maillog_file = {folder}/{log}
+maillog_file_prefixes = {folder}
+mail_owner = postfix
+setgid_group = postdrop
+inet_protocols = all
+mydestination =
+alias_maps =
+smtpd_peername_lookup = no
+smtpd_relay_restrictions = reject_unauth_destination
+virtual_mailbox_domains = example.test
+virtual_mailbox_maps = inline:{ reader@example.test=Maildir/ }
+virtual_mailbox_base = {home}
+virtual_uid_maps = static:{reader}
+virtual_gid_maps = static:{reader}
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = {key}, {certificate}
+";
+
+/// The services behind those that listen; none is in a chroot, which would need files of its own.
+const MASTER: &str = "\
+postlog unix-dgram n - n - 1 postlogd
+cleanup unix n - n - 0 cleanup
+qmgr unix n - n 300 1 qmgr
+tlsmgr unix - - n 1000? 1 tlsmgr
+rewrite unix - - n - - trivial-rewrite
+bounce unix - - n - 0 bounce
+defer unix - - n - 0 bounce
+trace unix - - n - 0 bounce
+proxymap unix - - n - - proxymap
+anvil unix - - n - 1 anvil
+error unix - - n - - error
+retry unix - - n - - error
+virtual unix - n n - - virtual
+";
+
+/// Writes the configuration, and makes the folders that the package's own scripts would.
+pub(super) fn recipe(
+    folder: &Path,
+    ports: &[u16],
+    certificate: &Certificate,
+) -> io::Result<Recipe> {
+    let package = packages::unpacked("postfix")?;
+    let configuration = folder.join("postfix");
+    fs::create_dir(&configuration)?;
+    for (name, text) in
+        [("main.cf", main(folder, &package, certificate)), ("master.cf", master(ports))]
+    {
+        let file = configuration.join(name);
+        write(&file, text)?;
+        // It would wait until nobody can still be writing the file: for two seconds.
+        let long_ago = SystemTime::now() - Duration::from_secs(30);
+        File::options().append(true).open(file)?.set_modified(long_ago)?;
+    }
+
+    let queue = folder.join("queue");
+    for name in PRIVATE {
+        give(&queue.join(name), POSTFIX, 0, 0o700)?;
+    }
+    give(&queue.join("maildrop"), POSTFIX, POSTDROP, 0o730)?;
+    give(&queue.join("public"), POSTFIX, POSTDROP, 0o710)?;
+    give(&queue.join("pid"), 0, 0, 0o755)?;
+    give(&folder.join("data"), POSTFIX, 0, 0o700)?;
+
+    let mut command = Command::new(package.join("usr/lib/postfix/sbin/master"));
+    command.arg("-c").arg(&configuration).arg("-s");
+    command.env("LD_LIBRARY_PATH", package.join("usr/lib/postfix"));
+    let queues: Vec<PathBuf> = QUEUES.map(|name| queue.join(name)).into();
+    Ok(Recipe { command, mounts: Vec::new(), queues })
+}
+
+fn main(folder: &Path, package: &Path, certificate: &Certificate) -> String {
+    let path = |path: &Path| path.display().to_string();
+    [
+        ("{folder}", path(folder)),
+        ("{package}", path(package)),
+        ("{log}", LOG.to_owned()),
+        ("{home}", path(&home(folder))),
+        ("{reader}", READER.to_string()),
+        ("{key}", path(certificate.key())),
+        ("{certificate}", path(certificate.public())),
+    ]
+    .into_iter()
+    .fold(MAIN.to_owned(), |text, (name, value)| text.replace(name, &value))
+}
+
+fn master(ports: &[u16]) -> String {
+    let mut text = MASTER.to_owned();
+    for port in ports {
+        let name = name_on(*port);
+        let tls = if *port == 25 { "may" } else { "encrypt" };
+        writeln!(
+            text,
+            "{port} inet n - n - - smtpd -o myhostname={name} -o smtpd_tls_security_level={tls}"
+        )
+        .expect("a String takes everything");
+    }
+    text
+}

@@ -1,0 +1,64 @@
+//! The command `mailport connect --stdio`, built from the sources as they are.
+
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+
+/// A way to a server, and a file for what mailport says about it.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    mailport: &'static Path,
+    said: PathBuf,
+}
+
+impl Tunnel {
+    /// A tunnel whose words go to a file in this folder.
+    ///
+    /// The first has cargo bring the command up to date, so it is not for the inside of a lab.
+    pub(crate) fn new(folder: &Path) -> Tunnel {
+        static BINARY: OnceLock<PathBuf> = OnceLock::new();
+        Tunnel { mailport: BINARY.get_or_init(build), said: folder.join("said") }
+    }
+
+    /// The command for a shell.
+    pub(crate) fn line(&self, host: &str) -> String {
+        let (mailport, said) = (self.mailport.display(), self.said.display());
+        format!("exec '{mailport}' connect --stdio --explain {host} 2>'{said}'")
+    }
+
+    /// Starts the command with a socket as both its input and its output.
+    pub(crate) fn start(&self, host: &str, socket: OwnedFd) -> Child {
+        let input = socket.try_clone().expect("an open socket can be duplicated");
+        Command::new(self.mailport)
+            .args(["connect", "--stdio", "--explain", host])
+            .stdin(input)
+            .stdout(socket)
+            .stderr(File::create(&self.said).expect("a file in a folder of ours"))
+            .spawn()
+            .expect("cargo has just built it")
+    }
+
+    /// What mailport said for people.
+    pub(crate) fn words(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
+    }
+}
+
+/// Builds the command, and tells where it is.
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--locked", "--package", "mailport", "--features", "cli"]);
+    cargo.args(["--bin", "mailport", "--message-format", "json"]);
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    let output = cargo.stderr(Stdio::inherit()).output().expect("cargo runs these tests");
+    assert!(output.status.success(), "cargo build: {}", output.status);
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .find_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
+        .expect("cargo names what it has built")
+}
