@@ -1,5 +1,5 @@
 //! From the call to the result, at a round trip of 40 ms, dual-stack, on real kernels: each row of
-//! the table in docs/design.md. Run it with `cargo bench -p mailport-lab` (needs root).
+//! the table in docs/design.md. Run it as root with `cargo bench -p mailport-lab --bench table`.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
