@@ -1,9 +1,11 @@
 //! The command `mailport`, run as its users run it.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread;
@@ -22,7 +24,7 @@ fn mailport(args: &[&str]) -> Command {
 }
 
 fn run(args: &[&str]) -> Output {
-    mailport(args).output().unwrap()
+    mailport(args).stdin(Stdio::null()).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -38,6 +40,17 @@ fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     (listener, port)
+}
+
+/// A port that closes every connection as soon as its peer has.
+fn closing() -> u16 {
+    let (listener, port) = listener();
+    thread::spawn(move || {
+        for connection in listener.incoming() {
+            let _ = std::io::copy(&mut connection.unwrap(), &mut std::io::sink());
+        }
+    });
+    port
 }
 
 /// A port that refuses for as long as the socket lives: bound, and not listening.
@@ -74,12 +87,12 @@ fn a_fallback_names_the_port_that_was_not_there() {
 }
 
 #[test]
-fn a_dial_that_fails_says_so_on_standard_error_only() {
+fn a_dial_that_fails_says_so_on_standard_error_and_draws_what_was_asked_for() {
     let (_socket, port) = refusing();
-    for options in [&[][..], &["--stdio"], &["--explain"]] {
+    for (options, rows) in [(&[][..], 0), (&["--stdio"], 0), (&["--explain"], 2)] {
         let output = run(&connect(&format!("{port}:starttls"), options));
         let (status, stdout, stderr) = parts(&output);
-        assert_eq!((status, stdout), (Some(1), ""));
+        assert_eq!((status, stdout.lines().count()), (Some(1), rows), "{stdout}");
         assert!(stderr.starts_with(&format!("mailport: 127.0.0.1: {port} is refused")), "{stderr}");
     }
 }
@@ -93,7 +106,7 @@ fn misuse_is_status_2_and_names_the_part() {
         ("--plan best h", "no plan is named `best`"),
         ("--plan 25:none h", "--allow-cleartext"),
         ("--plan 25:starttls --port 25 h", "cannot be used with"),
-        ("--port 0 h", "port 0"),
+        ("--port 0 h", "0 is not in 1..=65535"),
         ("--port smtp h", "'smtp'"),
         ("--deadline 30 h", "write 30s"),
         ("--deadline 1 parsec h", "error: "),
@@ -191,6 +204,109 @@ fn explain_draws_a_bar_for_each_attempt_after_the_summary() {
     let (_, stdout, stderr) = parts(&output);
     assert!(serde_json::from_str::<Value>(stdout).is_ok(), "{stdout}");
     assert_eq!(stderr.lines().count(), 3, "{stderr}");
+}
+
+#[test]
+fn a_picture_is_drawn_of_every_dial_and_replaces_the_one_before() {
+    let open = closing();
+    let (_socket, refused) = refusing();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("dial.svg");
+    let svg = ["--svg", file.to_str().unwrap()];
+    let both = format!("{refused}:starttls,{open}:starttls");
+    let only = format!("{refused}:starttls");
+    for (plan, more, status) in [
+        (&both, &[][..], 0),
+        (&both, &["--json"], 0),
+        (&both, &["--explain"], 0),
+        (&both, &["--stdio"], 0),
+        (&only, &[], 1),
+        (&only, &["--stdio", "--explain"], 1),
+    ] {
+        let output = run(&connect(plan, &[&svg[..], more].concat()));
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
+        let picture = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+        assert!(picture.contains(&format!("{refused} is refused")), "{picture}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing beside it");
+    // A link stays one, and what it leads to keeps its permissions.
+    let old = folder.path().join("old.svg");
+    std::fs::write(&old, "old").unwrap();
+    std::fs::set_permissions(&old, Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::symlink("old.svg", &file).unwrap();
+    assert!(run(&connect(&both, &svg)).status.success());
+    assert!(file.is_symlink() && std::fs::read_to_string(&old).unwrap().starts_with("<svg "));
+    assert_eq!(std::fs::metadata(&old).unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_picture_that_cannot_be_written_names_its_file_and_hides_no_result() {
+    let open = closing();
+    let plan = format!("{open}:starttls");
+    for (file, reason) in [("/no/such/folder/dial.svg", "No such file"), ("/dev/full", "No space")]
+    {
+        let output = run(&connect(&plan, &["--svg", file]));
+        let (status, stdout, stderr) = parts(&output);
+        assert!(status == Some(1) && stdout.starts_with("connected to "), "{stdout}");
+        assert!(stderr.starts_with(&format!("mailport: {file}: {reason}")), "{stderr}");
+        // The session matters more than its picture.
+        assert_eq!(run(&connect(&plan, &["--svg", file, "--stdio"])).status.code(), Some(0));
+    }
+    assert!(std::fs::metadata("/dev/full").unwrap().file_type().is_char_device());
+    let output = run(&connect(&plan, &["--svg", "-"]));
+    let (status, _, stderr) = parts(&output);
+    assert!(status == Some(2) && stderr.contains("not to standard output"), "{stderr}");
+}
+
+#[test]
+fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
+    let output = run(&["defaults", "--json"]);
+    let (status, stdout, stderr) = parts(&output);
+    assert_eq!((status, stderr), (Some(0), ""));
+    let all: Vec<Value> = serde_json::from_str(stdout).unwrap();
+    let of = |option: &str| all.iter().find(|one| one["option"] == option).unwrap();
+    let config = mailport::Config::default();
+    let page = include_str!("../docs/design.md");
+    for (option, time, row) in [
+        ("--resolution-delay", config.resolution_delay, "| resolution delay | 50 ms |"),
+        ("--attempt-delay", config.attempt_delay, "| attempt delay | 250 ms |"),
+        ("--port-delay", config.port_delay, "| port delay | 1 s |"),
+        ("--deadline", config.deadline, "| deadline | 30 s |"),
+    ] {
+        assert_eq!(of(option)["value"].as_u64().map(u128::from), Some(time.as_millis()));
+        assert_eq!(of(option)["unit"], "ms");
+        let (_, stated) = row.trim_end_matches(" |").rsplit_once("| ").unwrap();
+        assert_eq!(humantime::parse_duration(stated), Ok(time), "{row}");
+        assert!(page.contains(row), "{row}");
+        if let Some(source) = of(option)["source"].as_str().filter(|s| s.contains("8305")) {
+            let line = page.lines().find(|line| line.starts_with(row)).unwrap();
+            assert!(line.contains(source), "{line}");
+        }
+    }
+    let long = "1.3 s, or 1 s and two round trips";
+    assert!(page.contains(&format!("| patience | {long}")));
+    assert_eq!(of("--patience")["value"], "automatic");
+    assert!(of("--patience")["rule"].as_str().unwrap().contains(&long.replace(" s", "s")));
+    assert_eq!(of("--plan")["value"], mailport::Plan::default().to_string());
+    assert_eq!(of("--strict")["value"], config.strict);
+    assert_eq!(of("--mark")["value"], Value::Null);
+
+    let help = run(&["connect", "--help"]);
+    let options: Vec<&str> = text(&help.stdout)
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|line| line.split([' ', ',']).next())
+        .collect();
+    let table = run(&["defaults"]);
+    let (status, table, _) = parts(&table);
+    assert!(status == Some(0) && table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    for option in &options {
+        assert!(all.iter().any(|one| one["option"] == format!("--{option}")), "{option}");
+        assert!(table.contains(&format!(" --{option} ")), "{option}");
+    }
+    assert_eq!(options.len(), all.len());
 }
 
 #[test]
@@ -338,6 +454,7 @@ fn the_help_has_every_option_with_its_default() {
         ("--allow-cleartext", "refused"),
         ("--json", "off"),
         ("--explain", "off"),
+        ("--svg <FILE>", "off"),
         ("--stdio", "off"),
     ] {
         let (_, after) = stdout.split_once(&format!("      {option}\n")).expect(option);

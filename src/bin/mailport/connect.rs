@@ -45,15 +45,15 @@ pub(crate) struct Args {
     /// Draw every attempt on a scale of time, with its outcome [default: off]
     ///
     /// One bar an attempt: ├──● connected, ├──× failed, ├┄┄┤ no answer until it was given up. The
-    /// drawing follows the summary on standard output; with --json, with --stdio, and when the dial
-    /// fails, it goes to standard error.
+    /// drawing goes to standard output, also when the dial fails; with --json and with --stdio, to
+    /// standard error.
     #[arg(long, help_heading = "What to print")]
     explain: bool,
 
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
     /// Its keys are version, connected, elapsed_ms, summary, error and attempts, whether connected
-    /// or not. Times are in milliseconds.
+    /// or not. Times are in milliseconds. A wrong command line (exit status 2) prints none.
     #[arg(long, help_heading = "What to print")]
     json: bool,
 
@@ -128,7 +128,12 @@ fn failed(args: &Args, error: &ConnectError) -> ExitCode {
     }
     if let Some(report) = error.report() {
         draw(args, report);
-        let _ = explain(args, report, &mut anstream::stderr(), width_of(io::stderr()));
+        // A drawing that nobody reads any more changes nothing either.
+        let _ = if args.json || args.stdio {
+            explain(args, report, &mut anstream::stderr(), width_of(io::stderr()))
+        } else {
+            explain(args, report, &mut anstream::stdout(), width_of(io::stdout()))
+        };
     }
     ExitCode::from(crate::FAILURE)
 }
@@ -141,8 +146,10 @@ fn tunnel(args: &Args, connected: Connected) -> ExitCode {
     draw(args, &connected.report);
     match join_standard(connected.socket) {
         Ok(_) => ExitCode::SUCCESS,
-        Err(error)
-            if error.side == Side::Output && error.source.kind() == ErrorKind::BrokenPipe =>
+        // The mail reader has what it wanted, and has gone: with the last bytes unread where it
+        // gave us a socket.
+        Err(JoinError { side: Side::Output | Side::Input, source })
+            if matches!(source.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
         {
             ExitCode::SUCCESS
         }

@@ -27,7 +27,8 @@ pub(crate) struct Options {
     ///
     /// 587 and 25 become 587:starttls,25:starttls. 465 becomes 465:implicit and never falls back.
     /// Any other is tried alone, with STARTTLS.
-    #[arg(long, value_name = "PORT", help_heading = "What to try")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = "What to try")]
     port: Option<u16>,
 
     /// Accept services without TLS in the plan [default: refused]
@@ -67,9 +68,11 @@ pub(crate) struct Options {
 
     /// How long silence may hold back the connection of a later service
     ///
-    /// The default is 1.3s, or 1s and two round trips of that connection where this is longer: a
-    /// SYN and its retransmission (RFC 6298 section 2) have then both gone unanswered. At least
-    /// 10ms; below a second, one lost packet is enough to end up on the later port.
+    /// Counted for each attempt from its own start: where the second address is tried 250ms after
+    /// the first, it holds back a later service 250ms longer. The default is 1.3s, or 1s and two
+    /// round trips of that connection where this is longer: a SYN and its retransmission (RFC 6298
+    /// section 2) have then both gone unanswered. At least 10ms; below a second, one lost packet is
+    /// enough to end up on the later port.
     #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::patience)]
     #[arg(help_heading = TIMES)]
     patience: Patience,

@@ -188,7 +188,7 @@ impl Run<'_> {
             // Its status may be 1: after QUIT, msmtp leaves the server's last TLS records unread,
             // and the end of a UNIX socket that is closed so is a reset.
             if let Some(status) = tunnel {
-                assert!(status.code().is_some(), "mailport: {status}, {}", self.tunnel.words());
+                assert!(status.success(), "mailport: {status}, {}", self.tunnel.words());
             }
             sent
         })
