@@ -123,13 +123,7 @@ impl Span {
     }
 
     fn of_lookup(lookup: &Lookup, total: Duration) -> Span {
-        let note = match &lookup.result {
-            Ok(1) => "1 address".to_owned(),
-            Ok(count) => format!("{count} addresses"),
-            Err(LookupError::NotFound) => "no address".to_owned(),
-            // The system's words, which may be anything.
-            Err(error) => error.to_string().replace(char::is_control, " "),
-        };
+        let note = of_lookup(lookup);
         Span {
             port: String::new(),
             family: lookup.family.to_string(),
@@ -164,6 +158,17 @@ pub(super) fn worth_seeing(lookup: &Lookup, total: Duration) -> bool {
     let Some(ended) = lookup.ended else { return true };
     let failed = !matches!(lookup.result, Ok(_) | Err(LookupError::NotFound));
     failed || (ended >= FAST_LOOKUP && ended >= total / 20)
+}
+
+/// What a look-up gave.
+pub(super) fn of_lookup(lookup: &Lookup) -> String {
+    match &lookup.result {
+        Ok(1) => "1 address".to_owned(),
+        Ok(count) => format!("{count} addresses"),
+        Err(LookupError::NotFound) => "no address".to_owned(),
+        // The system's words, which may be anything.
+        Err(error) => error.to_string().replace(char::is_control, " "),
+    }
 }
 
 /// The outcome in few words, and in all.

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, CommandFactory, ValueEnum};
-use comfy_table::{ContentArrangement, Table, presets};
+use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, presets};
 use mailport::{Cleartext, Config, Families, Patience, Plan};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{connect, values};
@@ -16,8 +17,8 @@ use crate::{connect, values};
 pub(crate) struct Args {
     /// Print one JSON array and nothing else [default: off]
     ///
-    /// One object an option, with the keys option, value, unit, source and meaning. Times are in
-    /// milliseconds; null is no value.
+    /// One object an option, with the keys option, value, unit, rule (of an automatic value), source and
+    /// meaning. Times are in milliseconds; null is no value.
     #[arg(long)]
     json: bool,
 }
@@ -25,8 +26,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let settings = settings();
     let text = if args.json {
-        let objects: Vec<Value> = settings.iter().map(Setting::object).collect();
-        Value::from(objects).to_string()
+        let objects: Vec<Object> = settings.iter().map(Setting::object).collect();
+        serde_json::to_string(&objects).expect("every key of a setting is a string")
     } else {
         table(&settings, connect::width_of(std::io::stdout()))
     };
@@ -45,11 +46,23 @@ struct Setting {
 enum Default {
     Time(Duration),
     Word(String),
+    /// Found out during the dial, by this rule.
+    Automatic(String),
     /// A switch, and the word for its being off.
     Off(&'static str),
     On,
     /// No value, and what happens then.
     None(&'static str),
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    option: &'a str,
+    value: Value,
+    unit: Option<&'static str>,
+    rule: Option<&'a str>,
+    source: Option<&'static str>,
+    meaning: &'a str,
 }
 
 /// Every option of `mailport connect`, in the order of its help.
@@ -69,10 +82,7 @@ fn setting(arg: &Arg) -> Setting {
     let config = Config::default();
     let switch = |on, off| if on { Default::On } else { Default::Off(off) };
     let (default, source) = match arg.get_id().as_str() {
-        "plan" => (
-            Default::Word(Plan::default().to_string()),
-            Some("RFC 6409 section 3.1, Yamamoto 2005"),
-        ),
+        "plan" => (Default::Word(Plan::default().to_string()), Some("RFC 6409 section 3.1")),
         "port" => (Default::None("none, --plan counts"), None),
         "allow_cleartext" => (
             switch(Cleartext::default() == Cleartext::Allow, "refused"),
@@ -82,7 +92,7 @@ fn setting(arg: &Arg) -> Setting {
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
         "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
-        "patience" => (patience(config.patience), Some("RFC 6298 section 2")),
+        "patience" => (patience(config.patience, arg), Some("RFC 6298 section 2")),
         "deadline" => (Default::Time(config.deadline), None),
         "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
@@ -92,30 +102,26 @@ fn setting(arg: &Arg) -> Setting {
         _ => (Default::Off("off"), None),
     };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let mut meaning = help.split(" [default:").next().unwrap_or_default().to_owned();
-    if let Some(more) =
-        automatic(arg).filter(|_| matches!(&default, Default::Word(w) if w == AUTOMATIC))
-    {
-        meaning = format!("{meaning}: {more}");
-    }
+    let meaning = help.split(" [default:").next().unwrap_or_default().to_owned();
     let option = arg.get_long().map_or_else(String::new, |long| format!("--{long}"));
     Setting { option, default, source, meaning }
 }
 
 const AUTOMATIC: &str = "automatic";
 
-fn patience(patience: Patience) -> Default {
+fn patience(patience: Patience, arg: &Arg) -> Default {
     match patience {
-        Patience::Automatic => Default::Word(AUTOMATIC.to_owned()),
+        Patience::Automatic => Default::Automatic(rule(arg)),
         Patience::Fixed(time) => Default::Time(time),
     }
 }
 
 /// What the help says of an automatic default.
-fn automatic(arg: &Arg) -> Option<String> {
-    let help = arg.get_long_help()?.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    let (_, default) = help.split_once("The default is ")?;
-    default.split(": ").next().map(str::to_owned)
+fn rule(arg: &Arg) -> String {
+    let help = arg.get_long_help().map(ToString::to_string).unwrap_or_default();
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let rule = help.split("The default is ").nth(1).and_then(|rule| rule.split(": ").next());
+    rule.unwrap_or_default().to_owned()
 }
 
 fn word(families: Families) -> String {
@@ -126,50 +132,57 @@ fn word(families: Families) -> String {
 }
 
 impl Setting {
-    fn object(&self) -> Value {
+    fn object(&self) -> Object<'_> {
         let (value, unit) = match &self.default {
-            // A whole number as far as it goes.
-            Default::Time(time) if time.subsec_micros() % 1000 == 0 => {
-                (json!(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)), Some("ms"))
-            }
-            Default::Time(time) => (json!(time.as_secs_f64() * 1000.0), Some("ms")),
+            Default::Time(time) => (json!(millis(*time)), Some("ms")),
             Default::Word(word) => (json!(word), None),
+            Default::Automatic(_) => (json!(AUTOMATIC), None),
             Default::Off(_) => (json!(false), None),
             Default::On => (json!(true), None),
             Default::None(_) => (Value::Null, None),
         };
-        json!({
-            "option": self.option,
-            "value": value,
-            "unit": unit,
-            "source": self.source,
-            "meaning": self.meaning,
-        })
+        let rule = match &self.default {
+            Default::Automatic(rule) => Some(&**rule),
+            _ => None,
+        };
+        let Setting { option, source, meaning, .. } = self;
+        Object { option, value, unit, rule, source: *source, meaning }
     }
 
     /// The default and its unit, for people.
     fn words(&self) -> (String, &'static str) {
         match &self.default {
             Default::Time(time) if time.as_secs() > 0 => (time.as_secs_f64().to_string(), "s"),
-            Default::Time(time) => ((time.as_secs_f64() * 1000.0).to_string(), "ms"),
+            Default::Time(time) => (millis(*time).to_string(), "ms"),
             Default::Word(word) => (word.clone(), ""),
+            Default::Automatic(rule) => (format!("{AUTOMATIC}: {rule}"), ""),
             Default::Off(word) | Default::None(word) => ((*word).to_owned(), ""),
             Default::On => ("on".to_owned(), ""),
         }
     }
 }
 
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn table(settings: &[Setting], width: usize) -> String {
     let mut table = Table::new();
     table
-        .load_style(presets::UTF8_HORIZONTAL_ONLY)
+        .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(u16::try_from(width).unwrap_or(u16::MAX))
-        .set_header(["option", "default", "unit", "source", "meaning"]);
+        .set_header(["option", "default", "unit", "source"]);
     for setting in settings {
         let (value, unit) = setting.words();
-        let source = setting.source.unwrap_or("-");
-        table.add_row([&setting.option, &value, unit, source, &setting.meaning]);
+        let source = setting.source.unwrap_or_default();
+        table.add_row([&setting.option, &value, unit, source]);
+    }
+    // Only the default is ever broken into lines.
+    for column in [0, 2, 3] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
     }
     table.trim_fmt()
 }
@@ -184,7 +197,7 @@ mod tests {
             let name = arg.get_long().unwrap();
             assert_eq!(setting.option, format!("--{name}"));
             let stated = match arg.get_default_values() {
-                [value] => value.to_str().unwrap().to_owned(),
+                [value] if arg.get_action().takes_values() => value.to_str().unwrap().to_owned(),
                 _ => {
                     let help = arg.get_help().unwrap().to_string();
                     let (_, stated) = help.split_once("[default: ").expect(name);
@@ -197,6 +210,7 @@ mod tests {
                     let plan = Plan::parse(&stated, Cleartext::Refuse).unwrap();
                     assert_eq!(&plan.to_string(), word);
                 }
+                Default::Automatic(_) => assert_eq!(stated, AUTOMATIC),
                 Default::Word(_) | Default::Off(_) | Default::None(_) | Default::On => {
                     assert_eq!(setting.words().0, stated, "{name}");
                 }
@@ -218,11 +232,10 @@ mod tests {
             let help = help(&setting.option);
             assert!(setting.source.is_none_or(|source| help.contains(source)), "{help}");
         }
-        let patience = settings().into_iter().find(|s| s.option == "--patience").unwrap();
+        let patience = settings().into_iter().find(|s| s.option == "--patience").unwrap().words();
         assert!(
-            patience.meaning.contains(": 1.3s, or 1s and two round trips"),
-            "{}",
-            patience.meaning
+            patience.0.starts_with("automatic: 1.3s, or 1s and two round trips"),
+            "{patience:?}"
         );
     }
 }
