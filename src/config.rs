@@ -136,6 +136,15 @@ pub enum Patience {
     Fixed(Duration),
 }
 
+impl Patience {
+    /// The least [`Patience::Automatic`]: a second for the first SYN, and time for the answer to
+    /// the retransmission.
+    pub const LEAST: Duration = Duration::from_millis(1300);
+    /// When TCP sends a SYN again for the first time (RFC 6298 section 2.1); two round trips on
+    /// top of it are the other bound of [`Patience::Automatic`].
+    pub const RETRANSMISSION: Duration = Duration::from_secs(1);
+}
+
 /// Which address families are used, and which goes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Families {

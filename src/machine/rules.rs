@@ -16,12 +16,6 @@ use crate::report::{End, Reason};
 
 /// The most attempts of one service that are open at once.
 pub(crate) const MAX_OPEN: usize = 6;
-/// The least [`Patience::Automatic`]: a second for the first SYN, and time for the answer to the
-/// retransmission.
-const LEAST_PATIENCE: Duration = Duration::from_millis(1300);
-/// When the kernel sends the SYN again (RFC 6298 section 2.1).
-const RETRANSMISSION: Duration = Duration::from_secs(1);
-
 /// What does not change during a dial.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -40,7 +34,7 @@ impl Settings {
         match self.patience {
             // No round trip is longer than a dial can be.
             Patience::Automatic => {
-                LEAST_PATIENCE.max(RETRANSMISSION + 2 * round_trip.min(MAX_DELAY))
+                Patience::LEAST.max(Patience::RETRANSMISSION + 2 * round_trip.min(MAX_DELAY))
             }
             Patience::Fixed(patience) => patience,
         }
