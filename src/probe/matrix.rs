@@ -84,17 +84,14 @@ impl Probed {
 
 impl Cell {
     fn of(attempt: &Attempt, chosen: bool) -> Cell {
-        let detail = match (attempt.outcome, attempt.icmp, attempt.syns, attempt.errno) {
-            (_, Some(icmp), ..) => match icmp.from {
-                Some(router) => format!("by {router}"),
-                None => String::new(),
-            },
-            (Outcome::Timeout, _, Some(1), _) => "1 SYN unanswered".to_owned(),
-            (Outcome::Timeout, _, Some(syns), _) => format!("{syns} SYNs unanswered"),
+        let router = attempt.icmp.and_then(|icmp| icmp.from);
+        let detail = match (attempt.outcome, attempt.syns) {
+            (Outcome::Local, _) => attempt.errno.map_or_else(String::new, |e| e.to_string()),
+            (Outcome::Timeout, Some(1)) => "1 SYN unanswered".to_owned(),
+            (Outcome::Timeout, Some(syns)) => format!("{syns} SYNs unanswered"),
             // Not a round trip alone: the first SYN or its answer was lost.
-            (Outcome::Connected, _, Some(syns), _) if syns > 1 => format!("{syns} SYNs"),
-            (Outcome::Local, _, _, Some(errno)) => errno.to_string(),
-            _ => String::new(),
+            (Outcome::Connected, Some(syns)) if syns > 1 => format!("{syns} SYNs"),
+            _ => router.map_or_else(String::new, |router| format!("by {router}")),
         };
         let outcome = attempt.outcome;
         let text = format!("{outcome} {}", Millis(attempt.lasted()));

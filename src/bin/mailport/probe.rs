@@ -131,15 +131,15 @@ impl Args {
             });
         }
         let config = self.options.config();
-        let wait = wait::Wait::begin(targets.len(), self.deadline, self.json);
+        let wait = wait::Wait::begin(self.deadline, self.json);
         let prober = Prober::new(plan.clone(), config.clone()).with_deadline(self.deadline);
-        let probed = prober.run(&targets, |progress| wait.show(progress));
+        let found = prober.run(&targets, |progress| wait.show(progress));
         wait.end();
         let with_forecast = |probed: Probed| {
             let forecast = probed.forecast(plan, &config, Instant::now())?;
             Ok::<_, ConfigError>((probed, forecast))
         };
-        let hosts = probed?.into_iter().map(with_forecast).collect::<Result<_, _>>()?;
+        let hosts = found?.into_iter().map(with_forecast).collect::<Result<_, _>>()?;
         Ok(Found { hosts, places })
     }
 }

@@ -20,14 +20,11 @@ const CHOICE: &str = "<- a dial's choice";
 
 /// The look-ups, and a table of addresses by services; each line with its newline.
 pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize) -> String {
-    let mut text = String::new();
     let names = probed.names();
-    if !names.is_empty() {
-        text += &format!("  names: {names}\n");
-    }
+    let names = if names.is_empty() { names } else { format!("  names: {names}\n") };
     let matrix = probed.matrix(plan, forecast);
     if matrix.rows.is_empty() {
-        return text;
+        return names;
     }
     let mut table = plain(width);
     let headings = matrix.services.into_iter();
@@ -36,7 +33,7 @@ pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize
         let cells = cells.iter().map(|cell| cell.as_ref().map_or_else(|| "-".into(), words));
         table.add_row([address].into_iter().chain(cells));
     }
-    text + &coloured(&indented(&table))
+    names + &coloured(&indented(&table))
 }
 
 fn words(cell: &Cell) -> String {
@@ -47,26 +44,25 @@ fn words(cell: &Cell) -> String {
 
 /// The two tables of the field test, and how their n came about.
 pub(super) fn survey(survey: &Survey) -> String {
-    let mut text = format!("Field test\n  {:>4} reports\n", survey.reports);
-    let steps = [
-        (survey.at_home, survey.typical(), "of localhost or a server in a home"),
-        (survey.redundant, survey.n(), "of a user and server counted before"),
-    ];
-    for (fewer, left, what) in steps {
-        text += &format!("  {fewer:>4} {what} left out: {left} remain\n");
+    let Survey { reports, at_home, redundant, .. } = survey;
+    let (typical, n) = (survey.typical(), survey.n());
+    let counted = format!(
+        "Field test: how the first service of the plan is met\n  \
+         {reports:>4} reports\n  \
+         {typical:>4} without the {at_home} of localhost or a server in a home\n  \
+         {n:>4} without the {redundant} that repeat a user and a server\n"
+    );
+    if n == 0 {
+        return counted;
     }
-    text += &format!("  n = {}\n", survey.n());
-    for (heading, rows) in [("Servers", &survey.servers), ("Cases", &survey.cases)] {
-        if !rows.is_empty() {
-            text += &format!("\n{}", tallies(heading, rows));
-        }
-    }
-    text
+    let servers = tallies("Servers", n, &survey.servers);
+    let cases = tallies("Cases", n, &survey.cases);
+    format!("{counted}\n{servers}\n{cases}")
 }
 
-fn tallies(heading: &str, rows: &[Tally]) -> String {
+fn tallies(heading: &str, n: usize, rows: &[Tally]) -> String {
     let mut table = plain(80);
-    table.set_header([heading, "n"]);
+    table.set_header([heading.to_owned(), format!("n = {n}")]);
     for row in rows {
         table.add_row([row.name.clone(), row.count.to_string()]);
     }
@@ -104,4 +100,77 @@ fn coloured(table: &str) -> String {
         table = table.replace(&word, &format!("{style}{}{style:#} ", outcome.name()));
     }
     table.replace(CHOICE, &format!("{0}{CHOICE}{0:#}", paint::of_outcome(Outcome::Connected)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr};
+    use std::time::{Duration, Instant};
+
+    use mailport::Family;
+    use mailport::probe::Answer;
+    use mailport_lab::Fate;
+    use mailport_lab::scenario::{V4, V6, network};
+    use mailport_lab::world::World;
+
+    use super::*;
+
+    /// What a probe finds in a virtual network.
+    fn probed(plan: &Plan, fates: &[(u16, IpAddr, Fate)]) -> (Probed, Report) {
+        let mut world = World::new(network(Duration::from_millis(40), &[V6, V4], fates));
+        let mut config = mailport::Config::default();
+        config.deadline = Duration::from_secs(5);
+        let answers = [V6, V4].map(|address| {
+            let list = Ok(vec![SocketAddr::new(address, 0)]);
+            Answer::new(Family::of(address), Some(Duration::from_millis(3)), list, Some(address))
+        });
+        let target = "mail.example.com".parse().unwrap();
+        let mut probed = Probed::new(target, answers.to_vec(), Vec::new());
+        for (service, address) in probed.candidates(plan) {
+            world.host = address.ip().to_string();
+            world.names = mailport_lab::world::Names::at_once(&[address.ip()]);
+            let alone = Plan::new([service], mailport::Cleartext::Refuse).unwrap();
+            probed.attempts.extend(world.dial(&alone, &config).report.attempts);
+        }
+        let forecast = probed.forecast(plan, &mailport::Config::default(), Instant::now());
+        (probed, forecast.unwrap())
+    }
+
+    #[test]
+    fn a_host_is_a_table_of_addresses_by_services() {
+        let fates = [
+            (587, V6, Fate::Icmp { kind: 1, code: 1 }),
+            (587, V4, Fate::Silent),
+            (25, V6, Fate::LoseSyns(1)),
+            (25, V4, Fate::Reset),
+        ];
+        let services = Plan::default();
+        let (probed, forecast) = probed(&services, &fates);
+        let table = host(&probed, &services, &forecast, 80);
+        let text = anstream::adapter::strip_str(&table).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines,
+            [
+                "  names: IPv6 1 address in 3.0 ms, IPv4 1 address in 3.0 ms",
+                "  address        587:starttls         25:starttls",
+                "  2001:db8:2::1  icmp-hard 40 ms      connected 1.04 s",
+                "                 by 2001:db8:ffff::1  2 SYNs",
+                "                                      <- a dial's choice",
+                "  192.0.2.1      timeout 5.00 s       reset 40 ms",
+                "                 5 SYNs unanswered",
+            ],
+            "{text}"
+        );
+        assert_eq!(table.matches("\u{1b}[1m\u{1b}[32mconnected\u{1b}[0m ").count(), 1);
+    }
+
+    #[test]
+    fn a_service_of_one_family_has_no_cell_of_the_other() {
+        let services = Plan::mew();
+        let (probed, forecast) = probed(&services, &[]);
+        let table = host(&probed, &services, &forecast, 80);
+        let text = anstream::adapter::strip_str(&table).to_string();
+        assert!(text.contains("2001:db8:2::1  -  "), "{text}");
+    }
 }

@@ -1,0 +1,165 @@
+//! Probes: what they find on loopback; and beside it, what a dial would choose by that, the paper's
+//! field test, and the command.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
+#[path = "probe/command.rs"]
+mod command;
+mod common;
+#[path = "probe/field_test.rs"]
+mod field_test;
+#[path = "probe/forecast.rs"]
+mod forecast;
+
+use std::io::Read;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Port, open, plan, refused, silent};
+use mailport::probe::Probed;
+use mailport::report::LookupError;
+use mailport::{
+    Config, Dialer, Family, Outcome, Plan, ProbeError, Prober, Progress, Report, Resolver, Target,
+};
+
+fn probe(hosts: &[&str], plan: &Plan, deadline: Duration) -> Vec<Probed> {
+    let targets: Vec<Target> = hosts.iter().map(|host| host.parse().unwrap()).collect();
+    let resolver = Resolver::custom(|name, family| match (name, family) {
+        ("here.example", Family::Ipv4) => Ok(vec!["127.0.0.1:0".parse().unwrap()]),
+        ("stuck.example", _) => {
+            thread::sleep(Duration::from_secs(20));
+            Err(LookupError::TryAgain)
+        }
+        ("broken.example", _) => Err(LookupError::Failed("the dog ate it".into())),
+        ("odd.example", Family::Ipv6) => {
+            let list = ["[fe80::1]:0", "[::]:0", "[ff02::1]:0", "[fe80::1]:25"];
+            Ok(list.iter().map(|text| text.parse().unwrap()).collect())
+        }
+        _ => Err(LookupError::NotFound),
+    });
+    let prober = Prober::new(plan.clone(), Config::default()).with_deadline(deadline);
+    let prober = prober.with_dialer(Dialer::default().with_resolver(resolver));
+    prober.run(&targets, |_| ()).unwrap()
+}
+
+fn outcomes(probed: &Probed) -> Vec<Outcome> {
+    probed.attempts.iter().map(|attempt| attempt.outcome).collect()
+}
+
+fn forecast(probed: &Probed, plan: &Plan) -> Report {
+    probed.forecast(plan, &Config::default(), Instant::now()).unwrap()
+}
+
+#[test]
+fn every_candidate_is_tried_though_the_first_connects_and_no_byte_is_sent() {
+    let listeners = [open(), open(), open()];
+    let plan = plan(&listeners.each_ref().map(Port::port));
+    let heard = listeners.map(|listener| {
+        thread::spawn(move || {
+            let (mut socket, _) = listener.accept().unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            let mut heard = Vec::new();
+            // It ends when the probe hangs up: with an end of file, or a reset.
+            let end = socket.read_to_end(&mut heard).map_err(|error| error.kind());
+            (heard, end)
+        })
+    });
+    let probed = probe(&["127.0.0.1"], &plan, Duration::from_secs(20)).remove(0);
+    assert_eq!(outcomes(&probed), [Outcome::Connected; 3]);
+    for server in heard {
+        let (heard, end) = server.join().unwrap();
+        assert!(heard.is_empty(), "{heard:?}");
+        assert!(matches!(end, Ok(0) | Err(std::io::ErrorKind::ConnectionReset)), "{end:?}");
+    }
+    assert_eq!(probed.chosen(&forecast(&probed, &plan)), Some(0));
+}
+
+#[test]
+fn ten_silent_candidates_take_one_deadline() {
+    let ports: Vec<_> = (0..10).map(|_| silent()).collect();
+    let plan = plan(&ports.iter().map(Port::port).collect::<Vec<_>>());
+    let deadline = Duration::from_millis(1200);
+    let start = Instant::now();
+    let probed = probe(&["127.0.0.1"], &plan, deadline).remove(0);
+    let took = start.elapsed();
+    assert_eq!(outcomes(&probed), [Outcome::Timeout; 10]);
+    assert!(took >= deadline && took < 4 * deadline, "{took:?}");
+    assert!(probed.attempts.iter().all(|attempt| attempt.syns >= Some(2)), "{probed:#?}");
+}
+
+#[test]
+fn results_come_in_the_order_of_the_hosts_whatever_answers_first() {
+    let (listener, refusing) = (open(), refused());
+    let plan = plan(&[refusing.port(), listener.port()]);
+    let hosts = [
+        "stuck.example",
+        "127.0.0.1",
+        "broken.example",
+        "here.example",
+        "gone.example",
+        "here.example",
+        "odd.example",
+    ];
+    let start = Instant::now();
+    let found = probe(&hosts, &plan, Duration::from_millis(300));
+    assert!(start.elapsed() < Duration::from_secs(10), "a look-up has the deadline too");
+    assert_eq!(found.iter().map(|p| p.target.as_str()).collect::<Vec<_>>(), hosts);
+    let both = [Outcome::Reset, Outcome::Connected];
+    let none: [Outcome; 0] = [];
+    assert_eq!(outcomes(&found[0]), none);
+    assert_eq!(outcomes(&found[1]), both);
+    assert_eq!(outcomes(&found[3]), both);
+    assert_eq!(outcomes(&found[5]), both);
+    // An address that no packet can be sent to; one that no host can have is none.
+    assert_eq!(outcomes(&found[6]), [Outcome::Local; 2]);
+    assert_eq!(found[6].answers[0].list().len(), 1);
+    let summaries: Vec<String> =
+        found.iter().map(|probed| probed.summary(&forecast(probed, &plan))).collect();
+    for (index, part) in [
+        (0, "stuck.example: the look-up of its IPv6 addresses failed: not answered"),
+        (1, "127.0.0.1: "),
+        (2, "broken.example: the look-up of its IPv6 addresses failed: the dog ate it"),
+        (4, "gone.example: no such name, or it has no address"),
+    ] {
+        assert!(summaries[index].starts_with(part), "{}", summaries[index]);
+    }
+    let winner = format!("is refused; a dial would be connected to {} over IPv4", listener.port());
+    assert!(summaries[1].contains(&winner), "{}", summaries[1]);
+    assert!(found[3].names().starts_with("IPv6 no address in "), "{}", found[3].names());
+}
+
+#[test]
+fn hundreds_of_hosts_take_turns() {
+    let (listener, refusing) = (open(), refused());
+    let plan = plan(&[refusing.port(), listener.port()]);
+    let targets: Vec<Target> = (0..300)
+        .map(|number| format!("127.0.{}.{}", number / 100, 1 + number % 100).parse().unwrap())
+        .collect();
+    let mut most = Progress::default();
+    let mut last = Progress::default();
+    let prober = Prober::new(plan, Config::default());
+    let found = prober
+        .run(&targets, |progress| {
+            if progress.candidates - progress.done > most.candidates - most.done {
+                most = progress;
+            }
+            last = progress;
+        })
+        .unwrap();
+    assert_eq!((last.hosts, last.hosts_done, last.candidates, last.done), (300, 300, 600, 600));
+    assert!(most.candidates - most.done <= 128, "{most:?}");
+    assert!(found.iter().all(|probed| outcomes(probed)[0] == Outcome::Reset));
+}
+
+#[test]
+fn a_host_that_cannot_be_dialled_is_refused_before_anything_is_sent() {
+    let (listener, mut config) = (open(), Config::default());
+    listener.set_nonblocking(true).unwrap();
+    config.families = mailport::Families::Ipv4;
+    let prober = Prober::new(plan(&[listener.port()]), config.clone());
+    let targets = ["127.0.0.1", "::1"].map(|host| host.parse().unwrap());
+    let error = prober.run(&targets, |_| ()).unwrap_err();
+    assert!(matches!(error, ProbeError::Host { .. }) && error.to_string().starts_with("::1: "));
+    let error = prober.with_deadline(Duration::ZERO).run(&targets[..1], |_| ()).unwrap_err();
+    assert!(error.to_string().contains("deadline"), "{error}");
+    assert!(listener.accept().is_err());
+}
