@@ -9,6 +9,8 @@ use crate::plan::{Family, Service, Tls};
 
 #[cfg(feature = "json")]
 mod json;
+#[cfg(feature = "json")]
+pub(crate) use json::millis;
 #[cfg(feature = "svg")]
 pub mod svg;
 mod timeline;
@@ -96,6 +98,8 @@ pub enum Stage {
 pub enum Reason {
     /// The first address of the first service.
     First,
+    /// A probe, which tries every candidate.
+    Probe,
     /// Another attempt of the service failed.
     Failed,
     /// The attempt before it was silent for the attempt delay.
@@ -118,6 +122,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::First => f.write_str("first address of the first service"),
+            Reason::Probe => f.write_str("every candidate is tried"),
             Reason::Failed => f.write_str("an attempt of this service failed"),
             Reason::AttemptDelay => f.write_str("silent for the attempt delay"),
             Reason::LateAddress => f.write_str("address that arrived late"),

@@ -321,6 +321,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             started: offset + attempt.started,
             connected: attempt.connected.map(|at| offset + at),
             ended: offset + attempt.ended,
+            reason: Reason::Probe,
             ..attempt
         });
         host.left -= 1;
@@ -342,7 +343,7 @@ fn not_even_begun(errno: Option<Errno>) -> Attempt {
         errno,
         icmp: None,
         syns: None,
-        reason: Reason::First,
+        reason: Reason::Probe,
     }
 }
 

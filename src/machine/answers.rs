@@ -126,7 +126,10 @@ impl Answers {
 }
 
 /// The best addresses of `family` that a server can have, without repetitions, in their order.
-fn usable(family: Family, list: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, LookupError> {
+pub(crate) fn usable(
+    family: Family,
+    list: Vec<SocketAddr>,
+) -> Result<Vec<SocketAddr>, LookupError> {
     let mut seen = Vec::new();
     let mut refused = None;
     for mut address in list.into_iter().filter(|address| Family::of(address.ip()) == family) {

@@ -9,6 +9,7 @@ mod words;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+pub(crate) use answers::usable;
 pub use words::{Action, AttemptId, Event};
 
 use crate::config::{Config, ConfigError};

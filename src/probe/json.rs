@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::Value;
 
 use super::{Answer, Probed, Survey, Tally};
-use crate::report::{Attempt, Report, host_of};
+use crate::report::{Attempt, Report, host_of, millis};
 use crate::target::Host;
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
@@ -38,7 +37,7 @@ struct Object<'a> {
 struct HostObject<'a> {
     host: &'a str,
     lookups: Vec<LookupObject>,
-    attempts: Value,
+    attempts: &'a [Attempt],
     choice: Option<ChoiceObject>,
     summary: String,
 }
@@ -83,7 +82,7 @@ impl<'a> HostObject<'a> {
         HostObject {
             host: probed.target.as_str(),
             lookups: looked_up.map(LookupObject::of).collect(),
-            attempts: attempts(&probed.attempts, forecast),
+            attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::of(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
         }
@@ -128,21 +127,4 @@ impl<'a> SurveyObject<'a> {
             cases: rows(&survey.cases),
         }
     }
-}
-
-/// The attempts as a report writes them, but for the reason: none was started for another one's
-/// sake.
-fn attempts(attempts: &[Attempt], forecast: &Report) -> Value {
-    let report = Report { attempts: attempts.to_vec(), ..forecast.clone() };
-    let mut value = serde_json::to_value(&report).expect("every key of a report is a string");
-    let mut attempts = value["attempts"].take();
-    for attempt in attempts.as_array_mut().into_iter().flatten() {
-        attempt["reason"] = "every candidate is tried".into();
-    }
-    attempts
-}
-
-/// Milliseconds to three decimals, as in a report.
-fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1000.0
 }

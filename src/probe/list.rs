@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn an_error_names_the_line_and_the_word() {
         for (text, line, word, part) in [
-            ("ok\n\nbad_.example:25", 3, "bad_.example:25", "not an IPv4 or IPv6 address"),
+            ("ok\n\nbad_.example:25", 3, "bad_.example:25", "without a port"),
             ("ok kind=ISP kind=ASP", 1, "kind=ASP", "twice"),
             ("ok kind=", 1, "kind=", "a word is missing"),
             ("# no\nok ISP", 2, "ISP", "write kind=WORD"),

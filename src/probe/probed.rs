@@ -3,13 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::machine::usable;
 use crate::outcome::Outcome;
 use crate::plan::{Family, Plan, Service};
 use crate::report::{Attempt, End, Lookup, LookupError, Report};
-use crate::target::{Host, Target, is_of_a_host};
-
-/// The most addresses of one family that a dial uses, and so a probe.
-const MAX_ADDRESSES: usize = 32;
+use crate::target::{Host, Target};
 
 /// What a probe found of one host: every candidate of every service, whether or not another one
 /// had connected.
@@ -21,8 +19,7 @@ pub struct Probed {
     /// What the look-ups of its name gave, IPv6 first; of an address, the address itself.
     pub answers: Vec<Answer>,
     /// One attempt for each of [`Probed::candidates`], in their order. Times are counted from the
-    /// beginning of the host's look-ups. Each was the only attempt of a dial of its own, so its
-    /// [`reason`](Attempt::reason) says nothing.
+    /// beginning of the host's look-ups.
     pub attempts: Vec<Attempt>,
 }
 
@@ -50,19 +47,7 @@ impl Answer {
         addresses: Result<Vec<SocketAddr>, LookupError>,
         source: Option<IpAddr>,
     ) -> Answer {
-        let addresses = addresses.and_then(|list| {
-            let mut usable: Vec<SocketAddr> = Vec::new();
-            let of_family = list.iter().filter(|address| Family::of(address.ip()) == family);
-            for &(mut address) in of_family.clone().filter(|address| is_of_a_host(address.ip())) {
-                address.set_port(0);
-                if usable.len() < MAX_ADDRESSES && !usable.contains(&address) {
-                    usable.push(address);
-                }
-            }
-            let refused = of_family.map(|address| LookupError::Unusable(address.ip())).next_back();
-            let none = refused.unwrap_or(LookupError::NotFound);
-            if usable.is_empty() { Err(none) } else { Ok(usable) }
-        });
+        let addresses = addresses.and_then(|list| usable(family, list));
         Answer { family, ended, addresses, source }
     }
 

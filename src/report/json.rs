@@ -40,6 +40,13 @@ impl ConnectError {
     }
 }
 
+/// As one of the `attempts` of [`Report::to_json`].
+impl Serialize for Attempt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AttemptObject::of(self).serialize(serializer)
+    }
+}
+
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         Object::of(self).serialize(serializer)
@@ -57,7 +64,7 @@ struct Object {
     elapsed_ms: f64,
     summary: String,
     error: Option<String>,
-    attempts: Vec<AttemptObject>,
+    attempts: Vec<Attempt>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +110,7 @@ impl Object {
             elapsed_ms: millis(report.elapsed),
             error: winner.is_none().then(|| summary.clone()),
             summary,
-            attempts: report.attempts.iter().map(AttemptObject::of).collect(),
+            attempts: report.attempts.clone(),
         }
     }
 
@@ -162,7 +169,7 @@ impl IcmpObject {
 
 /// Milliseconds to three decimals. A whole number divided by 1000 is the double nearest to the
 /// decimal fraction, so no more decimals than these are ever printed.
-fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1000.0
 }
 
