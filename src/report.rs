@@ -14,6 +14,7 @@ pub(crate) use json::millis;
 #[cfg(feature = "svg")]
 pub mod svg;
 mod timeline;
+mod words;
 
 pub use timeline::{MIN_WIDTH, Row, Timeline};
 

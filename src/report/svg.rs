@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::timeline::{notes, of_lookup, shorten, worth_seeing};
+use super::words::{notes, of_lookup, shorten, worth_seeing};
 use super::{Attempt, End, Lookup, Millis, Report, host_of};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Service};

@@ -10,7 +10,7 @@ use super::shapes::{BAR, bar, cap, cross, dot, line, r, rectangle, text, tick};
 use super::words::{chars, clean, even, float, width};
 use super::{Band, Decision, LINE, Mark, NOTE, Panel, ROW, Row};
 use crate::plan::Family;
-use crate::report::timeline::cut;
+use crate::report::words::cut;
 
 const MARGIN: f64 = 20.0;
 /// Room for the characters of each class of text. Generous: which font is used is the reader's.

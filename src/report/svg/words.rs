@@ -1,7 +1,7 @@
 //! Text that fits: into lines, into its column, into XML.
 
 use super::PLACE;
-use crate::report::timeline::{columns, cut};
+use crate::report::words::{columns, cut};
 
 pub(super) fn width(text: &str, of_character: f64) -> f64 {
     float(columns(text)) * of_character
