@@ -32,7 +32,7 @@ setup: ## install what the tests need: packages (as root), cargo-deny, rustfmt, 
 	@echo "Unpacking $(SERVERS) in target/servers, and installing the libraries that they need."
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); }
 	$(MAKE) --no-print-directory $(SERVERS:%=target/servers/%)
-	$(CARGO) fetch --locked
+	$(CARGO) fetch --locked && $(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
 
@@ -73,6 +73,7 @@ lint:
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
+	$(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	$(CARGO) deny --locked --offline check licenses bans sources
 	@! grep -rnE '$(IMPURE)' src/machine | grep -vE '^[^:]*:[0-9]+: *//' || { echo 'src/machine must stay pure'; exit 1; }
 

@@ -306,7 +306,13 @@ fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
         assert!(all.iter().any(|one| one["option"] == format!("--{option}")), "{option}");
         assert!(table.contains(&format!(" --{option} ")), "{option}");
     }
-    assert_eq!(options.len(), all.len());
+    // And what is the probe's own, or has another value there.
+    let of_probe: Vec<&str> =
+        all[options.len()..].iter().flat_map(|o| o["option"].as_str()).collect();
+    assert_eq!(of_probe, ["probe --file", "probe --deadline"]);
+    let deadline = of("probe --deadline")["value"].as_u64().map(u128::from);
+    assert_eq!(deadline, Some(mailport::Prober::DEADLINE.as_millis()));
+    assert!(text(&run(&["probe", "--help"]).stdout).contains("[default: 5s]"));
 }
 
 #[test]

@@ -28,6 +28,8 @@ const PATIENCES: [u64; 9] = [0, 250, 500, 1000, 1300, 1600, 2000, 3000, 5000];
 /// Port delays, in milliseconds.
 const PORT_DELAYS: [u64; 5] = [100, 250, 500, 1000, 2000];
 const SEED: u64 = 587;
+/// Fewer hosts for a setting say nothing.
+const LEAST: u64 = 100;
 
 /// What came of all dials with one setting.
 pub(crate) struct Cell {
@@ -89,6 +91,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let dials: u64 = arguments.next().map_or(Ok(1_000_000), |text| text.parse())?;
     let file = arguments.next().unwrap_or_else(|| "simulate.svg".into());
     let each = dials / (PATIENCES.len() * PORT_DELAYS.len()) as u64;
+    if each < LEAST {
+        return Err(format!("{dials} dials are too few: {LEAST} hosts for each setting").into());
+    }
     let start = Instant::now();
     let settings = PATIENCES.iter().flat_map(|&p| PORT_DELAYS.iter().map(move |&d| (p, d)));
     let cells: Vec<Cell> = settings.map(|(p, d)| cell(p, d, each)).collect();

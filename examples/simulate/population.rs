@@ -127,6 +127,7 @@ fn arrive(machine: &mut Machine, host: &Host, attempt: AttemptId, port: u16, now
         let failure = Failure { outcome: Outcome::Reset, errno, icmp: None };
         machine.handle(Event::Failed { attempt, failure, syns: None }, now);
     } else {
+        // The kernel's smoothed round trip: what a connection measures, without the chance of one.
         let round_trip = host.round_trip;
         machine.handle(Event::Connected { attempt, round_trip, syns: None }, now);
         machine.handle(Event::Confirmed { attempt }, now);

@@ -13,10 +13,6 @@ use crate::plan::Plan;
 use crate::probe::Probed;
 use crate::target::{Host, Target};
 
-/// How long a candidate may be silent, unless the caller says otherwise: by then six SYNs have gone
-/// unanswered.
-const DEADLINE: Duration = Duration::from_secs(5);
-
 /// Tries every candidate of every service of hosts, at the same time and without stopping at the
 /// first that connects.
 ///
@@ -78,10 +74,15 @@ pub enum ProbeError {
 }
 
 impl Prober {
-    /// A prober for dials by this plan with these settings. Of the settings, only families, source
-    /// address, device and mark matter to it: it waits for nothing but its own deadline.
+    /// How long a candidate may be silent, unless the caller says otherwise: by then five or six
+    /// SYNs have gone unanswered.
+    pub const DEADLINE: Duration = Duration::from_secs(5);
+
+    /// A prober for dials by this plan with these settings. Of the settings, families, source
+    /// address, device and mark matter to it, and the deadline, which the look-ups of a name have:
+    /// otherwise it waits for nothing but its own deadline.
     pub fn new(plan: Plan, config: Config) -> Prober {
-        Prober { dialer: Dialer::default(), plan, config, deadline: DEADLINE }
+        Prober { dialer: Dialer::default(), plan, config, deadline: Prober::DEADLINE }
     }
 
     /// The same prober, looking names up as this dialer does.
@@ -90,8 +91,8 @@ impl Prober {
         Prober { dialer, ..self }
     }
 
-    /// The same prober with another time for each candidate, and for the look-ups of a name.
-    /// Default 5 s; at least 10 ms. What takes longer is silent.
+    /// The same prober with another time for each candidate. Default 5 s; at least 10 ms. What
+    /// takes longer is silent.
     #[must_use]
     pub fn with_deadline(self, deadline: Duration) -> Prober {
         Prober { deadline, ..self }

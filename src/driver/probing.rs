@@ -139,6 +139,10 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
     /// Starts what there is room for, and says whether anything is under way. A host begins when
     /// every candidate known so far has been started, so that few are known and not started.
     pub(super) fn admit(&mut self) -> bool {
+        if self.looked_up.is_empty() {
+            // What look-ups held has been given back.
+            self.limit = self.limit.max(1);
+        }
         loop {
             if self.dials.len() >= self.limit {
                 break;
@@ -215,7 +219,8 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             let known = |family: &Family| host.answers.iter().any(|a| a.family == *family);
             let pending: Vec<Family> =
                 host.families.iter().copied().filter(|family| !known(family)).collect();
-            if !pending.is_empty() && since < self.prober.deadline {
+            // As long as a dial would wait: a name service that lost one packet answers after 5 s.
+            if !pending.is_empty() && since < self.prober.config.deadline {
                 self.looked_up.push(index);
                 continue;
             }
@@ -256,7 +261,8 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
     /// Waits until something has happened or is due, and lets those it concerns go on.
     pub(super) fn wait(&mut self) {
         let now = Instant::now();
-        let due = self.looked_up.iter().map(|&host| self.hosts[host].began + self.prober.deadline);
+        let due =
+            self.looked_up.iter().map(|&host| self.hosts[host].began + self.prober.config.deadline);
         // Look-ups that found every thread busy want to be looked after.
         let relief = (!self.looked_up.is_empty())
             .then(|| self.prober.dialer.resolver.relieve(now))
@@ -305,7 +311,8 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             Ok(report) => report.end == End::OwnTrouble,
             Err(error) => error.errno().is_some_and(Errno::is_own_trouble),
         };
-        if lacks_something && !self.dials.is_empty() {
+        // Others have what it lacks, and will give it back.
+        if lacks_something && !(self.dials.is_empty() && self.looked_up.is_empty()) {
             self.limit = self.dials.len();
             return self.queue.push_front(candidate);
         }

@@ -1,6 +1,6 @@
 //! Hosts listed in text, one a line.
 
-use crate::target::Target;
+use crate::target::{Host, Target};
 
 /// One line of a list: a host, and what is known of the report that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +22,14 @@ impl From<Target> for Entry {
 }
 
 impl Entry {
-    /// The name of the server without what makes no difference: letter case and the final dot.
+    /// The server without what makes no difference: letter case and the final dot of a name, the
+    /// spelling of an address.
     pub fn server(&self) -> String {
-        let name = self.target.as_str().to_ascii_lowercase();
-        name.strip_suffix('.').map(str::to_owned).unwrap_or(name)
+        match self.target.host() {
+            Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+            Host::Address(address) => address.to_string(),
+            Host::Scoped(address, zone) => format!("{address}%{zone}"),
+        }
     }
 }
 
@@ -107,6 +111,9 @@ mod tests {
         assert_eq!((&list[2].kind, &list[2].user), (&None, &None));
         assert_eq!(list[0].server(), list[1].server());
         assert_eq!(parse_list(""), Ok(Vec::new()));
+        let same = parse_list("2001:db8::1\n2001:DB8:0::1\n::ffff:192.0.2.1\n192.0.2.1").unwrap();
+        assert_eq!(same[0].server(), same[1].server());
+        assert_eq!(same[2].server(), same[3].server());
     }
 
     #[test]

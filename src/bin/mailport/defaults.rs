@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, CommandFactory, ValueEnum};
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, presets};
-use mailport::{Cleartext, Config, Families, Patience, Plan};
+use mailport::{Cleartext, Config, Families, Patience, Plan, Prober};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -65,17 +65,33 @@ struct Object<'a> {
     meaning: &'a str,
 }
 
-/// Every option of `mailport connect`, in the order of its help.
+/// Every option of `mailport connect`, in the order of its help, and those that `mailport probe`
+/// has besides or with another value.
 fn settings() -> Vec<Setting> {
-    options().iter().map(setting).collect()
+    let (connect, probe) = (options("connect"), options("probe"));
+    let own = |arg: &&Arg| {
+        let same = connect.iter().find(|other| other.get_id() == arg.get_id());
+        same.is_none_or(|other| other.get_default_values() != arg.get_default_values())
+    };
+    let of_probe = probe.iter().filter(own).map(setting_of_probe);
+    connect.iter().map(setting).chain(of_probe).collect()
 }
 
-fn options() -> Vec<Arg> {
+fn options(command: &str) -> Vec<Arg> {
     let mut root = crate::Cli::command();
     root.build();
-    let command = root.find_subcommand("connect").into_iter();
+    let command = root.find_subcommand(command).into_iter();
     let options = command.flat_map(clap::Command::get_arguments);
     options.filter(|arg| !arg.is_positional() && arg.get_id() != "help").cloned().collect()
+}
+
+fn setting_of_probe(arg: &Arg) -> Setting {
+    let of_dial = setting(arg);
+    let default = match arg.get_id().as_str() {
+        "deadline" => Default::Time(Prober::DEADLINE),
+        _ => Default::None("none"),
+    };
+    Setting { option: format!("probe {}", of_dial.option), default, ..of_dial }
 }
 
 fn setting(arg: &Arg) -> Setting {
@@ -83,23 +99,23 @@ fn setting(arg: &Arg) -> Setting {
     let switch = |on, off| if on { Default::On } else { Default::Off(off) };
     let (default, source) = match arg.get_id().as_str() {
         "plan" => (Default::Word(Plan::default().to_string()), Some("RFC 6409 section 3.1")),
-        "port" => (Default::None("none, --plan counts"), None),
+        "port" => (Default::None("none, --plan counts"), Some(DESIGN)),
         "allow_cleartext" => (
             switch(Cleartext::default() == Cleartext::Allow, "refused"),
             Some("RFC 8314 section 3"),
         ),
-        "strict" => (switch(config.strict, "off"), None),
+        "strict" => (switch(config.strict, "off"), Some("design.md, rule 9")),
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
         "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
         "patience" => (patience(config.patience, arg), Some("RFC 6298 section 2")),
-        "deadline" => (Default::Time(config.deadline), None),
+        "deadline" => (Default::Time(config.deadline), Some(DESIGN)),
         "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
         "mark" => (Default::None("none"), Some("SO_MARK")),
         // The others are of the command, not of the dial: what it prints.
-        _ => (Default::Off("off"), None),
+        _ => (Default::Off("off"), Some(COMMAND)),
     };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
     let meaning = help.split(" [default:").next().unwrap_or_default().to_owned();
@@ -107,6 +123,10 @@ fn setting(arg: &Arg) -> Setting {
     Setting { option, default, source, meaning }
 }
 
+/// Where it is said what no RFC says.
+const DESIGN: &str = "design.md";
+/// Of what is printed, and where.
+const COMMAND: &str = "the command";
 const AUTOMATIC: &str = "automatic";
 
 fn patience(patience: Patience, arg: &Arg) -> Default {
@@ -193,7 +213,7 @@ mod tests {
 
     #[test]
     fn every_option_has_the_default_that_its_help_states() {
-        for (setting, arg) in settings().iter().zip(options()) {
+        for (setting, arg) in settings().iter().zip(options("connect")) {
             let name = arg.get_long().unwrap();
             assert_eq!(setting.option, format!("--{name}"));
             let stated = match arg.get_default_values() {
@@ -222,15 +242,19 @@ mod tests {
     fn a_source_is_the_one_that_the_help_cites() {
         let help = |option: &str| {
             let name = option.trim_start_matches("--");
-            let arg = options().into_iter().find(|arg| arg.get_long() == Some(name)).unwrap();
+            let arg =
+                options("connect").into_iter().find(|arg| arg.get_long() == Some(name)).unwrap();
             let values = arg.get_possible_values();
             let of_values = values.iter().filter_map(|value| value.get_help());
             let texts = arg.get_long_help().or(arg.get_help()).into_iter().chain(of_values);
             texts.map(|text| text.to_string() + "\n").collect::<String>().replace('\n', " ")
         };
+        let cited = |source: &&str| source.starts_with("RFC") || source.starts_with("SO_");
         for setting in settings().iter().filter(|setting| setting.option != "--plan") {
-            let help = help(&setting.option);
-            assert!(setting.source.is_none_or(|source| help.contains(source)), "{help}");
+            if let Some(source) = setting.source.filter(cited) {
+                let help = help(&setting.option);
+                assert!(help.contains(source), "{help}");
+            }
         }
         let patience = settings().into_iter().find(|s| s.option == "--patience").unwrap().words();
         assert!(

@@ -179,7 +179,10 @@ impl Found {
         let panel = |(probed, forecast): &(Probed, Report)| {
             let chosen = forecast.winner().map(|winner| winner.service.port());
             let words = match chosen {
-                Some(port) => format!("a dial would be connected to {port}"),
+                Some(port) => {
+                    let after = humantime::format_duration(millis(forecast.elapsed));
+                    format!("a dial would be connected to {port} after {after}")
+                }
                 None => "a dial would not connect".to_owned(),
             };
             let at = if chosen.is_some() { forecast.elapsed } else { probed.elapsed() };
@@ -193,4 +196,9 @@ impl Found {
         };
         svg::draw(&self.hosts.iter().map(panel).collect::<Vec<_>>())
     }
+}
+
+/// A time in whole milliseconds, at least one.
+fn millis(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1))
 }

@@ -17,7 +17,7 @@ impl Wait {
         let shown = io::stderr().is_terminal() && !quiet;
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let bar = ProgressBar::with_draw_target(Some(0), target);
+        let bar = ProgressBar::with_draw_target(Some(1), target);
         // The last part is cut where the terminal is narrow, so that the line never wraps.
         let style = ProgressStyle::with_template("[{bar:20}] {elapsed} {wide_msg}")
             .expect("a template of ours is sound");
@@ -35,11 +35,12 @@ impl Wait {
             _ => format!(", {hosts_done} of {hosts} hosts done"),
         };
         let deadline = humantime::format_duration(self.deadline);
-        self.bar.set_length(candidates as u64);
+        // Never full before the end: hosts whose names are still looked up count as one candidate.
+        let unknown = if hosts_done < hosts && done == candidates { 1 } else { 0 };
+        self.bar.set_length((candidates + unknown) as u64);
         self.bar.set_position(done as u64);
-        self.bar.set_message(format!(
-            "Probing: {done} of {candidates} tried{of_hosts} (silence is given {deadline})"
-        ));
+        self.bar
+            .set_message(format!("{done} of {candidates} tried{of_hosts} (silence: {deadline})"));
     }
 
     pub(super) fn end(self) {
