@@ -308,7 +308,7 @@ fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
     }
     // And what is the probe's own, or has another value there.
     let of_probe: Vec<&str> =
-        all[options.len()..].iter().flat_map(|o| o["option"].as_str()).collect();
+        all[options.len()..].iter().filter_map(|o| o["option"].as_str()).collect();
     assert_eq!(of_probe, ["probe --file", "probe --deadline"]);
     let deadline = of("probe --deadline")["value"].as_u64().map(u128::from);
     assert_eq!(deadline, Some(mailport::Prober::DEADLINE.as_millis()));
