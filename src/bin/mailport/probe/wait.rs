@@ -36,7 +36,7 @@ impl Wait {
         };
         let deadline = humantime::format_duration(self.deadline);
         // Never full before the end: hosts whose names are still looked up count as one candidate.
-        let unknown = if hosts_done < hosts && done == candidates { 1 } else { 0 };
+        let unknown = usize::from(hosts_done < hosts && done == candidates);
         self.bar.set_length((candidates + unknown) as u64);
         self.bar.set_position(done as u64);
         self.bar
