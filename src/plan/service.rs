@@ -59,7 +59,7 @@ pub enum Tls {
     Implicit,
     /// TLS after the STARTTLS command (RFC 3207), which the caller must insist on.
     StartTls,
-    /// Cleartext. Only in a plan that was built with [`Cleartext::Allow`].
+    /// Cleartext. Only in a plan that was built with [`Cleartext::Allow`](super::Cleartext::Allow).
     None,
 }
 
