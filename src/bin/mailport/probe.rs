@@ -49,10 +49,10 @@ pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
 
-    /// How long each service at each address may be silent, and the look-up of a name
+    /// How long each service at each address may be silent
     ///
-    /// Silence until then is a timeout. At least 10ms. A dial is taken to wait as long as it does by
-    /// default.
+    /// Silence until then is a timeout. At least 10ms. A name has the 30s that a dial would give its
+    /// look-up, and a dial is taken to wait as long as it does by default.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
     deadline: Duration,
