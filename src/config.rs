@@ -46,6 +46,16 @@ pub struct Config {
     /// Whether the next service waits until every attempt of the one before has failed or is
     /// overdue, so that no SYN goes to a later port any sooner. Default no.
     pub strict: bool,
+    /// How long a connection is waited upon for the server's first byte before it counts. Default
+    /// [`Gate::Automatic`]. With a gate, services are tried one after the other: the next starts
+    /// only when this one has failed, never for silence.
+    pub gate: Gate,
+    /// Whether the dial stops with a question before it begins another service. Default no. Such a
+    /// dial is strict.
+    pub ask: bool,
+    /// Whether a service that is remembered as bad is tried last instead of first, though never
+    /// after one of weaker TLS. Default no.
+    pub skip: bool,
     /// Which address families are used, and which goes first. Default [`Families::Any`].
     pub families: Families,
     /// The source address of every attempt; the other family is then left out. Default none: the
@@ -66,6 +76,9 @@ impl Default for Config {
             patience: Patience::Automatic,
             deadline: Duration::from_secs(30),
             strict: false,
+            gate: Gate::Automatic,
+            ask: false,
+            skip: false,
             families: Families::Any,
             source: None,
             device: None,
@@ -81,11 +94,16 @@ impl Config {
             Patience::Automatic => None,
             Patience::Fixed(patience) => Some(patience),
         };
+        let gate = match self.gate {
+            Gate::For(time) => Some(time),
+            Gate::Automatic | Gate::Off => None,
+        };
         let settings = [
             ("resolution delay", Some(self.resolution_delay), Duration::ZERO),
             ("attempt delay", Some(self.attempt_delay), MIN_DELAY),
             ("port delay", Some(self.port_delay), MIN_DELAY),
             ("patience", patience, MIN_DELAY),
+            ("gate", gate, MIN_DELAY),
             ("deadline", Some(self.deadline), MIN_DELAY),
         ];
         for (name, value, least) in settings {
@@ -143,6 +161,39 @@ impl Patience {
     /// When TCP sends a SYN again for the first time (RFC 6298 section 2.1); two round trips on
     /// top of it are the other bound of [`Patience::Automatic`].
     pub const RETRANSMISSION: Duration = Duration::from_secs(1);
+}
+
+/// How long the greeting gate waits for a server's first byte. The byte is looked at and left in
+/// the socket. A connection that is closed before it counts as closed by its port; silence for this
+/// long is a success, marked as one without a greeting: servers that pause are no failure.
+///
+/// A service with implicit TLS has no greeting before the handshake, so there the gate does not
+/// wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Gate {
+    /// [`Gate::DEFAULT`] through a proxy or a command, which may accept before they have connected;
+    /// off for a direct dial.
+    #[default]
+    Automatic,
+    /// A connection counts at once.
+    Off,
+    /// This long, at least 10 ms. For a local forward (`ssh -L`, stunnel), which accepts before it
+    /// has connected.
+    For(Duration),
+}
+
+impl Gate {
+    /// What [`Gate::Automatic`] waits through a proxy or a command.
+    pub const DEFAULT: Duration = Duration::from_secs(10);
+
+    /// How long to wait; `None` is not at all.
+    pub fn wait(self, through: bool) -> Option<Duration> {
+        match self {
+            Gate::Automatic => through.then_some(Gate::DEFAULT),
+            Gate::Off => None,
+            Gate::For(time) => Some(time),
+        }
+    }
 }
 
 /// Which address families are used, and which goes first.

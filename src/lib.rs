@@ -37,7 +37,7 @@ pub use driver::{
 #[cfg(feature = "driver")]
 pub use join::join;
 
-pub use config::{Config, ConfigError, Families, Patience};
+pub use config::{Config, ConfigError, Families, Gate, Patience};
 pub use error::ConnectError;
 pub use outcome::Outcome;
 pub use plan::{Cleartext, Family, Plan, PlanError, Service, Tls};

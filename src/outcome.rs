@@ -6,6 +6,7 @@
 
 mod icmp;
 mod queue;
+mod via;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ pub use icmp::Icmp;
 pub use queue::ErrorQueue;
 #[cfg(feature = "driver")]
 pub(crate) use queue::ip_of_sockaddr;
+pub use via::ViaError;
 
 use icmp::Verdict::{Hard, NotAFailure, Soft};
 
@@ -70,7 +72,8 @@ impl Outcome {
         }
     }
 
-    /// Whether this says that the service is not there, so that the next one may start at once.
+    /// Whether this alone says that the service is not there. A proxy's reply may, too:
+    /// [`Failure::is_refusal`] knows.
     pub fn is_refusal(self) -> bool {
         matches!(self, Outcome::Reset | Outcome::IcmpHard | Outcome::Closed)
     }
@@ -151,12 +154,24 @@ pub struct Failure {
     pub errno: Option<Errno>,
     /// The ICMP error, where there was one.
     pub icmp: Option<Icmp>,
+    /// What the proxy or the command did, where the outcome is [`Outcome::Proxy`].
+    pub via: Option<ViaError>,
 }
 
 impl Failure {
     /// A failure without any error of the system.
     pub fn of(outcome: Outcome) -> Failure {
-        Failure { outcome, errno: None, icmp: None }
+        Failure { outcome, errno: None, icmp: None, via: None }
+    }
+
+    /// A failure of the proxy or the command, or its reply.
+    pub fn of_via(error: ViaError) -> Failure {
+        Failure { via: Some(error), ..Failure::of(Outcome::Proxy) }
+    }
+
+    /// Whether this says that the service is not there, so that the next one may start at once.
+    pub fn is_refusal(self) -> bool {
+        self.outcome.is_refusal() || self.via.is_some_and(ViaError::is_refusal)
     }
 
     /// Whether this machine lacked something of its own; such a failure never makes the next
@@ -171,7 +186,7 @@ impl Failure {
         match evidence.queue {
             ErrorQueue::Local(queued) => {
                 let errno = Some(errno.unwrap_or(queued));
-                Some(Failure { outcome: Outcome::Local, errno, icmp: None })
+                Some(Failure { errno, ..Failure::of(Outcome::Local) })
             }
             ErrorQueue::Icmp(icmp, queued) => {
                 let failed = Failure::from_icmp(icmp, errno.unwrap_or(queued), evidence);
@@ -193,7 +208,7 @@ impl Failure {
             Some(Hard) => Outcome::IcmpHard,
             None => outcome_of_errno(errno),
         };
-        Some(Failure { outcome, errno: Some(errno), icmp: Some(icmp) })
+        Some(Failure { errno: Some(errno), icmp: Some(icmp), ..Failure::of(outcome) })
     }
 
     fn from_errno(errno: Errno, queue: ErrorQueue, segments_in: Option<u32>) -> Failure {
@@ -208,7 +223,7 @@ impl Failure {
             _ if queue == ErrorQueue::Empty => Outcome::Local,
             _ => outcome_of_errno(errno),
         };
-        Failure { outcome, errno: Some(errno), icmp: None }
+        Failure { errno: Some(errno), ..Failure::of(outcome) }
     }
 }
 

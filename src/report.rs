@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::outcome::{Errno, Icmp, Outcome};
+use crate::outcome::{Errno, Icmp, Outcome, ViaError};
 use crate::plan::{Family, Service, Tls};
 
 #[cfg(feature = "json")]
@@ -24,6 +24,8 @@ pub use timeline::{MIN_WIDTH, Row, Timeline};
 pub struct Report {
     /// The host that was dialled, as the user wrote it.
     pub host: String,
+    /// The proxy or the command that the dial went through, without its password.
+    pub via: Option<String>,
     /// Every attempt, in the order in which they were started.
     pub attempts: Vec<Attempt>,
     /// Every name look-up; none for a literal.
@@ -48,6 +50,10 @@ pub enum End {
     Unresolved,
     /// This machine lacked something of its own (descriptors, memory, ports) and nothing was live.
     OwnTrouble,
+    /// The proxy or the command itself failed, which says nothing of any service.
+    Via,
+    /// The user was asked, now or earlier, and does not want the next service.
+    Declined,
     /// The caller gave up, or the dial has not ended yet.
     Cancelled,
 }
@@ -58,9 +64,9 @@ pub enum End {
 pub struct Attempt {
     /// The service.
     pub service: Service,
-    /// The family.
-    pub family: Family,
-    /// Address and port; `None` where a proxy was given the name instead.
+    /// The family; `None` where a proxy or a command was given the name.
+    pub family: Option<Family>,
+    /// Address and port; `None` where a proxy or a command was given the name.
     pub address: Option<SocketAddr>,
     /// How far it came.
     pub stage: Stage,
@@ -77,6 +83,12 @@ pub struct Attempt {
     pub errno: Option<Errno>,
     /// The ICMP error, where there was one.
     pub icmp: Option<Icmp>,
+    /// What the proxy or the command did, where the outcome is [`Outcome::Proxy`].
+    pub via: Option<ViaError>,
+    /// What else was heard, for people: a command's standard error, the proxy's own trouble.
+    pub note: Option<String>,
+    /// Whether a greeting came; `None` where nobody waited for one.
+    pub greeting: Option<Greeting>,
     /// SYNs sent; `None` where the kernel does not tell.
     pub syns: Option<u32>,
     /// Why it was started.
@@ -91,6 +103,26 @@ pub enum Stage {
     /// What follows it before the connection counts: a proxy's reply, the greeting. Empty for a
     /// direct dial.
     Confirm,
+}
+
+/// What the greeting gate saw of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Greeting {
+    /// The first byte of a greeting.
+    Received,
+    /// Nothing in the gate's time: a server that pauses before it greets or, behind a tunnel that
+    /// accepts first, a port that is filtered. The two look alike from here.
+    None,
+}
+
+impl Greeting {
+    /// The word used in JSON: `received` or `none`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Greeting::Received => "received",
+            Greeting::None => "none",
+        }
+    }
 }
 
 /// Why an attempt was started.
@@ -117,6 +149,10 @@ pub enum Reason {
     Overdue(Service),
     /// The next service: this one has no address of its family.
     NoAddress(Service),
+    /// The next service: this one is remembered as bad.
+    Remembered(Service),
+    /// The same candidate again: it was closed while another was being confirmed, and that failed.
+    Again,
 }
 
 impl fmt::Display for Reason {
@@ -136,6 +172,10 @@ impl fmt::Display for Reason {
                 write!(f, "every attempt of {} had failed or was overdue", Spoken(*service))
             }
             Reason::NoAddress(service) => write!(f, "{} has no address", Spoken(*service)),
+            Reason::Remembered(service) => {
+                write!(f, "{} is remembered as bad", Spoken(*service))
+            }
+            Reason::Again => f.write_str("closed for one that failed, tried again"),
         }
     }
 }
@@ -200,23 +240,32 @@ impl Report {
     }
 
     fn success(&self, winner: &Attempt) -> String {
-        let mut parts = self.told(|s| s != winner.service, false);
+        let mut parts = told(&self.attempts, |s| s != winner.service, false);
         let cleartext = if winner.service.tls() == Tls::None { " in cleartext" } else { "" };
-        parts.push(format!(
-            "connected to {} over {}{cleartext} in {}",
-            winner.service.port(),
-            winner.family,
-            Millis(self.elapsed)
-        ));
+        let way = match (winner.family, &self.via) {
+            (Some(family), _) => format!("over {family}"),
+            (None, Some(via)) => format!("through {via}"),
+            (None, None) => "somehow".to_owned(),
+        };
+        let (port, after) = (winner.service.port(), Millis(self.elapsed));
+        parts.push(format!("connected to {port} {way}{cleartext} in {after}"));
+        if winner.greeting == Some(Greeting::None) {
+            let pause = "no greeting so far: the server pauses, or a tunnel hides a filtered port";
+            parts.push(pause.to_owned());
+        }
         parts.join("; ")
     }
 
     fn failure(&self) -> String {
         let host = &self.host;
-        let told = self.told(|_| true, true).join("; ");
+        let told = told(&self.attempts, |_| true, true).join("; ");
         let after = Millis(self.elapsed);
         match self.end {
             End::Unresolved => format!("{host}: {} (after {after})", self.unresolved()),
+            End::Via => format!("{host}: {} (after {after})", self.way_down()),
+            End::Declined => {
+                format!("{host}: {told}; not falling back, as you wish (after {after})")
+            }
             End::Deadline if told.is_empty() => {
                 format!("{host}: no address found before the deadline ({after})")
             }
@@ -224,6 +273,16 @@ impl Report {
             End::Cancelled => format!("{host}: cancelled after {after}"),
             _ => format!("{host}: {told}; nothing is left to try (after {after})"),
         }
+    }
+
+    /// What is wrong with the proxy or the command.
+    fn way_down(&self) -> String {
+        let of_the_way = |a: &&Attempt| a.via.is_some_and(ViaError::is_of_the_way);
+        let told = self.attempts.iter().find(of_the_way).and_then(|attempt| {
+            let note = attempt.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+            Some(format!("{} {}{note}", self.via.as_ref()?, attempt.via?))
+        });
+        told.unwrap_or_else(|| "the way there is broken".to_owned())
     }
 
     fn unresolved(&self) -> String {
@@ -239,24 +298,28 @@ impl Report {
             },
         }
     }
+}
 
-    /// A clause for each service that something can be said of, in the order of the attempts.
-    fn told(&self, wanted: impl Fn(Service) -> bool, in_full: bool) -> Vec<String> {
-        let mut services: Vec<Service> = Vec::new();
-        for attempt in &self.attempts {
-            if wanted(attempt.service) && !services.contains(&attempt.service) {
-                services.push(attempt.service);
-            }
+/// A clause for each service that something can be said of, in the order of the attempts.
+pub(crate) fn told(
+    attempts: &[Attempt],
+    wanted: impl Fn(Service) -> bool,
+    in_full: bool,
+) -> Vec<String> {
+    let mut services: Vec<Service> = Vec::new();
+    for attempt in attempts {
+        if wanted(attempt.service) && !services.contains(&attempt.service) {
+            services.push(attempt.service);
         }
-        services
-            .into_iter()
-            .filter_map(|service| {
-                let of_it = self.attempts.iter().filter(|a| a.service == service);
-                let telling = of_it.min_by_key(|a| weight(a.outcome))?;
-                (telling.outcome != Outcome::Cancelled).then(|| telling.clause(in_full))
-            })
-            .collect()
     }
+    services
+        .into_iter()
+        .filter_map(|service| {
+            let of_it = attempts.iter().filter(|a| a.service == service);
+            let telling = of_it.min_by_key(|a| weight(a.outcome))?;
+            (telling.outcome != Outcome::Cancelled).then(|| telling.clause(in_full))
+        })
+        .collect()
 }
 
 /// The written rule of [`Report::summary`]: the lowest speaks for its service.
@@ -309,8 +372,14 @@ impl Attempt {
                 _ => format!("{port} is silent"),
             },
             Outcome::Local => format!("{port} cannot be tried from this machine{errno}"),
-            Outcome::Closed => format!("{port} closed the connection"),
-            Outcome::Proxy => format!("{port} is refused by the proxy"),
+            Outcome::Closed => {
+                let note = self.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
+                format!("{port} closed the connection{note}")
+            }
+            Outcome::Proxy => match self.via {
+                Some(error) => format!("{port}: the proxy {error}"),
+                None => format!("{port} is refused by the proxy"),
+            },
             Outcome::Cancelled => format!("{port} was given up"),
             Outcome::Connected => format!("{port} is connected"),
         };
@@ -324,7 +393,7 @@ impl Attempt {
 }
 
 /// A service as people name it: by its port and, where it has only one, its family.
-struct Spoken(Service);
+pub(crate) struct Spoken(pub(crate) Service);
 
 impl fmt::Display for Spoken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

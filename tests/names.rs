@@ -120,7 +120,7 @@ fn which_family_goes_first_follows_rfc_6724() {
         let sources = [v6, v4].map(|text| text.map(|text| text.parse().unwrap()));
         let world = World { sources, ..world(gives(0, V6), gives(0, V4), &[]) };
         let history = world.dial(&Plan::submission(), &Config::default());
-        history.report.attempts[0].family.name()
+        history.report.attempts[0].family.unwrap().name()
     };
     let v4 = Some("198.51.100.2");
     assert_eq!(first(Some("2001:db8:1::2"), v4), "ipv6", "higher precedence");

@@ -56,7 +56,7 @@ fn failure() -> impl Strategy<Value = Failure> {
         Outcome::Cancelled,
     ];
     let errno = select(vec![None, Some(Errno(libc::EMFILE)), Some(Errno(libc::ECONNREFUSED))]);
-    (select(outcomes), errno).prop_map(|(outcome, errno)| Failure { outcome, errno, icmp: None })
+    (select(outcomes), errno).prop_map(|(outcome, errno)| Failure { errno, ..Failure::of(outcome) })
 }
 
 fn event() -> impl Strategy<Value = Event> {

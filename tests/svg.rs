@@ -32,7 +32,7 @@ fn attempt(address: &str, outcome: Outcome, started: Duration, ended: Duration) 
     let address: SocketAddr = address.parse().unwrap();
     let mut attempt = begun().attempts.remove(0);
     attempt.service = Service::new(address.port(), Tls::StartTls).unwrap();
-    attempt.family = Family::of(address.ip());
+    attempt.family = Some(Family::of(address.ip()));
     attempt.address = Some(address);
     (attempt.outcome, attempt.started, attempt.ended) = (outcome, started, ended);
     attempt
@@ -51,7 +51,7 @@ fn silent(address: &str, started: u32, ended: u32, syns: u32) -> Attempt {
 
 fn filtered(address: &str, started: Duration, ended: Duration, router: &str, code: u8) -> Attempt {
     let mut attempt = attempt(address, Outcome::IcmpHard, started, ended);
-    let family = attempt.family;
+    let family = attempt.family.unwrap();
     let kind = if family == Family::Ipv4 { 3 } else { 1 };
     attempt.icmp = Some(Icmp { family, kind, code, from: Some(router.parse().unwrap()) });
     attempt
@@ -97,6 +97,7 @@ fn example() -> Report {
                     coming.push((now + round_trip, connected));
                     coming.push((now + round_trip, Event::Confirmed { attempt }));
                 }
+                Action::Through { .. } => {}
                 Action::Close { attempt } => {
                     machine.handle(Event::Closed { attempt, syns: Some(2) }, now);
                 }

@@ -30,8 +30,9 @@ impl Seen {
     }
 
     fn of(report: &Report) -> Seen {
-        let winner = report.winner().map(|winner| (winner.service.port(), winner.family));
-        let attempts = report.attempts.iter().map(|a| (a.service.port(), a.family, a.outcome));
+        let winner = report.winner().map(|winner| (winner.service.port(), winner.family.unwrap()));
+        let attempts =
+            report.attempts.iter().map(|a| (a.service.port(), a.family.unwrap(), a.outcome));
         Seen { end: winner.ok_or(report.end), after: report.elapsed, attempts: attempts.collect() }
     }
 }

@@ -100,7 +100,7 @@ pub(crate) fn dial(host: &Host, config: &Config) -> Dialled {
                     let answer = host.answer(address);
                     coming.extend(answer.map(|t| Reverse((now + t, attempt.0, address.port()))));
                 }
-                Action::Close { .. } => {}
+                Action::Through { .. } | Action::Close { .. } => {}
             }
         }
         if let Some(end) = machine.outcome() {
@@ -124,7 +124,7 @@ pub(crate) fn dial(host: &Host, config: &Config) -> Dialled {
 fn arrive(machine: &mut Machine, host: &Host, attempt: AttemptId, port: u16, now: Instant) {
     if port == 587 && host.submission == Submission::Refused {
         let errno = Some(Errno(ECONNREFUSED));
-        let failure = Failure { outcome: Outcome::Reset, errno, icmp: None };
+        let failure = Failure { errno, ..Failure::of(Outcome::Reset) };
         machine.handle(Event::Failed { attempt, failure, syns: None }, now);
     } else {
         // The kernel's smoothed round trip: what a connection measures, without the chance of one.

@@ -84,7 +84,7 @@ fn keys(value: &Value, expected: &[&str]) {
 fn place(read: &Value, attempt: &Attempt) {
     assert_eq!(read["port"], attempt.service.port());
     assert_eq!(read["tls"], attempt.service.tls().name());
-    assert_eq!(read["family"], attempt.family.name());
+    assert_eq!(read["family"].as_str(), attempt.family.map(Family::name));
     let Some(address) = attempt.address else { return assert!(read["address"].is_null()) };
     let text = read["address"].as_str().unwrap();
     let (ip, zone) = text.split_once('%').map_or((text, None), |(ip, zone)| (ip, Some(zone)));
@@ -158,7 +158,7 @@ fn filled(mut attempt: Attempt, bytes: &mut Bytes) -> Attempt {
         bytes.maybe(Bytes::family).map_or(service, |family| service.over(family))
     };
     attempt.service = service(bytes);
-    attempt.family = bytes.family();
+    attempt.family = Some(bytes.family());
     attempt.address = bytes.maybe(Bytes::address);
     attempt.stage = if bytes.flag() { Stage::Connect } else { Stage::Confirm };
     attempt.started = duration(bytes);

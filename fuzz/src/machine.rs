@@ -182,6 +182,7 @@ impl<'a> Dial<'a> {
                 assert_eq!(attempt.0, self.attempts.len(), "attempts are numbered in order");
                 self.connect(address);
             }
+            Action::Through { .. } => unreachable!("a direct dial"),
             Action::Close { attempt } => {
                 let seen = self.attempts.get_mut(attempt.0).expect("closes what it has opened");
                 assert!(seen.is_open, "closes what is open");
@@ -256,7 +257,7 @@ impl<'a> Dial<'a> {
         let mut before = Duration::ZERO;
         for (told, seen) in report.attempts.iter().zip(&self.attempts) {
             assert_eq!(told.address, Some(seen.address));
-            assert_eq!(told.family, Family::of(seen.address.ip()));
+            assert_eq!(told.family, Some(Family::of(seen.address.ip())));
             assert_eq!(told.service, self.plan.services()[seen.service]);
             let times = [before, told.started, told.connected.unwrap_or(told.started), told.ended];
             assert!(times.is_sorted() && told.ended <= report.elapsed, "{told:?}");
@@ -285,6 +286,8 @@ fn subject(event: &Event) -> Subject {
         Event::Resolved { family, .. } => Subject::Lookup(*family),
         Event::Connected { attempt, .. }
         | Event::Confirmed { attempt }
+        | Event::Greeted { attempt }
+        | Event::Noted { attempt, .. }
         | Event::Failed { attempt, .. }
         | Event::Closed { attempt, .. } => Subject::Attempt(*attempt),
     }

@@ -114,7 +114,7 @@ fn event(bytes: &mut Bytes, what: u8, started: usize) -> Event {
         _ => {
             let outcome = bytes.outcome();
             let errno = bytes.maybe(Bytes::errno);
-            let failure = Failure { outcome, errno, icmp: None };
+            let failure = Failure { errno, ..Failure::of(outcome) };
             Event::Failed { attempt, failure, syns: bytes.maybe(Bytes::u32) }
         }
     }

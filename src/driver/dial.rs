@@ -274,6 +274,7 @@ impl Dial {
         match action {
             Action::Resolve { family } => self.resolve(family, now, events),
             Action::Connect { attempt, address } => self.connect(attempt, address, events),
+            Action::Through { .. } => unreachable!("only a dial with a way goes through it"),
             Action::Close { attempt } => {
                 let syns = self.close(attempt);
                 events.push(Event::Closed { attempt, syns });
@@ -283,7 +284,7 @@ impl Dial {
 
     fn connect(&mut self, attempt: AttemptId, address: SocketAddr, events: &mut Vec<Event>) {
         let failed = |errno, syns| {
-            let failure = Failure { outcome: Outcome::Local, errno: Some(errno), icmp: None };
+            let failure = Failure { errno: Some(errno), ..Failure::of(Outcome::Local) };
             Event::Failed { attempt, failure, syns }
         };
         let (socket, found) = match Socket::connect(address, &self.config) {

@@ -323,7 +323,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let attempt = attempt.unwrap_or_else(|| not_even_begun(errno));
         host.attempts.push(Attempt {
             service: candidate.service,
-            family: Family::of(candidate.address.ip()),
+            family: Some(Family::of(candidate.address.ip())),
             address: Some(candidate.address),
             started: offset + attempt.started,
             connected: attempt.connected.map(|at| offset + at),
@@ -340,7 +340,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
 fn not_even_begun(errno: Option<Errno>) -> Attempt {
     Attempt {
         service: Plan::default().services()[0],
-        family: Family::Ipv4,
+        family: None,
         address: None,
         stage: Stage::Connect,
         started: Duration::ZERO,
@@ -349,6 +349,9 @@ fn not_even_begun(errno: Option<Errno>) -> Attempt {
         outcome: Outcome::Local,
         errno,
         icmp: None,
+        via: None,
+        note: None,
+        greeting: None,
         syns: None,
         reason: Reason::Probe,
     }

@@ -50,9 +50,8 @@ impl Socket {
             // On loopback the handshake is over before connect returns.
             Err(error) if is_under_way(&error) => socket.look_for_connection(),
             Err(error) => Found::Failed(socket.failure(Some(errno(&error))).unwrap_or(Failure {
-                outcome: crate::Outcome::Local,
                 errno: Some(errno(&error)),
-                icmp: None,
+                ..Failure::of(crate::Outcome::Local)
             })),
         };
         Ok((socket, found))

@@ -16,10 +16,10 @@ const MAX_ADDRESSES: usize = 32;
 #[derive(Debug)]
 pub(super) struct Answers {
     asked: Vec<Asked>,
-    /// The family that the caller wants first, whatever RFC 6724 says.
+    /// The family that the caller wants first, or else the memory, whatever RFC 6724 says.
     wanted: Option<Family>,
-    /// The family whose answer is worth a wait before the dial begins.
-    awaited: Family,
+    /// The only family of the first service.
+    only_of_first_service: Option<Family>,
 }
 
 #[derive(Debug)]
@@ -42,10 +42,12 @@ impl Answers {
         only_of_first_service: Option<Family>,
     ) -> Answers {
         let asked = families.iter().map(|&family| Asked { family, answer: Answer::Pending });
-        // Addresses that the first service cannot use are no reason to begin: the dial would be
-        // on the second service before the first had its chance.
-        let awaited = only_of_first_service.or(wanted).unwrap_or(Family::Ipv6);
-        Answers { asked: asked.collect(), wanted, awaited }
+        Answers { asked: asked.collect(), wanted, only_of_first_service }
+    }
+
+    /// The family that has worked best goes first, if the caller has no wish.
+    pub(super) fn advise(&mut self, family: Family) {
+        self.wanted = self.wanted.or(Some(family));
     }
 
     pub(super) fn asked(&self) -> &[Asked] {
@@ -110,11 +112,14 @@ impl Answers {
     /// > short time for the AAAA response to ensure that preference is given to IPv6 (RFC 8305
     /// > section 3)
     pub(super) fn begin_at(&self, resolution_delay: Duration) -> Option<Instant> {
-        if let Some(at) = self.arrived(self.awaited) {
+        // Addresses that the first service cannot use are no reason to begin: the dial would be
+        // on the second service before the first had its chance.
+        let awaited = self.only_of_first_service.or(self.wanted).unwrap_or(Family::Ipv6);
+        if let Some(at) = self.arrived(awaited) {
             return Some(at);
         }
-        let at = self.arrived(self.awaited.other())?;
-        match self.answer(self.awaited) {
+        let at = self.arrived(awaited.other())?;
+        match self.answer(awaited) {
             Some(Answer::Pending) => Some(at + resolution_delay),
             _ => Some(at),
         }

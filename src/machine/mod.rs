@@ -1,6 +1,8 @@
 //! The rules of a dial as a machine without I/O: no clock, no socket, no thread, no randomness.
 
+mod advice;
 mod answers;
+mod ask;
 mod order;
 mod race;
 mod rules;
@@ -9,15 +11,18 @@ mod words;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+pub use advice::{Advice, Lesson};
 pub(crate) use answers::usable;
+pub use ask::{Answer, Question, Stale};
 pub use words::{Action, AttemptId, Event};
 
 use crate::config::{Config, ConfigError};
-use crate::outcome::{Failure, Outcome};
-use crate::plan::{Family, Plan, Service};
-use crate::report::{Attempt, End, Lookup, LookupError, Report};
+use crate::outcome::Outcome;
+use crate::plan::{Family, Plan, Service, Tls};
+use crate::report::{Attempt, End, Greeting, Lookup, LookupError, Report};
 use crate::target::{Host, Target};
-use answers::{Answer, Answers};
+use answers::Answers;
+use ask::Asking;
 use race::{Race, State, Try, TryEnd};
 use rules::{Due, Rules, Settings, Step};
 
@@ -34,6 +39,10 @@ use rules::{Due, Rules, Settings, Step};
 /// 4. [`deadline`](Machine::deadline) says when to come back at the latest, and
 ///    [`outcome`](Machine::outcome) how the dial ended. Both only look: ask when step 3 has ended,
 ///    for an event that was not decided upon yet may be due at once.
+///
+/// A dial that asks stops with a [`question`](Machine::question), and goes on when an
+/// [`answer`](Machine::answer) has been taken in, or an open attempt has connected. Until then
+/// nothing is due, so `deadline` is `None`.
 ///
 /// Once `outcome` is there it stays, the last actions close every socket but the winner, and
 /// further events change nothing. The same calls give the same answers, always.
@@ -67,6 +76,8 @@ use rules::{Due, Rules, Settings, Step};
 #[derive(Debug)]
 pub struct Machine {
     host: String,
+    /// What the dial goes through.
+    via: Option<String>,
     /// Whether the host is a name; an address is only asked for what it is.
     looks_up: bool,
     families: Vec<Family>,
@@ -76,6 +87,7 @@ pub struct Machine {
     now: Instant,
     answers: Answers,
     race: Race,
+    asking: Asking,
     actions: VecDeque<Action>,
     ended: Option<(End, Instant)>,
 }
@@ -93,29 +105,81 @@ impl Machine {
     ) -> Result<Machine, ConfigError> {
         config.check()?;
         let families = families(target, plan, config)?;
+        Ok(Machine::begin(target, plan, config, families, None, now))
+    }
+
+    /// Begins a dial through a proxy or a command that is given the target's name: nothing is
+    /// looked up, and services are tried one after the other. `via` names it in the report.
+    ///
+    /// Fails for a [`Config`] that no dial can work with, and for a plan with a service of one
+    /// family only: whoever looks the name up elsewhere chooses the family, too.
+    pub fn through(
+        via: &str,
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Machine, ConfigError> {
+        config.check()?;
+        if let Some(service) = plan.services().iter().find(|service| service.family().is_some()) {
+            return Err(ConfigError::Unusable {
+                name: "service",
+                value: service.to_string(),
+                reason: format!("the family cannot be chosen through {via}"),
+            });
+        }
+        Ok(Machine::begin(target, plan, config, Vec::new(), Some(via.to_owned()), now))
+    }
+
+    /// The same machine with what is remembered of the target; to be given before the first turn.
+    #[must_use]
+    pub fn with_advice(mut self, advice: Advice) -> Machine {
+        if let Some(family) = advice.family {
+            self.answers.advise(family);
+        }
+        self.settings.advice = advice;
+        self
+    }
+
+    fn begin(
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+        families: Vec<Family>,
+        via: Option<String>,
+        now: Instant,
+    ) -> Machine {
         let services: Vec<Service> = plan.services().to_vec();
         let first_service = services.iter().find(|s| families.iter().any(|&f| s.allows(f)));
         let awaited = first_service.and_then(|service| service.family());
-        Ok(Machine {
+        Machine {
             host: target.as_str().to_owned(),
-            looks_up: matches!(target.host(), Host::Name(_)),
+            looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
             settings: Settings {
                 services,
                 strict: config.strict || plan.is_strict(),
+                through: via.is_some(),
+                gate: config.gate.wait(via.is_some()),
+                ask: config.ask,
+                skip: config.skip,
                 resolution_delay: config.resolution_delay,
                 attempt_delay: config.attempt_delay,
                 port_delay: config.port_delay,
                 patience: config.patience,
-                deadline: now + config.deadline,
+                began: now,
+                deadline: config.deadline,
+                advice: Advice::default(),
             },
+            via,
             began: now,
             now,
             answers: Answers::new(&families, config.families.first(), awaited),
             race: Race::default(),
+            asking: Asking::default(),
             actions: families.iter().map(|&family| Action::Resolve { family }).collect(),
             ended: None,
             families,
-        })
+        }
     }
 
     /// Takes in something that happened, without deciding anything yet.
@@ -146,7 +210,8 @@ impl Machine {
         self.actions.pop_front()
     }
 
-    /// When [`Machine::handle_timeout`] must be called at the latest; `None` after the end.
+    /// When [`Machine::handle_timeout`] must be called at the latest; `None` after the end, and
+    /// while a question stands.
     pub fn deadline(&self) -> Option<Instant> {
         self.next().map(|(at, _)| at)
     }
@@ -154,6 +219,46 @@ impl Machine {
     /// How the dial ended; `None` while it runs.
     pub fn outcome(&self) -> Option<End> {
         self.ended.map(|(end, _)| end)
+    }
+
+    /// The question that the dial has stopped with.
+    pub fn question(&self) -> Option<Question> {
+        let (number, asked) = self.asking.open().filter(|_| self.ended.is_none())?;
+        let so_far = |t: &Try| {
+            let mut attempt = self.attempt(t);
+            if t.is_open() {
+                attempt.outcome = Outcome::Timeout;
+            }
+            attempt
+        };
+        Some(Question {
+            number,
+            unavailable: self.settings.services[asked.next - 1],
+            next: self.settings.services[asked.next],
+            reason: asked.reason,
+            attempts: self.race.tries.iter().map(so_far).collect(),
+            asked: asked.at - self.began,
+        })
+    }
+
+    /// Takes in the answer to a question, by its number, without deciding anything yet. An answer
+    /// to another question than the one that stands changes nothing.
+    pub fn answer(&mut self, question: u32, answer: Answer, now: Instant) -> Result<(), Stale> {
+        self.now = self.now.max(now);
+        match self.asking.open().filter(|_| self.ended.is_none()) {
+            Some((number, _)) if number == question => {
+                self.asking.close(Some(answer), self.now);
+                Ok(())
+            }
+            _ => Err(Stale { question }),
+        }
+    }
+
+    /// What a dial that has connected teaches the memory: nothing of attempts that were still in
+    /// time, or that the memory alone made overdue. A dial that connected nowhere teaches nothing.
+    pub fn lessons(&self) -> Vec<Lesson> {
+        let Some((End::Connected(winner), _)) = self.ended else { return Vec::new() };
+        race::lessons(&self.race.tries, winner, &self.settings.services)
     }
 
     /// The families that are looked up, IPv6 first; never changes.
@@ -164,8 +269,7 @@ impl Machine {
     /// Whether an attempt is connected and held back by an earlier service. The peer of such a
     /// connection is worth watching.
     pub fn is_held(&self, attempt: AttemptId) -> bool {
-        let held = |t: &Try| matches!(t.state, State::Held { .. });
-        self.race.tries.get(attempt.0).is_some_and(held)
+        self.race.tries.get(attempt.0).is_some_and(Try::is_held)
     }
 
     /// The dial so far; complete once [`Machine::outcome`] is there. An attempt that has not
@@ -174,6 +278,7 @@ impl Machine {
         let (end, at) = self.ended.unwrap_or((End::Cancelled, self.now));
         Report {
             host: self.host.clone(),
+            via: self.via.clone(),
             attempts: self.race.tries.iter().map(|t| self.attempt(t)).collect(),
             lookups: self.lookups(),
             end,
@@ -191,16 +296,22 @@ impl Machine {
                 if let Some(t) = self.race.open_mut(attempt)
                     && let State::Connecting = t.state
                 {
-                    t.state = State::Confirming { round_trip };
+                    t.state = State::Confirming { passed: None };
+                    t.round_trip = round_trip;
                     t.syns = syns;
                 }
             }
-            Event::Confirmed { attempt } => {
+            Event::Confirmed { attempt } => self.confirm(attempt),
+            Event::Greeted { attempt } => {
                 if let Some(t) = self.race.open_mut(attempt)
-                    && let State::Confirming { round_trip } = t.state
+                    && let State::Confirming { passed: Some(_) } = t.state
                 {
-                    t.state = State::Held { round_trip };
-                    t.connected = Some(now);
+                    t.hold(Some(Greeting::Received), now);
+                }
+            }
+            Event::Noted { attempt, note } => {
+                if let Some(t) = self.race.get_mut(attempt) {
+                    t.note = Some(note);
                 }
             }
             Event::Failed { attempt, failure, syns } => {
@@ -213,9 +324,23 @@ impl Machine {
         }
     }
 
+    /// The service is reached; its greeting may be waited for.
+    fn confirm(&mut self, attempt: AttemptId) {
+        let (gate, now) = (self.settings.gate, self.now);
+        let Some(t) = self.race.open_mut(attempt) else { return };
+        let State::Confirming { passed: None } = t.state else { return };
+        // Before TLS that begins with the first byte, no server says anything.
+        let greets = self.settings.services[t.service].tls() != Tls::Implicit;
+        if gate.is_some() && greets {
+            t.state = State::Confirming { passed: Some(now) };
+        } else {
+            t.hold(None, now);
+        }
+    }
+
     fn rules(&self) -> Rules<'_> {
-        let (race, answers, settings) = (&self.race, &self.answers, &self.settings);
-        Rules { race, answers, settings, now: self.now }
+        let Machine { race, answers, asking, settings, now, .. } = self;
+        Rules { race, answers, asking, settings, now: *now }
     }
 
     fn next(&self) -> Option<Due> {
@@ -227,22 +352,44 @@ impl Machine {
 
     fn take(&mut self, step: Step) {
         match step {
-            Step::Begin { reason } => self.race.begin(reason, self.now),
+            Step::Begin { reason } => {
+                if self.race.begun.is_empty() {
+                    self.settings.services = self.rules().order();
+                }
+                self.race.begin(reason, self.now);
+            }
             Step::Start { service, address, reason, making_room } => {
                 if let Some(attempt) = making_room
                     && let Some(t) = self.race.open_mut(attempt)
                 {
-                    t.end(TryEnd::Closed(Outcome::Timeout), self.now);
+                    t.end(TryEnd::Overdue, self.now);
                     self.actions.push_back(Action::Close { attempt });
                 }
                 let attempt = self.race.start(service, address, reason, self.now);
-                self.actions.push_back(Action::Connect { attempt, address });
+                self.actions.push_back(match address {
+                    Some(address) => Action::Connect { attempt, address },
+                    None => {
+                        Action::Through { attempt, port: self.settings.services[service].port() }
+                    }
+                });
             }
+            Step::Cancel(attempt) => {
+                if let Some(t) = self.race.open_mut(attempt) {
+                    t.end(TryEnd::Cancelled, self.now);
+                    self.actions.push_back(Action::Close { attempt });
+                }
+            }
+            Step::LetThrough(attempt) => self.let_through(attempt),
+            Step::Ask { reason } => self.asking.ask(self.race.begun.len(), reason, self.now),
+            Step::Withdraw => self.asking.close(None, self.now),
             Step::End(end) => {
                 let winner = match end {
                     End::Connected(index) => Some(index),
                     _ => None,
                 };
+                if let Some(winner) = winner {
+                    self.let_through(AttemptId(winner));
+                }
                 // Nothing is begun any more; what has to be closed still is.
                 self.actions.retain(|action| matches!(action, Action::Close { .. }));
                 for (attempt, end) in self.rules().ends(winner) {
@@ -256,27 +403,35 @@ impl Machine {
         }
     }
 
+    /// Ends the wait for a greeting, if that is what the attempt does.
+    fn let_through(&mut self, attempt: AttemptId) {
+        if let Some(t) = self.race.open_mut(attempt)
+            && t.is_confirming()
+        {
+            t.hold(Some(Greeting::None), self.now);
+        }
+    }
+
     fn attempt(&self, t: &Try) -> Attempt {
-        let (ended, stage, end) = match t.state {
-            State::Ended { at, stage, end } => (at, stage, end),
-            _ => (self.now, crate::report::Stage::Connect, TryEnd::Closed(Outcome::Cancelled)),
+        let (ended, end) = match t.state {
+            State::Ended { at, end, .. } => (at, end),
+            _ => (self.now, TryEnd::Cancelled),
         };
-        let failure = match end {
-            TryEnd::Won => Failure::of(Outcome::Connected),
-            TryEnd::Failed(failure) => failure,
-            TryEnd::Closed(outcome) => Failure::of(outcome),
-        };
+        let failure = end.failure();
         Attempt {
             service: self.settings.services[t.service],
             family: t.family(),
-            address: Some(t.address),
-            stage,
+            address: t.address,
+            stage: t.stage(),
             started: t.started - self.began,
             connected: t.connected.map(|at| at - self.began),
             ended: ended - self.began,
             outcome: failure.outcome,
             errno: failure.errno,
             icmp: failure.icmp,
+            via: failure.via,
+            note: t.note.clone(),
+            greeting: t.greeting,
             syns: t.syns,
             reason: t.reason,
         }
@@ -289,9 +444,9 @@ impl Machine {
         let since = |at: &Instant| Some(*at - self.began);
         let asked = self.answers.asked().iter().map(|asked| {
             let (ended, result) = match &asked.answer {
-                Answer::Pending => (None, Err(LookupError::Pending)),
-                Answer::Addresses { list, at, .. } => (since(at), Ok(list.len())),
-                Answer::Failed { error, at } => (since(at), Err(error.clone())),
+                answers::Answer::Pending => (None, Err(LookupError::Pending)),
+                answers::Answer::Addresses { list, at, .. } => (since(at), Ok(list.len())),
+                answers::Answer::Failed { error, at } => (since(at), Err(error.clone())),
             };
             Lookup { family: asked.family, ended, result }
         });

@@ -6,10 +6,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::advice::Lesson;
 use super::words::AttemptId;
 use crate::outcome::{Failure, Outcome};
-use crate::plan::Family;
-use crate::report::{Reason, Stage};
+use crate::plan::{Family, Service};
+use crate::report::{Greeting, Reason, Stage};
 
 /// The facts.
 #[derive(Debug, Default)]
@@ -28,12 +29,17 @@ pub(super) struct Begun {
 #[derive(Debug)]
 pub(super) struct Try {
     pub(super) service: usize,
-    pub(super) address: SocketAddr,
+    /// `None` where a proxy or a command was given the name.
+    pub(super) address: Option<SocketAddr>,
     pub(super) started: Instant,
     pub(super) reason: Reason,
     pub(super) state: State,
+    /// Of its connection; nothing until there is one.
+    pub(super) round_trip: Duration,
     /// When its connection could be used.
     pub(super) connected: Option<Instant>,
+    pub(super) greeting: Option<Greeting>,
+    pub(super) note: Option<String>,
     pub(super) syns: Option<u32>,
     /// How many attempts of the service had failed when this one started: one more since then is
     /// a reason to start another at once.
@@ -43,9 +49,16 @@ pub(super) struct Try {
 #[derive(Debug)]
 pub(super) enum State {
     Connecting,
-    Confirming { round_trip: Duration },
-    Held { round_trip: Duration },
-    Ended { at: Instant, stage: Stage, end: TryEnd },
+    /// `passed`: since when nothing but the greeting is waited for.
+    Confirming {
+        passed: Option<Instant>,
+    },
+    Held,
+    Ended {
+        at: Instant,
+        stage: Stage,
+        end: TryEnd,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +66,28 @@ pub(super) enum TryEnd {
     Won,
     /// The world's doing.
     Failed(Failure),
-    /// Ours: closed as `timeout` or `cancelled`.
-    Closed(Outcome),
+    /// Ours: overdue without any help of the memory.
+    Overdue,
+    /// Ours: not overdue, but the deadline had come.
+    Unheard,
+    /// Ours: still in time.
+    Cancelled,
+}
+
+impl TryEnd {
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            TryEnd::Won => Failure::of(Outcome::Connected),
+            TryEnd::Failed(failure) => failure,
+            TryEnd::Overdue | TryEnd::Unheard => Failure::of(Outcome::Timeout),
+            TryEnd::Cancelled => Failure::of(Outcome::Cancelled),
+        }
+    }
 }
 
 impl Try {
-    pub(super) fn family(&self) -> Family {
-        Family::of(self.address.ip())
+    pub(super) fn family(&self) -> Option<Family> {
+        self.address.map(|address| Family::of(address.ip()))
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -74,6 +102,14 @@ impl Try {
         matches!(self.state, State::Confirming { .. })
     }
 
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.state, State::Held)
+    }
+
+    pub(super) fn was_cancelled(&self) -> bool {
+        matches!(self.state, State::Ended { end: TryEnd::Cancelled, .. })
+    }
+
     pub(super) fn failure(&self) -> Option<Failure> {
         match self.state {
             State::Ended { end: TryEnd::Failed(failure), .. } => Some(failure),
@@ -82,15 +118,21 @@ impl Try {
     }
 
     pub(super) fn was_refused(&self) -> bool {
-        self.failure().is_some_and(|failure| failure.outcome.is_refusal())
+        self.failure().is_some_and(Failure::is_refusal)
     }
 
-    fn stage(&self) -> Stage {
+    pub(super) fn stage(&self) -> Stage {
         match self.state {
             State::Connecting => Stage::Connect,
-            State::Confirming { .. } | State::Held { .. } => Stage::Confirm,
+            State::Confirming { .. } | State::Held => Stage::Confirm,
             State::Ended { stage, .. } => stage,
         }
+    }
+
+    pub(super) fn hold(&mut self, greeting: Option<Greeting>, at: Instant) {
+        self.state = State::Held;
+        self.greeting = greeting;
+        self.connected = Some(at);
     }
 
     pub(super) fn end(&mut self, end: TryEnd, at: Instant) {
@@ -115,7 +157,7 @@ impl Race {
     pub(super) fn start(
         &mut self,
         service: usize,
-        address: SocketAddr,
+        address: Option<SocketAddr>,
         reason: Reason,
         at: Instant,
     ) -> AttemptId {
@@ -126,7 +168,10 @@ impl Race {
             started: at,
             reason,
             state: State::Connecting,
+            round_trip: Duration::ZERO,
             connected: None,
+            greeting: None,
+            note: None,
             syns: None,
             failures_before,
         });
@@ -134,12 +179,18 @@ impl Race {
     }
 
     /// The held connection of the highest priority: the earliest service, then the earliest start.
-    pub(super) fn best_held(&self) -> Option<(usize, &Try, Duration)> {
-        let held = self.tries.iter().enumerate().filter_map(|(id, t)| match t.state {
-            State::Held { round_trip } => Some((id, t, round_trip)),
-            _ => None,
-        });
-        held.min_by_key(|(id, t, _)| (t.service, *id))
+    pub(super) fn best_held(&self) -> Option<(usize, &Try)> {
+        self.best(Try::is_held)
+    }
+
+    /// The attempt past its connect that goes first.
+    pub(super) fn best_confirming(&self) -> Option<(usize, &Try)> {
+        self.best(Try::is_confirming)
+    }
+
+    fn best(&self, is: impl Fn(&Try) -> bool) -> Option<(usize, &Try)> {
+        let tries = self.tries.iter().enumerate().filter(|(_, t)| is(t));
+        tries.min_by_key(|(id, t)| (t.service, *id))
     }
 
     pub(super) fn of(&self, service: usize) -> impl Iterator<Item = &Try> {
@@ -155,5 +206,53 @@ impl Race {
 
     pub(super) fn failures(&self, service: usize) -> usize {
         self.of(service).filter(|t| t.failure().is_some()).count()
+    }
+}
+
+/// What the attempts of a dial teach that was won by `winner`: of each service over each family,
+/// that it connected, that it was refused, or that it was silent for the whole patience. Soft
+/// errors speak of the path, so they count only where the path was not at fault: every attempt of
+/// the service had failed, and a later service of the same host was reached.
+pub(super) fn lessons(tries: &[Try], winner: usize, services: &[Service]) -> Vec<Lesson> {
+    let mut lessons: Vec<Lesson> = Vec::new();
+    for (index, t) in tries.iter().enumerate() {
+        let (service, family) = (services[t.service], t.family());
+        if tries[..index].iter().any(|o| o.service == t.service && o.family() == family) {
+            continue;
+        }
+        let of_service = || tries.iter().filter(|o| o.service == t.service);
+        let group: Vec<&Try> = of_service().filter(|o| o.family() == family).collect();
+        let connected =
+            group.iter().find(|t| t.is_won() || t.connected.is_some() && !t.was_refused());
+        let blamed = of_service().all(Try::has_failed) && t.service < tries[winner].service;
+        let outcome = match connected {
+            Some(_) => Some(Outcome::Connected),
+            None => group.iter().filter_map(|t| t.bad(blamed)).min(),
+        };
+        let round_trip = connected.map(|t| t.round_trip);
+        lessons.extend(outcome.map(|outcome| Lesson { service, family, outcome, round_trip }));
+    }
+    lessons
+}
+
+impl Try {
+    fn is_won(&self) -> bool {
+        matches!(self.state, State::Ended { end: TryEnd::Won, .. })
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(self.state, State::Ended { end: TryEnd::Failed(_) | TryEnd::Overdue, .. })
+    }
+
+    /// What is to be remembered against the service; `blamed` is whether soft errors count.
+    fn bad(&self, blamed: bool) -> Option<Outcome> {
+        let State::Ended { end, .. } = self.state else { return None };
+        let failure = match end {
+            TryEnd::Overdue | TryEnd::Failed(_) => end.failure(),
+            TryEnd::Won | TryEnd::Unheard | TryEnd::Cancelled => return None,
+        };
+        let soft = failure.outcome == Outcome::IcmpSoft && blamed;
+        let counts = failure.is_refusal() || failure.outcome == Outcome::Timeout || soft;
+        counts.then_some(failure.outcome)
     }
 }

@@ -6,7 +6,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::advice::Advice;
 use super::answers::Answers;
+use super::ask::{Answer, Asking};
 use super::race::{Race, State, Try, TryEnd};
 use super::words::AttemptId;
 use crate::config::{MAX_DELAY, Patience};
@@ -16,16 +18,25 @@ use crate::report::{End, Reason};
 
 /// The most attempts of one service that are open at once.
 pub(crate) const MAX_OPEN: usize = 6;
+
 /// What does not change during a dial.
 #[derive(Debug)]
 pub(super) struct Settings {
+    /// In the order in which they are tried; that is the plan's, unless the memory says to skip.
     pub(super) services: Vec<Service>,
     pub(super) strict: bool,
+    /// Whether a proxy or a command connects, so that there are no addresses.
+    pub(super) through: bool,
+    pub(super) gate: Option<Duration>,
+    pub(super) ask: bool,
+    pub(super) skip: bool,
     pub(super) resolution_delay: Duration,
     pub(super) attempt_delay: Duration,
     pub(super) port_delay: Duration,
     pub(super) patience: Patience,
-    pub(super) deadline: Instant,
+    pub(super) began: Instant,
+    pub(super) deadline: Duration,
+    pub(super) advice: Advice,
 }
 
 impl Settings {
@@ -39,13 +50,33 @@ impl Settings {
             Patience::Fixed(patience) => patience,
         }
     }
+
+    /// Whether services are tried one after the other, the next only when this one has failed.
+    pub(super) fn is_serial(&self) -> bool {
+        self.through || self.gate.is_some()
+    }
 }
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
-    Begin { reason: Reason },
-    Start { service: usize, address: SocketAddr, reason: Reason, making_room: Option<AttemptId> },
+    Begin {
+        reason: Reason,
+    },
+    Start {
+        service: usize,
+        address: Option<SocketAddr>,
+        reason: Reason,
+        making_room: Option<AttemptId>,
+    },
+    /// Closes an attempt that is still in time.
+    Cancel(AttemptId),
+    /// Lets an attempt through the gate that has been silent for its time.
+    LetThrough(AttemptId),
+    Ask {
+        reason: Reason,
+    },
+    Withdraw,
     End(End),
 }
 
@@ -56,6 +87,7 @@ pub(super) type Due = (Instant, Step);
 pub(super) struct Rules<'a> {
     pub(super) race: &'a Race,
     pub(super) answers: &'a Answers,
+    pub(super) asking: &'a Asking,
     pub(super) settings: &'a Settings,
     pub(super) now: Instant,
 }
@@ -63,9 +95,17 @@ pub(super) struct Rules<'a> {
 impl Rules<'_> {
     /// The step that falls due first; of those that are due together, the one that decides more.
     pub(super) fn next(&self) -> Option<Due> {
+        if self.asking.is_open() {
+            // Time stands still, so nothing but what is due already will ever be.
+            let due = [self.withdraw(), self.break_off(), self.start_next()].into_iter().flatten();
+            return due.filter(|(at, _)| *at <= self.now).next();
+        }
         let due = [
+            self.single_out(),
+            self.let_through(),
             self.win(),
             Some(self.expire()),
+            self.break_off(),
             self.begin_first(),
             self.start_next(),
             self.begin_next(),
@@ -78,85 +118,185 @@ impl Rules<'_> {
 
     /// How each open attempt ends, now that the dial does: the winner, if there is one, has won.
     pub(super) fn ends(&self, winner: Option<usize>) -> Vec<(AttemptId, TryEnd)> {
-        let round_trip = match winner.map(|w| &self.race.tries[w].state) {
-            Some(&State::Held { round_trip }) => round_trip,
-            _ => Duration::ZERO,
-        };
-        let given_up = |t: &Try| {
-            let overdue = self.overdue_at(t, round_trip).is_some_and(|due| due <= self.now);
-            t.is_live() && (overdue || self.now >= self.settings.deadline)
-        };
+        let round_trip = winner.map_or(Duration::ZERO, |w| self.race.tries[w].round_trip);
+        let is_overdue =
+            |t: &Try| self.overdue_at(t, None, round_trip).is_some_and(|due| due <= self.now);
+        let is_over = self.now >= self.deadline();
         let open = self.race.tries.iter().enumerate().filter(|(_, t)| t.is_open());
         let ends = open.map(|(id, t)| {
             let end = if winner == Some(id) {
                 TryEnd::Won
-            } else if given_up(t) {
-                TryEnd::Closed(Outcome::Timeout)
+            } else if is_overdue(t) {
+                TryEnd::Overdue
+            } else if t.is_live() && is_over {
+                TryEnd::Unheard
             } else {
-                TryEnd::Closed(Outcome::Cancelled)
+                TryEnd::Cancelled
             };
             (AttemptId(id), end)
         });
         ends.collect()
     }
 
+    /// The services in the order in which they are tried, when the first of them begins: those
+    /// remembered as bad go last where the caller wants that, but never after one of weaker TLS.
+    pub(super) fn order(&self) -> Vec<Service> {
+        let mut services = self.settings.services.clone();
+        if self.settings.skip {
+            // Sorts stably, but nothing passes a service of weaker TLS.
+            for end in (1..services.len()).rev() {
+                for i in 0..end {
+                    let (first, second) = (services[i], services[i + 1]);
+                    let passes = !second.tls().is_weaker_than(first.tls());
+                    if passes && self.is_known_as_bad(first) && !self.is_known_as_bad(second) {
+                        services.swap(i, i + 1);
+                    }
+                }
+            }
+        }
+        services
+    }
+
+    /// This long after a moment, not counting the time for which a question stood.
+    fn after(&self, at: Instant, delay: Duration) -> Instant {
+        at + delay + self.asking.pause_since(at, self.now)
+    }
+
+    fn deadline(&self) -> Instant {
+        self.after(self.settings.began, self.settings.deadline)
+    }
+
+    /// Where services are tried one after the other, at most one attempt is past its connect, and
+    /// nothing else is open beside it.
+    fn single_out(&self) -> Option<Due> {
+        if !self.settings.is_serial() {
+            return None;
+        }
+        let (chosen, _) = self.race.best_held().or(self.race.best_confirming())?;
+        let mut tries = self.race.tries.iter().enumerate();
+        let (other, _) = tries.find(|&(id, t)| t.is_open() && id != chosen)?;
+        Some((self.now, Step::Cancel(AttemptId(other))))
+    }
+
+    /// Silence for the gate's time is success: a server may pause before it greets.
+    fn let_through(&self) -> Option<Due> {
+        let (id, confirming) = self.race.best_confirming()?;
+        let State::Confirming { passed: Some(passed) } = confirming.state else { return None };
+        Some((self.after(passed, self.settings.gate?), Step::LetThrough(AttemptId(id))))
+    }
+
     /// A connected attempt wins when no live attempt of an earlier service is left that is not
     /// overdue. Nothing wins while anything is being confirmed.
     fn win(&self) -> Option<Due> {
-        let (id, held, round_trip) = self.race.best_held()?;
+        let (id, held) = self.race.best_held()?;
         if self.race.tries.iter().any(Try::is_confirming) {
             return None;
         }
+        let service = self.settings.services[held.service];
         let earlier = self.race.tries.iter().filter(|t| t.is_live() && t.service < held.service);
-        let overdue = earlier.filter_map(|t| self.overdue_at(t, round_trip));
+        let overdue = earlier.filter_map(|t| self.overdue_at(t, Some(service), held.round_trip));
         Some((overdue.max().unwrap_or(self.now), Step::End(End::Connected(id))))
     }
 
-    /// At the deadline the best held connection wins; only with none is it an error.
+    /// At the deadline the best held connection wins, or the one in the gate; only with none is it
+    /// an error.
     fn expire(&self) -> Due {
-        let end = self.race.best_held().map_or(End::Deadline, |(id, ..)| End::Connected(id));
-        (self.settings.deadline, Step::End(end))
+        let passed = |t: &Try| matches!(t.state, State::Confirming { passed: Some(_) });
+        let in_gate = self.race.best_confirming().filter(|(_, t)| passed(t));
+        let best = self.race.best_held().or(in_gate);
+        let end = best.map_or(End::Deadline, |(id, _)| End::Connected(id));
+        (self.deadline(), Step::End(end))
+    }
+
+    /// Where the proxy or the command itself has failed, no other service can be reached either.
+    fn break_off(&self) -> Option<Due> {
+        let mut failures = self.race.tries.iter().filter_map(Try::failure);
+        let broken = failures.any(|f| f.via.is_some_and(|error| error.is_of_the_way()));
+        broken.then_some((self.now, Step::End(End::Via)))
     }
 
     fn begin_first(&self) -> Option<Due> {
         if !self.race.begun.is_empty() {
             return None;
         }
-        let at = self.answers.begin_at(self.settings.resolution_delay)?;
+        let at = if self.settings.through {
+            self.now
+        } else {
+            self.answers.begin_at(self.settings.resolution_delay)?
+        };
         Some((at, Step::Begin { reason: Reason::First }))
     }
 
-    /// The next service starts when every candidate of the last begun one has been started and one
-    /// was refused, or all have failed, or all live ones have been silent for the port delay;
-    /// strictly, when every attempt has failed or is overdue.
+    /// The next service starts when it is due and the user, where asked, does not mind.
     fn begin_next(&self) -> Option<Due> {
-        let last = self.race.begun.len().checked_sub(1)?;
-        let service = *self.settings.services.get(last)?;
-        let is_last_of_plan = last + 1 == self.settings.services.len();
-        let blocked =
-            self.race.tries.iter().any(|t| t.is_open() && !matches!(t.state, State::Connecting));
-        if is_last_of_plan || blocked || self.unstarted(last).next().is_some() {
+        let next = self.race.begun.len();
+        let service = *self.settings.services.get(next).filter(|_| next > 0)?;
+        let past_connect = |t: &Try| t.is_open() && !matches!(t.state, State::Connecting);
+        if self.race.tries.iter().any(past_connect) {
             return None;
         }
+        let (at, reason, said) = match self.asking.answer_to(next) {
+            // An answer counts at once, whatever has changed since the question.
+            Some((reason, answer)) => (self.now, reason, Some(answer)),
+            None => {
+                let (at, reason) = self.next_is_due(next - 1, service)?;
+                (at, reason, self.consent(next))
+            }
+        };
+        let step = match said {
+            Some(Answer::WaitOn) => return None,
+            Some(Answer::GiveUp) => Step::End(End::Declined),
+            None if self.settings.ask => Step::Ask { reason },
+            None | Some(Answer::FallBack) => Step::Begin { reason },
+        };
+        Some((at, step))
+    }
+
+    /// The next service is due when every candidate of the last begun one has been started and one
+    /// was refused, or all have failed, or all live ones have been silent for the port delay;
+    /// strictly, when every attempt has failed or is overdue; one after the other, when all have
+    /// failed. One that is remembered as bad over every family begins the next together with
+    /// itself.
+    fn next_is_due(&self, last: usize, next: Service) -> Option<(Instant, Reason)> {
+        let service = self.settings.services[last];
         let mut live = self.race.of(last).filter(|t| t.is_live()).peekable();
         let refused = self.race.of(last).any(Try::was_refused);
-        let (at, reason) = if self.race.of(last).next().is_none() {
-            (self.now, Reason::NoAddress(service))
+        let untried = self.race.of(last).next().is_none();
+        let is_remembered = self.speaks_against(service, next) && self.is_known_as_bad(service);
+        if is_remembered && !untried && live.peek().is_some() {
+            return Some((self.now, Reason::Remembered(service)));
+        }
+        if self.unstarted(last).next().is_some() {
+            return None;
+        }
+        if untried {
+            Some((self.now, Reason::NoAddress(service)))
         } else if live.peek().is_none() {
-            if self.race.is_starved(last) {
-                return None;
-            }
-            (self.now, if refused { Reason::Refused(service) } else { Reason::AllFailed(service) })
-        } else if self.settings.strict {
-            let overdue = live.filter_map(|t| self.overdue_at(t, Duration::ZERO));
-            (overdue.max()?, Reason::Overdue(service))
+            let reason =
+                if refused { Reason::Refused(service) } else { Reason::AllFailed(service) };
+            (!self.race.is_starved(last)).then_some((self.now, reason))
+        } else if self.settings.is_serial() {
+            None
+        } else if self.settings.strict || self.settings.ask {
+            let overdue = live.filter_map(|t| self.overdue_at(t, Some(next), Duration::ZERO));
+            Some((overdue.max()?, Reason::Overdue(service)))
         } else if refused {
-            (self.now, Reason::Refused(service))
+            Some((self.now, Reason::Refused(service)))
         } else {
-            let silent = live.map(|t| t.started + self.settings.port_delay);
-            (silent.max()?, Reason::PortDelay(service))
-        };
-        Some((at, Step::Begin { reason }))
+            let silent = live.map(|t| self.after(t.started, self.settings.port_delay));
+            Some((silent.max()?, Reason::PortDelay(service)))
+        }
+    }
+
+    /// What the user has said for good about beginning a service.
+    fn consent(&self, service: usize) -> Option<Answer> {
+        self.settings.advice.consent(self.settings.services[service]).filter(|_| self.settings.ask)
+    }
+
+    /// A question is withdrawn when an open attempt connects after all.
+    fn withdraw(&self) -> Option<Due> {
+        let connected = |t: &Try| t.is_confirming() || t.is_held();
+        self.race.tries.iter().any(connected).then_some((self.now, Step::Withdraw))
     }
 
     /// The start that falls due first, of the service that goes first.
@@ -165,7 +305,7 @@ impl Rules<'_> {
             return None;
         }
         // While one is held, nothing of its service or a later one is started.
-        let held = self.race.best_held().map_or(usize::MAX, |(_, held, _)| held.service);
+        let held = self.race.best_held().map_or(usize::MAX, |(_, held)| held.service);
         let starts =
             (0..self.race.begun.len().min(held)).filter_map(|service| self.start_of(service));
         starts.min_by_key(|(at, _)| (*at).max(self.now))
@@ -173,17 +313,27 @@ impl Rules<'_> {
 
     fn start_of(&self, service: usize) -> Option<Due> {
         let address = self.choose(service)?;
-        let arrived = self.answers.arrived(Family::of(address.ip()))?;
+        let arrived = match address {
+            Some(address) => self.answers.arrived(Family::of(address.ip()))?,
+            None => self.settings.began,
+        };
         let begun = self.race.begun[service];
         let (due, reason) = match self.race.of(service).last() {
             None => (begun.at, begun.reason),
             Some(last) if self.race.failures(service) > last.failures_before => {
                 (self.now, Reason::Failed)
             }
-            Some(last) => (last.started + self.settings.attempt_delay, Reason::AttemptDelay),
+            Some(last) => {
+                (self.after(last.started, self.settings.attempt_delay), Reason::AttemptDelay)
+            }
         };
         let late = arrived > begun.at && arrived >= due;
-        let reason = if late { Reason::LateAddress } else { reason };
+        let again = self.race.of(service).any(|t| t.address == address);
+        let reason = match (again, late) {
+            (true, _) => Reason::Again,
+            (false, true) => Reason::LateAddress,
+            (false, false) => reason,
+        };
         let mut due = due.max(arrived);
         let mut making_room = None;
         if self.race.of(service).filter(|t| t.is_open()).count() >= MAX_OPEN {
@@ -196,20 +346,21 @@ impl Rules<'_> {
 
     /// The dial ends when nothing is live, nothing can be started and no look-up is pending.
     fn give_up(&self) -> Option<Due> {
-        let more =
-            (0..self.race.begun.len()).any(|service| self.unstarted(service).next().is_some());
+        let begun = self.race.begun.len();
+        let more = (0..begun).any(|service| self.unstarted(service).next().is_some());
         if self.answers.is_pending() || more || self.race.tries.iter().any(Try::is_open) {
             return None;
         }
         let end = if self.race.tries.is_empty() {
-            if self.answers.begin_at(self.settings.resolution_delay).is_some()
-                && self.race.begun.is_empty()
-            {
+            if begun == 0 && self.begin_first().is_some() {
                 return None;
             }
             End::Unresolved
-        } else if self.race.is_starved(self.race.begun.len() - 1) {
+        } else if self.race.is_starved(begun - 1) {
             End::OwnTrouble
+        } else if begun < self.settings.services.len() && self.settings.ask {
+            // Something was said, or the next would have begun.
+            End::Declined
         } else {
             End::Exhausted
         };
@@ -217,33 +368,49 @@ impl Rules<'_> {
     }
 
     /// The address of a service to start next: families in turn, the better one first.
-    fn choose(&self, service: usize) -> Option<SocketAddr> {
-        let of = |family| self.unstarted(service).find(|a| Family::of(a.ip()) == family);
-        let turn = match self.race.of(service).last() {
+    fn choose(&self, service: usize) -> Option<Option<SocketAddr>> {
+        if self.settings.through {
+            return self.unstarted(service).next();
+        }
+        let of = |family| {
+            self.unstarted(service).find(|a| a.is_some_and(|a| Family::of(a.ip()) == family))
+        };
+        let turn = match self.race.of(service).last().and_then(Try::family) {
             // Interleaved (RFC 8305 section 4), with a First Address Family Count of 1.
-            Some(last) => last.family().other(),
+            Some(last) => last.other(),
             None => self.answers.first_family(),
         };
-        let first = match (self.standing(turn), self.standing(turn.other())) {
-            (Standing::Bad, Standing::Good) => turn.other(),
-            _ => turn,
-        };
+        let first = if self.goes_before(turn.other(), turn, service) { turn.other() } else { turn };
         of(first).or_else(|| of(first.other()))
     }
 
-    /// What this dial has learned of a family: one that has answered goes before one that was
-    /// silent for the attempt delay or failed softly.
+    /// Whether a family goes before the one whose turn it is: one that has answered goes before
+    /// one that was silent for the attempt delay or failed softly, and before anything is known in
+    /// this dial, one that is not remembered as bad before one that is.
+    fn goes_before(&self, family: Family, turn: Family, service: usize) -> bool {
+        let service = self.settings.services[service];
+        let remembered = |family| self.settings.advice.knows_as_bad(service, Some(family));
+        match (self.standing(turn), self.standing(family)) {
+            (Standing::Bad, Standing::Good) => true,
+            (Standing::Unknown, Standing::Good) => remembered(turn),
+            (Standing::Unknown, Standing::Unknown) => remembered(turn) && !remembered(family),
+            _ => false,
+        }
+    }
+
+    /// What this dial has learned of a family.
     fn standing(&self, family: Family) -> Standing {
         let mut standing = Standing::Unknown;
-        for t in self.race.tries.iter().filter(|t| t.family() == family) {
+        for t in self.race.tries.iter().filter(|t| t.family() == Some(family)) {
             let outcome = match &t.state {
-                State::Connecting if self.now < t.started + self.settings.attempt_delay => continue,
+                State::Connecting
+                    if self.now < self.after(t.started, self.settings.attempt_delay) =>
+                {
+                    continue;
+                }
                 State::Connecting => Outcome::Timeout,
-                State::Confirming { .. }
-                | State::Held { .. }
-                | State::Ended { end: TryEnd::Won, .. } => Outcome::Connected,
-                State::Ended { end: TryEnd::Failed(failure), .. } => failure.outcome,
-                State::Ended { end: TryEnd::Closed(outcome), .. } => *outcome,
+                State::Confirming { .. } | State::Held => Outcome::Connected,
+                State::Ended { end, .. } => end.failure().outcome,
             };
             if outcome.is_answer() {
                 return Standing::Good;
@@ -256,38 +423,77 @@ impl Rules<'_> {
     }
 
     /// When a live attempt is overdue: silent for the patience or, where another candidate of its
-    /// service was refused, for the attempt delay. One that is being confirmed never is.
-    fn overdue_at(&self, t: &Try, round_trip: Duration) -> Option<Instant> {
+    /// service was refused, for the attempt delay; from its start, where the memory speaks against
+    /// it in favour of another service. One that is being confirmed never is.
+    fn overdue_at(
+        &self,
+        t: &Try,
+        in_favour_of: Option<Service>,
+        round_trip: Duration,
+    ) -> Option<Instant> {
         if !matches!(t.state, State::Connecting) {
             return None;
+        }
+        let service = self.settings.services[t.service];
+        let remembered = in_favour_of.is_some_and(|other| self.speaks_against(service, other))
+            && self.settings.advice.knows_as_bad(service, t.family());
+        if remembered {
+            return Some(t.started);
         }
         let patience = self.settings.patience(round_trip);
         let refused = self.race.of(t.service).any(Try::was_refused);
         let silence = if refused { patience.min(self.settings.attempt_delay) } else { patience };
-        Some(t.started + silence)
+        Some(self.after(t.started, silence))
     }
 
     fn longest_overdue(&self, service: usize) -> Option<(AttemptId, Instant)> {
-        let round_trip =
-            self.race.best_held().map_or(Duration::ZERO, |(.., round_trip)| round_trip);
+        let round_trip = self.race.best_held().map_or(Duration::ZERO, |(_, held)| held.round_trip);
         let of_service = self.race.tries.iter().enumerate().filter(|(_, t)| t.service == service);
         of_service
-            .filter_map(|(id, t)| Some((AttemptId(id), self.overdue_at(t, round_trip)?)))
+            .filter_map(|(id, t)| Some((AttemptId(id), self.overdue_at(t, None, round_trip)?)))
             .min_by_key(|&(id, at)| (at, id))
     }
 
-    /// The known addresses of a service that have not been tried, each family's best first.
-    fn unstarted(&self, service: usize) -> impl Iterator<Item = SocketAddr> {
+    /// Whether the memory may count against a service in favour of another: never of one with
+    /// weaker TLS, and not where services are tried one after the other.
+    fn speaks_against(&self, service: Service, other: Service) -> bool {
+        !self.settings.is_serial() && !other.tls().is_weaker_than(service.tls())
+    }
+
+    /// Whether a service is remembered as bad over every family in which it has an address.
+    fn is_known_as_bad(&self, service: Service) -> bool {
+        let advice = &self.settings.advice;
+        if self.settings.through {
+            return advice.knows_as_bad(service, None);
+        }
+        let with_addresses =
+            |&family: &Family| service.allows(family) && !self.answers.addresses(family).is_empty();
+        let mut families = Family::ALL.into_iter().filter(with_addresses).peekable();
+        families.peek().is_some() && families.all(|f| advice.knows_as_bad(service, Some(f)))
+    }
+
+    /// The known candidates of a service that have not been tried, each family's best first.
+    fn unstarted(&self, service: usize) -> impl Iterator<Item = Option<SocketAddr>> {
         let offered = self.settings.services[service];
         let families = Family::ALL.into_iter().filter(move |&family| offered.allows(family));
         let at_port = move |address: &SocketAddr| {
             let mut address = *address;
             address.set_port(offered.port());
-            address
+            Some(address)
         };
-        families
-            .flat_map(move |family| self.answers.addresses(family).iter().map(at_port))
-            .filter(move |address| !self.race.of(service).any(|t| t.address == *address))
+        let named = self.settings.through.then_some(None);
+        let addresses =
+            families.flat_map(move |family| self.answers.addresses(family).iter().map(at_port));
+        let tried = move |t: &Try, address| t.address == address && !self.may_be_repeated(t);
+        named
+            .into_iter()
+            .chain(addresses)
+            .filter(move |&address| !self.race.of(service).any(|t| tried(t, address)))
+    }
+
+    /// An attempt that was closed only because another was past its connect has not been tried.
+    fn may_be_repeated(&self, t: &Try) -> bool {
+        self.settings.is_serial() && t.was_cancelled()
     }
 }
 

@@ -36,11 +36,24 @@ pub enum Event {
         /// SYNs sent, where the kernel tells.
         syns: Option<u32>,
     },
-    /// The confirm stage of an attempt is done: the connection can be used. A direct dial, which
-    /// has nothing to confirm, says this in the same turn as [`Event::Connected`].
+    /// Nothing stands between us and the service any more: the proxy has replied. A direct dial
+    /// says this in the same turn as [`Event::Connected`]. Without a gate the connection can be
+    /// used now; with one, the server's greeting is waited for from now on.
     Confirmed {
         /// The attempt.
         attempt: AttemptId,
+    },
+    /// The first byte of the server's greeting has come: what a gate waits for.
+    Greeted {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// What else was heard of an attempt, for people: it stands in the report and changes nothing.
+    Noted {
+        /// The attempt, which may have ended.
+        attempt: AttemptId,
+        /// One line.
+        note: String,
     },
     /// An attempt failed, or the peer closed a connection that was held.
     Failed {
@@ -74,6 +87,13 @@ pub enum Action {
         attempt: AttemptId,
         /// Where to.
         address: SocketAddr,
+    },
+    /// Have the proxy or the command connect to a port of the target.
+    Through {
+        /// The attempt, by which events will name it.
+        attempt: AttemptId,
+        /// The port.
+        port: u16,
     },
     /// Close the socket of an attempt that lost or was given up.
     Close {

@@ -64,6 +64,12 @@ pub enum Tls {
 }
 
 impl Tls {
+    /// Whether this mode protects less than another: `implicit` and `starttls` are equal, `none` is
+    /// weaker.
+    pub fn is_weaker_than(self, other: Tls) -> bool {
+        self == Tls::None && other != Tls::None
+    }
+
     /// The word used in plans and in JSON: `implicit`, `starttls` or `none`.
     pub fn name(self) -> &'static str {
         match self {

@@ -62,13 +62,14 @@ impl Probed {
                     // Ended by the probe's own deadline: nothing was heard.
                     Outcome::Timeout if measured.errno.is_none() => Vec::new(),
                     outcome => {
-                        let failure =
-                            Failure { outcome, errno: measured.errno, icmp: measured.icmp };
+                        let (errno, icmp) = (measured.errno, measured.icmp);
+                        let failure = Failure { errno, icmp, ..Failure::of(outcome) };
                         vec![(at, Event::Failed { attempt, failure, syns: None })]
                     }
                 }
             }
-            Action::Close { .. } => Vec::new(),
+            // A forecast is one of direct dials.
+            Action::Through { .. } | Action::Close { .. } => Vec::new(),
         }
     }
 

@@ -55,7 +55,7 @@ struct ChoiceObject {
     port: u16,
     tls: &'static str,
     address: Option<String>,
-    family: &'static str,
+    family: Option<&'static str>,
     after_ms: f64,
 }
 
@@ -106,7 +106,7 @@ impl ChoiceObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
             address: winner.address.map(host_of),
-            family: winner.family.name(),
+            family: winner.family.map(crate::Family::name),
             after_ms: millis(elapsed),
         }
     }

@@ -131,6 +131,7 @@ impl Probed {
         let end = if self.attempts.is_empty() { End::Unresolved } else { End::Exhausted };
         Report {
             host: self.target.as_str().to_owned(),
+            via: None,
             attempts: self.attempts.clone(),
             lookups: self.lookups(),
             end,

@@ -1,12 +1,14 @@
-//! A report as JSON: one object, with the same keys in the same order whatever happened.
+//! A report as JSON: one object, with the same keys in the same order whatever happened. Keys of
+//! what only a tunnel or a gate has (via, proxy, greeting, note) are there where they have a value.
 
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Attempt, Report, host_of};
+use super::{Attempt, Greeting, Report, host_of};
 use crate::error::ConnectError;
-use crate::outcome::Icmp;
+use crate::outcome::{Icmp, ViaError};
+use crate::plan::Family;
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
@@ -72,7 +74,11 @@ struct ConnectedObject {
     port: u16,
     tls: &'static str,
     address: Option<String>,
-    family: &'static str,
+    family: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    via: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    greeting: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -80,7 +86,7 @@ struct AttemptObject {
     port: u16,
     tls: &'static str,
     address: Option<String>,
-    family: &'static str,
+    family: Option<&'static str>,
     started_ms: f64,
     ended_ms: f64,
     outcome: &'static str,
@@ -89,6 +95,19 @@ struct AttemptObject {
     icmp: Option<IcmpObject>,
     syns: Option<u32>,
     reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    greeting: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ProxyObject {
+    error: &'static str,
+    code: Option<u8>,
+    words: String,
 }
 
 #[derive(Serialize)]
@@ -106,7 +125,7 @@ impl Object {
         let winner = report.winner();
         Object {
             version: VERSION,
-            connected: winner.map(ConnectedObject::of),
+            connected: winner.map(|winner| ConnectedObject::of(winner, report.via.clone())),
             elapsed_ms: millis(report.elapsed),
             error: winner.is_none().then(|| summary.clone()),
             summary,
@@ -127,12 +146,14 @@ impl Object {
 }
 
 impl ConnectedObject {
-    fn of(winner: &Attempt) -> ConnectedObject {
+    fn of(winner: &Attempt, via: Option<String>) -> ConnectedObject {
         ConnectedObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
             address: winner.address.map(host_of),
-            family: winner.family.name(),
+            family: winner.family.map(Family::name),
+            via,
+            greeting: winner.greeting.map(Greeting::name),
         }
     }
 }
@@ -143,7 +164,7 @@ impl AttemptObject {
             port: attempt.service.port(),
             tls: attempt.service.tls().name(),
             address: attempt.address.map(host_of),
-            family: attempt.family.name(),
+            family: attempt.family.map(Family::name),
             started_ms: millis(attempt.started),
             ended_ms: millis(attempt.ended),
             outcome: attempt.outcome.name(),
@@ -152,7 +173,16 @@ impl AttemptObject {
             icmp: attempt.icmp.map(IcmpObject::of),
             syns: attempt.syns,
             reason: attempt.reason.to_string(),
+            proxy: attempt.via.map(ProxyObject::of),
+            greeting: attempt.greeting.map(Greeting::name),
+            note: attempt.note.clone(),
         }
+    }
+}
+
+impl ProxyObject {
+    fn of(error: ViaError) -> ProxyObject {
+        ProxyObject { error: error.name(), code: error.code(), words: error.to_string() }
     }
 }
 
@@ -183,7 +213,7 @@ mod tests {
     fn refused() -> Attempt {
         Attempt {
             service: Service::new(587, Tls::StartTls).unwrap(),
-            family: Family::Ipv6,
+            family: Some(Family::Ipv6),
             address: Some("[2001:db8::1]:587".parse().unwrap()),
             stage: Stage::Connect,
             started: Duration::from_nanos(100_499),
@@ -197,6 +227,9 @@ mod tests {
                 code: 1,
                 from: Some("2001:db8:ffff::1".parse().unwrap()),
             }),
+            via: None,
+            note: None,
+            greeting: None,
             syns: Some(1),
             reason: Reason::First,
         }
@@ -205,7 +238,7 @@ mod tests {
     fn connected() -> Attempt {
         Attempt {
             service: Service::new(25, Tls::StartTls).unwrap(),
-            family: Family::Ipv4,
+            family: Some(Family::Ipv4),
             address: Some("192.0.2.1:25".parse().unwrap()),
             outcome: Outcome::Connected,
             errno: None,
@@ -220,7 +253,8 @@ mod tests {
 
     fn report(attempts: Vec<Attempt>, end: End) -> Report {
         let elapsed = Duration::from_secs(3);
-        Report { host: "mail.example".into(), attempts, lookups: Vec::new(), end, elapsed }
+        let (host, lookups) = ("mail.example".into(), Vec::new());
+        Report { host, via: None, attempts, lookups, end, elapsed }
     }
 
     #[test]

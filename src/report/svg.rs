@@ -53,6 +53,8 @@ impl From<&Report> for Panel {
             End::Deadline => ("deadline".into(), None),
             End::Unresolved => ("no address".into(), None),
             End::OwnTrouble => ("this machine lacks something".into(), None),
+            End::Via => ("no way there".into(), None),
+            End::Declined => ("declined".into(), None),
             End::Cancelled => ("cancelled".into(), None),
         };
         Panel {
@@ -121,7 +123,8 @@ impl Band {
 
 /// One bar, and what is written beside it.
 struct Row {
-    family: Family,
+    /// `None` where a proxy or a command was given the name.
+    family: Option<Family>,
     place: String,
     began: Duration,
     connected: Option<Duration>,
@@ -221,7 +224,7 @@ impl Row {
         };
         let ended = lookup.ended.unwrap_or(total);
         Row {
-            family: lookup.family,
+            family: Some(lookup.family),
             place: format!("{records} records"),
             began: Duration::ZERO,
             connected: None,
@@ -254,6 +257,6 @@ impl Row {
     }
 
     fn color(&self) -> &'static str {
-        self.family.name()
+        self.family.map_or("through", Family::name)
     }
 }

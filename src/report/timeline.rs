@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::words::{columns, cut, notes, of_lookup, shorten, worth_seeing};
+use super::words::{columns, cut, family_of, notes, of_lookup, shorten, worth_seeing};
 use super::{Attempt, Lookup, Millis, Report};
 use crate::outcome::Outcome;
 
@@ -109,7 +109,7 @@ impl Span {
         let (short, long) = notes(attempt);
         Span {
             port: attempt.service.port().to_string(),
-            family: attempt.family.to_string(),
+            family: family_of(attempt.family),
             place,
             began: attempt.started,
             connected: attempt.connected,
@@ -288,7 +288,7 @@ mod tests {
         let address: SocketAddr = address.parse().unwrap();
         Attempt {
             service: Service::new(address.port(), Tls::StartTls).unwrap(),
-            family: Family::of(address.ip()),
+            family: Some(Family::of(address.ip())),
             address: Some(address),
             stage: Stage::Connect,
             started,
@@ -297,13 +297,17 @@ mod tests {
             outcome,
             errno: None,
             icmp: None,
+            via: None,
+            note: None,
+            greeting: None,
             syns: None,
             reason: Reason::First,
         }
     }
 
     fn report(attempts: Vec<Attempt>, lookups: Vec<Lookup>, elapsed: Duration) -> Report {
-        Report { host: "mail.example".into(), attempts, lookups, end: End::Exhausted, elapsed }
+        let (host, end) = ("mail.example".into(), End::Exhausted);
+        Report { host, via: None, attempts, lookups, end, elapsed }
     }
 
     fn silent_then_open() -> Report {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Attempt, Lookup, LookupError, Millis};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, ViaError};
+use crate::plan::Family;
 
 /// A look-up faster than this is not worth a line.
 const FAST_LOOKUP: Duration = Duration::from_millis(10);
@@ -26,6 +27,11 @@ pub(super) fn of_lookup(lookup: &Lookup) -> String {
     }
 }
 
+/// The family as a column shows it; where a proxy or a command has the choice, `via`.
+pub(super) fn family_of(family: Option<Family>) -> String {
+    family.map_or_else(|| "via".to_owned(), |family| family.to_string())
+}
+
 /// The outcome in few words, and in all.
 pub(super) fn notes(attempt: &Attempt) -> (String, String) {
     let outcome = attempt.outcome;
@@ -33,6 +39,11 @@ pub(super) fn notes(attempt: &Attempt) -> (String, String) {
         (Outcome::Timeout, _, Some(1), _) => "timeout, 1 SYN".to_owned(),
         (Outcome::Timeout, _, Some(syns), _) => format!("timeout, {syns} SYNs"),
         (Outcome::Local, _, _, Some(errno)) => format!("local, {errno}"),
+        (Outcome::Proxy, ..) => match attempt.via {
+            Some(ViaError::Reply(code)) => format!("proxy, reply {code}"),
+            Some(error) => format!("proxy, {}", error.name()),
+            None => outcome.to_string(),
+        },
         (Outcome::Connected, ..) => match attempt.held() {
             Duration::ZERO => outcome.to_string(),
             held => format!("{outcome}, held {}", Millis(held)),
@@ -43,9 +54,11 @@ pub(super) fn notes(attempt: &Attempt) -> (String, String) {
         },
         _ => outcome.to_string(),
     };
-    let long = match attempt.icmp {
-        Some(icmp) => format!("{short} ({icmp})"),
-        None => short.clone(),
+    let long = match (attempt.icmp, &attempt.note, attempt.via) {
+        (Some(icmp), ..) => format!("{short} ({icmp})"),
+        (_, Some(note), _) => format!("{short} ({note})"),
+        (.., Some(error)) => format!("{short} ({error})"),
+        _ => short.clone(),
     };
     (short, long)
 }

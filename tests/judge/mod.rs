@@ -136,6 +136,12 @@ impl<'a> Judge<'a> {
                 self.tries[attempt.0].phase = Phase::Failed(*failure);
             }
             What::Close { attempt } => self.close(attempt.0),
+            // The judge watches direct dials that neither ask nor wait for a greeting.
+            What::Through { .. }
+            | What::Greeted { .. }
+            | What::Asked { .. }
+            | What::Withdrawn
+            | What::Said(_) => self.demand(false, "does nothing that it was not asked for"),
             What::End(end) => self.end(*end),
         }
     }

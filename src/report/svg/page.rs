@@ -10,7 +10,7 @@ use super::shapes::{BAR, bar, cap, cross, dot, line, r, rectangle, text, tick};
 use super::words::{chars, clean, even, float, width};
 use super::{Band, Decision, LINE, Mark, NOTE, Panel, ROW, Row};
 use crate::plan::Family;
-use crate::report::words::cut;
+use crate::report::words::{cut, family_of};
 
 const MARGIN: f64 = 20.0;
 /// Room for the characters of each class of text. Generous: which font is used is the reader's.
@@ -157,7 +157,7 @@ impl Page {
             .set("class", "row")
             .add(Title::new(&row.story))
             .add(whole)
-            .add(text(columns.family, base, "", &row.family.to_string()))
+            .add(text(columns.family, base, "", &family_of(row.family)))
             .add(text(columns.place, base, "place", &row.place))
             .add(text(columns.took, base, "soft end", &row.took()));
         for (index, line) in row.note.iter().enumerate() {
@@ -186,7 +186,7 @@ impl Page {
         let attempt_with = |mark| any(&|row: &Row| !row.lookup && row.mark == mark);
         let mut signs: Vec<(Vec<Element>, &str)> = Vec::new();
         for family in Family::ALL {
-            if any(&|row| row.family == family) {
+            if any(&|row| row.family == Some(family)) {
                 let name = if family == Family::Ipv6 { "IPv6" } else { "IPv4" };
                 signs.push((swatch(family), name));
             }

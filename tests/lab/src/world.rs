@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::Machine;
-use mailport::outcome::Errno;
+use mailport::machine::{Advice, Answer as Said, Machine};
+use mailport::outcome::{Errno, ViaError};
 use mailport::{Config, Family, Plan, Target};
 
 pub use history::{Entry, History, Syn, What};
@@ -37,6 +37,21 @@ pub enum Clock {
     },
 }
 
+/// What a proxy makes of a connection to one port of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Far {
+    /// It connects, and the server greets.
+    Opens,
+    /// It says that it has connected, and then closes: a tunnel that accepts first.
+    AcceptsThenCloses,
+    /// It says that it has connected, and then nothing.
+    AcceptsThenSilent,
+    /// It says nothing.
+    Silent,
+    /// It fails so.
+    Fails(ViaError),
+}
+
 /// A network, the names in it, and the machine that dials.
 #[derive(Debug, Clone)]
 pub struct World {
@@ -55,6 +70,13 @@ pub struct World {
     /// The pause before the server's first byte, where the dial waits for that byte before a
     /// connection counts.
     pub greet_pause: Option<Duration>,
+    /// What is remembered of the host.
+    pub advice: Advice,
+    /// How each question is answered, in their order, and how long after it is asked. A question
+    /// beyond these is never answered.
+    pub answers: Vec<(Duration, Said)>,
+    /// The proxy that connects, by port of the target: nothing is looked up then.
+    pub through: Option<BTreeMap<u16, Far>>,
     /// The loop around the machine.
     pub clock: Clock,
 }
@@ -73,6 +95,9 @@ impl World {
             sources: sources.map(|text| Some(text.parse().expect("an address literal"))),
             troubles: BTreeMap::new(),
             greet_pause: None,
+            advice: Advice::default(),
+            answers: Vec::new(),
+            through: None,
             clock: Clock::Exact,
         }
     }
@@ -83,8 +108,14 @@ impl World {
     pub fn dial(&self, plan: &Plan, config: &Config) -> History {
         let target: Target = self.host.parse().expect("the host of a world is a target");
         let start = Instant::now();
-        let machine = Machine::new(&target, plan, config, start).expect("something to dial");
-        run::run(self, machine, start)
+        let through = self.through.is_some();
+        let machine = if through {
+            Machine::through("socks5://proxy.example", &target, plan, config, start)
+        } else {
+            Machine::new(&target, plan, config, start)
+        };
+        let machine = machine.expect("something to dial").with_advice(self.advice.clone());
+        run::run(self, machine, start, config.gate.wait(through).is_some())
     }
 
     fn source(&self, family: Family) -> Option<IpAddr> {

@@ -74,8 +74,8 @@ fn run(scenario: &Scenario) -> (Seen, Report) {
             syns.push((syn.port, syn.address));
         }
     }
-    let attempts = report.attempts.iter().map(|a| (a.service.port(), a.family, a.outcome));
-    let winner = report.winner().map(|won| (won.service.port(), won.family));
+    let attempts = report.attempts.iter().map(|a| (a.service.port(), a.family.unwrap(), a.outcome));
+    let winner = report.winner().map(|won| (won.service.port(), won.family.unwrap()));
     let seen = Seen {
         end: winner.ok_or(report.end),
         attempts: attempts.collect(),

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mailport::machine::AttemptId;
+use mailport::machine::{Answer, AttemptId, Lesson};
 use mailport::outcome::Failure;
 use mailport::report::{Attempt, End};
 use mailport::{Family, Report};
@@ -37,6 +37,13 @@ pub enum What {
         /// Where to.
         address: SocketAddr,
     },
+    /// The machine started an attempt through the proxy.
+    Through {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The port of the target.
+        port: u16,
+    },
     /// A handshake was done.
     Connected {
         /// The attempt.
@@ -47,6 +54,22 @@ pub enum What {
         /// The attempt.
         attempt: AttemptId,
     },
+    /// The first byte of a greeting came.
+    Greeted {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The dial stopped with a question.
+    Asked {
+        /// Its number.
+        question: u32,
+        /// What it says.
+        words: String,
+    },
+    /// The question was withdrawn.
+    Withdrawn,
+    /// The user answered.
+    Said(Answer),
     /// An attempt failed, or a held connection was closed by the peer.
     Failed {
         /// The attempt.
@@ -79,6 +102,8 @@ pub struct History {
     pub log: Vec<Entry>,
     /// What the machine says of it.
     pub report: Report,
+    /// What it teaches.
+    pub lessons: Vec<Lesson>,
 }
 
 impl History {
@@ -127,7 +152,7 @@ impl History {
         let mut open: Vec<AttemptId> = Vec::new();
         let after = self.log.iter().map(|entry| {
             match entry.what {
-                What::Connect { attempt, .. } => open.push(attempt),
+                What::Connect { attempt, .. } | What::Through { attempt, .. } => open.push(attempt),
                 What::Failed { attempt, .. } | What::Close { attempt } => {
                     open.retain(|&other| other != attempt);
                 }
@@ -152,6 +177,11 @@ impl History {
             let line = match &entry.what {
                 What::Answered { .. } => continue,
                 What::Connect { attempt, .. } => format!("connect {}", self.place(*attempt)),
+                What::Through { port, .. } => format!("through {port}"),
+                What::Asked { question, .. } => format!("asks {question}"),
+                What::Withdrawn => "withdrawn".to_owned(),
+                What::Said(answer) => format!("said {}", answer.name()),
+                What::Greeted { attempt } => format!("greeted {}", self.place(*attempt)),
                 What::Connected { attempt } => {
                     connected_at = Some((entry.at, *attempt));
                     format!("connected {}", self.place(*attempt))
@@ -195,7 +225,14 @@ impl History {
             What::Connect { attempt, address } if attempt == of => Some(address),
             _ => None,
         });
-        let Some(address) = address else { return format!("attempt {}", of.0) };
+        let Some(address) = address else {
+            let through = self.log.iter().find_map(|entry| match entry.what {
+                What::Through { attempt, port } if attempt == of => Some(port),
+                _ => None,
+            });
+            return through
+                .map_or_else(|| format!("attempt {}", of.0), |port| format!("{port} far"));
+        };
         format!("{} {}", address.port(), self.nickname(address.ip()))
     }
 

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, AttemptId, Event, Machine};
-use mailport::outcome::{Errno, Failure};
+use mailport::machine::{self, Action, AttemptId, Event, Machine};
+use mailport::outcome::{Errno, Failure, ViaError};
 use mailport::report::LookupError;
 use mailport::{Family, Outcome};
 
 use super::history::{self, Entry, History, What};
 use super::kernel::{self, Ending};
-use super::{Answer, Clock, World};
+use super::{Answer, Clock, Far, World};
 use crate::Fate;
 
 /// More turns than this at one instant are a machine that spins.
@@ -19,7 +19,7 @@ const MAX_TURNS: usize = 200;
 const MAX_INSTANTS: usize = 10_000;
 
 /// Takes a dial that began at `start` to its end.
-pub(super) fn run(world: &World, machine: Machine, start: Instant) -> History {
+pub(super) fn run(world: &World, machine: Machine, start: Instant, gate: bool) -> History {
     let seed = match world.clock {
         Clock::Exact => 1,
         Clock::Restless(seed) | Clock::Late { seed, .. } => seed | 1,
@@ -28,7 +28,9 @@ pub(super) fn run(world: &World, machine: Machine, start: Instant) -> History {
         world,
         machine,
         start,
+        gate,
         now: Duration::ZERO,
+        asked: None,
         coming: Vec::new(),
         sockets: Vec::new(),
         log: Vec::new(),
@@ -36,7 +38,7 @@ pub(super) fn run(world: &World, machine: Machine, start: Instant) -> History {
     };
     run.until_the_end();
     run.check_that_it_stays();
-    History { log: run.log, report: run.machine.report() }
+    History { log: run.log, report: run.machine.report(), lessons: run.machine.lessons() }
 }
 
 /// One dial on its way.
@@ -44,7 +46,11 @@ struct Run<'w> {
     world: &'w World,
     machine: Machine,
     start: Instant,
+    /// Whether the machine waits for a greeting.
+    gate: bool,
     now: Duration,
+    /// The question that stands.
+    asked: Option<u32>,
     /// What the world has set in motion, in no order.
     coming: Vec<(Duration, Coming)>,
     /// By the number of the attempt.
@@ -58,11 +64,14 @@ enum Coming {
     Answer(Family),
     Connected(AttemptId),
     Confirmed(AttemptId),
+    Greeted(AttemptId),
+    Said(u32, machine::Answer),
     Failed(AttemptId, Failure),
 }
 
 struct Socket {
-    address: SocketAddr,
+    /// `None` through a proxy.
+    address: Option<SocketAddr>,
     started: Duration,
     /// When the handshake was done: no SYN is sent after that.
     connected: Option<Duration>,
@@ -78,12 +87,12 @@ impl Run<'_> {
                 return;
             }
             let due = self.machine.deadline().map(|at| at - self.start);
-            let due = due.unwrap_or_else(|| self.fail("no result, and nothing to wait for"));
-            if due <= self.now {
+            if due.is_some_and(|due| due <= self.now) {
                 self.fail("wants to be called again at once, for ever");
             }
-            let next = self.coming.iter().map(|&(at, _)| at).chain([due]).min();
-            self.now = self.turn_at(next.unwrap_or(due));
+            let next = self.coming.iter().map(|&(at, _)| at).chain(due).min();
+            let next = next.unwrap_or_else(|| self.fail("no result, and nothing to wait for"));
+            self.now = self.turn_at(next);
         }
         self.fail("never ends");
     }
@@ -105,6 +114,7 @@ impl Run<'_> {
             self.take_in();
             self.machine.handle_timeout(self.start + self.now);
             self.carry_out();
+            self.look_for_a_question();
             let more = self.coming.iter().any(|&(at, _)| at <= self.now);
             if !more || self.machine.outcome().is_some() {
                 return;
@@ -122,7 +132,11 @@ impl Run<'_> {
                 events.swap(last, self.dice.below(last + 1));
             }
             // What the order of facts forbids: confirmed before connected.
-            events.sort_by_key(|(_, coming)| matches!(coming, Coming::Confirmed(_)));
+            events.sort_by_key(|(_, coming)| match coming {
+                Coming::Confirmed(_) => 1,
+                Coming::Greeted(_) => 2,
+                _ => 0,
+            });
         }
         for (_, event) in events {
             self.happen(event);
@@ -149,6 +163,23 @@ impl Run<'_> {
                     self.handle(Event::Confirmed { attempt });
                 }
             }
+            Coming::Greeted(attempt) => {
+                if self.socket(attempt).is_open {
+                    self.note(What::Greeted { attempt });
+                    self.handle(Event::Greeted { attempt });
+                }
+            }
+            Coming::Said(question, answer) => {
+                let stands = self.machine.question().is_some_and(|q| q.number == question);
+                let now = self.start + self.now;
+                if self.machine.answer(question, answer, now).is_ok() != stands {
+                    self.fail("takes an answer to a question that does not stand");
+                }
+                if stands {
+                    self.asked = None;
+                    self.note(What::Said(answer));
+                }
+            }
             Coming::Failed(attempt, failure) => {
                 if self.socket(attempt).is_open {
                     self.socket(attempt).is_open = false;
@@ -163,7 +194,7 @@ impl Run<'_> {
     /// The server learns of the handshake half a round trip later, and what it does then takes
     /// another half to be seen.
     fn serve(&mut self, attempt: AttemptId) {
-        let address = self.socket(attempt).address;
+        let Some(address) = self.socket(attempt).address else { return };
         let seen = self.now + self.world.network.round_trip;
         let fate = self.world.network.fate(address.ip(), address.port());
         if let Fate::AcceptThenClose(delay) = fate {
@@ -172,6 +203,13 @@ impl Run<'_> {
         }
         match self.world.greet_pause {
             // Nothing is asked of a direct dial: it says so in the same turn.
+            _ if self.gate => {
+                self.happen(Coming::Confirmed(attempt));
+                let greeted = seen + self.world.greet_pause.unwrap_or_default();
+                if !matches!(fate, Fate::AcceptThenClose(_)) {
+                    self.coming.push((greeted, Coming::Greeted(attempt)));
+                }
+            }
             None => self.happen(Coming::Confirmed(attempt)),
             Some(pause) => self.coming.push((seen + pause, Coming::Confirmed(attempt))),
         }
@@ -201,16 +239,69 @@ impl Run<'_> {
                     Answer::Never => {}
                 },
                 Action::Connect { attempt, address } => self.connect(attempt, address),
+                Action::Through { attempt, port } => self.through(attempt, port),
                 Action::Close { attempt } => self.close(attempt),
             }
         }
+    }
+
+    /// Sees to it that a new question is answered, and notes what became of the last one.
+    fn look_for_a_question(&mut self) {
+        let stands = self.machine.question();
+        let number = stands.as_ref().map(|question| question.number);
+        if number == self.asked {
+            return;
+        }
+        if self.asked.is_some() {
+            self.note(What::Withdrawn);
+        }
+        self.asked = number;
+        let Some(question) = stands else { return };
+        if self.machine.deadline().is_some() {
+            self.fail("something is due while a question stands");
+        }
+        let index = question.number as usize - 1;
+        if let Some(&(after, answer)) = self.world.answers.get(index) {
+            self.coming.push((self.now + after, Coming::Said(question.number, answer)));
+        }
+        self.note(What::Asked { question: question.number, words: question.to_string() });
+    }
+
+    /// The proxy is one round trip away, and the target another.
+    fn through(&mut self, attempt: AttemptId, port: u16) {
+        let socket = Socket { address: None, started: self.now, connected: None, is_open: true };
+        self.sockets.push(socket);
+        self.note(What::Through { attempt, port });
+        let far = self.world.through.as_ref().and_then(|ports| ports.get(&port));
+        let far = *far.unwrap_or(&Far::Silent);
+        let round_trip = self.world.network.round_trip;
+        let (near, replied) = (self.now + round_trip, self.now + 3 * round_trip);
+        let pause = self.world.greet_pause.unwrap_or_default();
+        let closed = Coming::Failed(attempt, Failure::of(Outcome::Closed));
+        let connected = (near, Coming::Connected(attempt));
+        let confirmed = (replied, Coming::Confirmed(attempt));
+        let greeted = (replied + round_trip + pause, Coming::Greeted(attempt));
+        let coming = match far {
+            Far::Opens => vec![connected, confirmed, greeted],
+            Far::AcceptsThenCloses => vec![connected, confirmed, (replied + round_trip, closed)],
+            Far::AcceptsThenSilent => vec![connected, confirmed],
+            Far::Silent => vec![connected],
+            Far::Fails(ViaError::Unreachable) => {
+                vec![(near, Coming::Failed(attempt, Failure::of_via(ViaError::Unreachable)))]
+            }
+            Far::Fails(error) => {
+                vec![connected, (replied, Coming::Failed(attempt, Failure::of_via(error)))]
+            }
+        };
+        self.coming.extend(coming);
     }
 
     fn connect(&mut self, attempt: AttemptId, address: SocketAddr) {
         if attempt.0 != self.sockets.len() {
             self.fail("attempts are numbered in the order of their start");
         }
-        let socket = Socket { address, started: self.now, connected: None, is_open: true };
+        let socket =
+            Socket { address: Some(address), started: self.now, connected: None, is_open: true };
         self.sockets.push(socket);
         self.note(What::Connect { attempt, address });
         let family = Family::of(address.ip());
@@ -248,6 +339,7 @@ impl Run<'_> {
             let round_trip = self.world.network.round_trip;
             self.handle(Event::Connected { attempt, round_trip, syns: Some(1) });
             self.handle(Event::Confirmed { attempt });
+            self.handle(Event::Greeted { attempt });
             let failure = Failure::of(Outcome::Reset);
             self.handle(Event::Failed { attempt, failure, syns: Some(1) });
         }
@@ -259,6 +351,8 @@ impl Run<'_> {
         if self.machine.poll_action().is_some()
             || self.machine.deadline().is_some()
             || self.machine.outcome() != end
+            || self.machine.question().is_some()
+            || self.machine.answer(1, machine::Answer::FallBack, self.start + self.now).is_ok()
             || self.machine.report() != report
         {
             self.fail("goes on after its end");
@@ -285,7 +379,11 @@ impl Run<'_> {
     }
 
     fn fail(&self, complaint: &str) -> ! {
-        let history = History { log: self.log.clone(), report: self.machine.report() };
+        let history = History {
+            log: self.log.clone(),
+            report: self.machine.report(),
+            lessons: self.machine.lessons(),
+        };
         panic!("{complaint}, at {:?}:\n{}\n{self:#?}", self.now, history.script());
     }
 }
