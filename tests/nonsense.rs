@@ -137,6 +137,7 @@ impl Told {
                     self.started += 1;
                     assert!(self.open.insert(attempt));
                 }
+                Action::Through { .. } => panic!("a direct dial"),
                 Action::Close { attempt } => {
                     assert!(self.open.remove(&attempt), "closes what is open, once: {attempt:?}");
                 }
