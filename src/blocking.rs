@@ -1,6 +1,6 @@
 //! A dial in one call.
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError};
 use crate::driver::{Connected, Dialer, Status};
 use crate::error::ConnectError;
 use crate::plan::Plan;
@@ -9,7 +9,7 @@ use crate::target::Target;
 /// Dials `target` by `plan` and blocks until it is connected, or cannot be.
 ///
 /// The socket blocks, as one from `std::net::TcpStream::connect` does. Interrupted system calls
-/// are taken up again.
+/// are taken up again. A [`Config::ask`] is refused: there would be nobody to answer.
 ///
 /// ```no_run
 /// use mailport::{Config, Plan};
@@ -32,6 +32,14 @@ impl Dialer {
         plan: &Plan,
         config: &Config,
     ) -> Result<Connected, ConnectError> {
+        if config.ask {
+            return Err(ConfigError::Unusable {
+                name: "ask",
+                value: "yes".to_owned(),
+                reason: "a call that blocks has nobody to ask: start a dial".to_owned(),
+            }
+            .into());
+        }
         let mut dial = self.prepare(target, plan, config)?;
         while dial.wait(None) == Status::Pending {}
         let connected = dial.take()?;

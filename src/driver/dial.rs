@@ -12,7 +12,7 @@ use super::resolve::{Resolver, Slot};
 use super::sockets::{self, Found, Socket};
 use crate::config::Config;
 use crate::error::ConnectError;
-use crate::machine::{Action, AttemptId, Event, Machine};
+use crate::machine::{Action, Answer, AttemptId, Event, Machine, Question, Stale};
 use crate::outcome::{Errno, Failure, Outcome};
 use crate::plan::{Family, Service};
 use crate::report::{End, Report};
@@ -51,6 +51,10 @@ pub struct Connected {
 pub enum Status {
     /// Not ended: wait for the descriptor, then call [`Dial::process`] again.
     Pending,
+    /// Stopped with a [`Dial::question`], where [`Config::ask`] is set: [`Dial::answer`] it. The
+    /// descriptor is watched meanwhile as before: an attempt that connects after all withdraws the
+    /// question.
+    Asking,
     /// Connected: [`Dial::take`] gives the connection.
     Connected,
     /// Not connected: [`Dial::take`] gives the error.
@@ -145,7 +149,7 @@ impl Dial {
 
     /// Does what can be done now, and says how the dial stands. Never blocks.
     ///
-    /// A status that is not [`Status::Pending`] is the same for ever; every socket but the
+    /// A status that is neither [`Status::Pending`] nor [`Status::Asking`] is the same for ever; every socket but the
     /// winner's is closed by then, and the descriptor stays open and silent.
     pub fn process(&mut self) -> Status {
         if let Some(status) = self.settled() {
@@ -156,7 +160,8 @@ impl Dial {
     }
 
     /// Waits for at most `timeout` (for ever with `None`) until something can be done, and does
-    /// it. A signal ends the wait early, as [`Status::Pending`].
+    /// it. A signal ends the wait early, as [`Status::Pending`]. While a question stands, that is
+    /// until the question is withdrawn: give a timeout, or answer first.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Status {
         if let Some(status) = self.settled() {
             return status;
@@ -170,11 +175,29 @@ impl Dial {
     }
 
     /// In how long [`Dial::process`] must be called at the latest, if nothing happens before;
-    /// `None` once the dial has ended. What happens before is told by the descriptor alone: a loop
+    /// `None` once the dial has ended, and while a question stands. What happens before is told by the descriptor alone: a loop
     /// that only sleeps this long comes late for everything else, to a connection by as much as
     /// the deadline.
     pub fn timeout(&self) -> Option<Duration> {
         Some(self.wake_at?.saturating_duration_since(Instant::now()))
+    }
+
+    /// The question that the dial has stopped with.
+    pub fn question(&self) -> Option<Question> {
+        self.machine.question()
+    }
+
+    /// Answers a question, by its number; [`Dial::process`] then goes on, for which the descriptor
+    /// is readable at once. Fails, and changes nothing, where that question no longer stands.
+    pub fn answer(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
+        if self.is_forked() {
+            return Err(Stale { question });
+        }
+        let now = Instant::now();
+        self.machine.answer(question, answer, now)?;
+        self.wake_at = Some(now);
+        self.poller.arm(Some(Duration::ZERO));
+        Ok(())
     }
 
     /// The dial so far; complete once it has ended.
@@ -235,7 +258,7 @@ impl Dial {
             return status(end);
         }
         self.arm(now);
-        Status::Pending
+        if self.machine.is_asking() { Status::Asking } else { Status::Pending }
     }
 
     /// Looks at a socket that something happened to.

@@ -63,14 +63,14 @@ pub struct Question {
 }
 
 impl Question {
-    /// What became of the services so far, in one line: `587 is silent (2 SYNs unanswered)`.
+    /// What became of the services so far, in one line: `587 is silent`.
     pub fn summary(&self) -> String {
         let told = report::told(&self.attempts, |_| true, false).join("; ");
         if told.is_empty() { self.reason.to_string() } else { told }
     }
 }
 
-/// The facts and the question: `587 is silent (2 SYNs unanswered). Fall back to 25 (STARTTLS)?`
+/// The facts and the question: `587 is silent. Fall back to 25 (STARTTLS)?`
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let tls = match self.next.tls() {

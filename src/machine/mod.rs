@@ -23,7 +23,7 @@ use crate::report::{Attempt, End, Greeting, Lookup, LookupError, Report};
 use crate::target::{Host, Target};
 use answers::Answers;
 use ask::Asking;
-use race::{Race, State, Try, TryEnd};
+use race::{Place, Race, State, Try, TryEnd};
 use rules::{Due, Rules, Settings, Step};
 
 /// One dial, without its sockets.
@@ -241,6 +241,11 @@ impl Machine {
         })
     }
 
+    /// Whether a question stands.
+    pub fn is_asking(&self) -> bool {
+        self.ended.is_none() && self.asking.is_open()
+    }
+
     /// Takes in the answer to a question, by its number, without deciding anything yet. An answer
     /// to another question than the one that stands changes nothing.
     pub fn answer(&mut self, question: u32, answer: Answer, now: Instant) -> Result<(), Stale> {
@@ -358,17 +363,17 @@ impl Machine {
                 }
                 self.race.begin(reason, self.now);
             }
-            Step::Start { service, address, reason, making_room } => {
+            Step::Start { service, place, reason, making_room } => {
                 if let Some(attempt) = making_room
                     && let Some(t) = self.race.open_mut(attempt)
                 {
                     t.end(TryEnd::Overdue, self.now);
                     self.actions.push_back(Action::Close { attempt });
                 }
-                let attempt = self.race.start(service, address, reason, self.now);
-                self.actions.push_back(match address {
-                    Some(address) => Action::Connect { attempt, address },
-                    None => {
+                let attempt = self.race.start(service, place, reason, self.now);
+                self.actions.push_back(match place {
+                    Place::At(address) => Action::Connect { attempt, address },
+                    Place::Far => {
                         Action::Through { attempt, port: self.settings.services[service].port() }
                     }
                 });
@@ -421,7 +426,7 @@ impl Machine {
         Attempt {
             service: self.settings.services[t.service],
             family: t.family(),
-            address: t.address,
+            address: t.place.address(),
             stage: t.stage(),
             started: t.started - self.began,
             connected: t.connected.map(|at| at - self.began),

@@ -29,8 +29,7 @@ pub(super) struct Begun {
 #[derive(Debug)]
 pub(super) struct Try {
     pub(super) service: usize,
-    /// `None` where a proxy or a command was given the name.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) place: Place,
     pub(super) started: Instant,
     pub(super) reason: Reason,
     pub(super) state: State,
@@ -44,6 +43,27 @@ pub(super) struct Try {
     /// How many attempts of the service had failed when this one started: one more since then is
     /// a reason to start another at once.
     pub(super) failures_before: usize,
+}
+
+/// Where an attempt goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    At(SocketAddr),
+    /// To the target by its name, as a proxy or a command finds it.
+    Far,
+}
+
+impl Place {
+    pub(super) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Place::At(address) => Some(address),
+            Place::Far => None,
+        }
+    }
+
+    pub(super) fn family(self) -> Option<Family> {
+        self.address().map(|address| Family::of(address.ip()))
+    }
 }
 
 #[derive(Debug)]
@@ -87,7 +107,7 @@ impl TryEnd {
 
 impl Try {
     pub(super) fn family(&self) -> Option<Family> {
-        self.address.map(|address| Family::of(address.ip()))
+        self.place.family()
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -157,14 +177,14 @@ impl Race {
     pub(super) fn start(
         &mut self,
         service: usize,
-        address: Option<SocketAddr>,
+        place: Place,
         reason: Reason,
         at: Instant,
     ) -> AttemptId {
         let failures_before = self.failures(service);
         self.tries.push(Try {
             service,
-            address,
+            place,
             started: at,
             reason,
             state: State::Connecting,

@@ -3,16 +3,15 @@
 //! Each rule derives from the facts the time at which it falls due. So what happens and when to
 //! wake up come from the same lines and cannot disagree.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::advice::Advice;
 use super::answers::Answers;
 use super::ask::{Answer, Asking};
-use super::race::{Race, State, Try, TryEnd};
+use super::race::{Place, Race, State, Try, TryEnd};
 use super::words::AttemptId;
 use crate::config::{MAX_DELAY, Patience};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, ViaError};
 use crate::plan::{Family, Service};
 use crate::report::{End, Reason};
 
@@ -21,6 +20,7 @@ pub(crate) const MAX_OPEN: usize = 6;
 
 /// What does not change during a dial.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of the caller")]
 pub(super) struct Settings {
     /// In the order in which they are tried; that is the plan's, unless the memory says to skip.
     pub(super) services: Vec<Service>,
@@ -65,7 +65,7 @@ pub(super) enum Step {
     },
     Start {
         service: usize,
-        address: Option<SocketAddr>,
+        place: Place,
         reason: Reason,
         making_room: Option<AttemptId>,
     },
@@ -97,8 +97,8 @@ impl Rules<'_> {
     pub(super) fn next(&self) -> Option<Due> {
         if self.asking.is_open() {
             // Time stands still, so nothing but what is due already will ever be.
-            let due = [self.withdraw(), self.break_off(), self.start_next()].into_iter().flatten();
-            return due.filter(|(at, _)| *at <= self.now).next();
+            let due = [self.withdraw(), self.break_off(), self.start_next()];
+            return due.into_iter().flatten().find(|(at, _)| *at <= self.now);
         }
         let due = [
             self.single_out(),
@@ -211,7 +211,7 @@ impl Rules<'_> {
     /// Where the proxy or the command itself has failed, no other service can be reached either.
     fn break_off(&self) -> Option<Due> {
         let mut failures = self.race.tries.iter().filter_map(Try::failure);
-        let broken = failures.any(|f| f.via.is_some_and(|error| error.is_of_the_way()));
+        let broken = failures.any(|failure| failure.via.is_some_and(ViaError::is_of_the_way));
         broken.then_some((self.now, Step::End(End::Via)))
     }
 
@@ -235,13 +235,12 @@ impl Rules<'_> {
         if self.race.tries.iter().any(past_connect) {
             return None;
         }
-        let (at, reason, said) = match self.asking.answer_to(next) {
-            // An answer counts at once, whatever has changed since the question.
-            Some((reason, answer)) => (self.now, reason, Some(answer)),
-            None => {
-                let (at, reason) = self.next_is_due(next - 1, service)?;
-                (at, reason, self.consent(next))
-            }
+        let (at, reason, said) = if let Some((reason, answer)) = self.asking.answer_to(next) {
+            // It counts at once, whatever has changed since the question.
+            (self.now, reason, Some(answer))
+        } else {
+            let (at, reason) = self.next_is_due(next - 1, service)?;
+            (at, reason, self.consent(next))
         };
         let step = match said {
             Some(Answer::WaitOn) => return None,
@@ -312,9 +311,9 @@ impl Rules<'_> {
     }
 
     fn start_of(&self, service: usize) -> Option<Due> {
-        let address = self.choose(service)?;
-        let arrived = match address {
-            Some(address) => self.answers.arrived(Family::of(address.ip()))?,
+        let place = self.choose(service)?;
+        let arrived = match place.family() {
+            Some(family) => self.answers.arrived(family)?,
             None => self.settings.began,
         };
         let begun = self.race.begun[service];
@@ -328,7 +327,7 @@ impl Rules<'_> {
             }
         };
         let late = arrived > begun.at && arrived >= due;
-        let again = self.race.of(service).any(|t| t.address == address);
+        let again = self.race.of(service).any(|t| t.place == place);
         let reason = match (again, late) {
             (true, _) => Reason::Again,
             (false, true) => Reason::LateAddress,
@@ -341,7 +340,7 @@ impl Rules<'_> {
             due = due.max(overdue);
             making_room = Some(id);
         }
-        Some((due, Step::Start { service, address, reason, making_room }))
+        Some((due, Step::Start { service, place, reason, making_room }))
     }
 
     /// The dial ends when nothing is live, nothing can be started and no look-up is pending.
@@ -368,13 +367,11 @@ impl Rules<'_> {
     }
 
     /// The address of a service to start next: families in turn, the better one first.
-    fn choose(&self, service: usize) -> Option<Option<SocketAddr>> {
+    fn choose(&self, service: usize) -> Option<Place> {
         if self.settings.through {
             return self.unstarted(service).next();
         }
-        let of = |family| {
-            self.unstarted(service).find(|a| a.is_some_and(|a| Family::of(a.ip()) == family))
-        };
+        let of = |family| self.unstarted(service).find(|place| place.family() == Some(family));
         let turn = match self.race.of(service).last().and_then(Try::family) {
             // Interleaved (RFC 8305 section 4), with a First Address Family Count of 1.
             Some(last) => last.other(),
@@ -473,22 +470,20 @@ impl Rules<'_> {
     }
 
     /// The known candidates of a service that have not been tried, each family's best first.
-    fn unstarted(&self, service: usize) -> impl Iterator<Item = Option<SocketAddr>> {
+    fn unstarted(&self, service: usize) -> impl Iterator<Item = Place> {
         let offered = self.settings.services[service];
         let families = Family::ALL.into_iter().filter(move |&family| offered.allows(family));
-        let at_port = move |address: &SocketAddr| {
-            let mut address = *address;
+        let at_port = move |&(mut address): &std::net::SocketAddr| {
             address.set_port(offered.port());
-            Some(address)
+            Place::At(address)
         };
-        let named = self.settings.through.then_some(None);
+        let far = self.settings.through.then_some(Place::Far);
         let addresses =
             families.flat_map(move |family| self.answers.addresses(family).iter().map(at_port));
-        let tried = move |t: &Try, address| t.address == address && !self.may_be_repeated(t);
-        named
-            .into_iter()
+        let tried = move |t: &Try, place| t.place == place && !self.may_be_repeated(t);
+        far.into_iter()
             .chain(addresses)
-            .filter(move |&address| !self.race.of(service).any(|t| tried(t, address)))
+            .filter(move |&place| !self.race.of(service).any(|t| tried(t, place)))
     }
 
     /// An attempt that was closed only because another was past its connect has not been tried.

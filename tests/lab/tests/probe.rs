@@ -125,7 +125,10 @@ fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
     });
     let forecast = probed.forecast(plan, config, Instant::now()).expect("something to dial");
     let choice = |report: &mailport::Report| {
-        report.winner().map(|won| (won.service.port(), won.family.unwrap())).ok_or(report.end)
+        report
+            .winner()
+            .map(|won| (won.service.port(), won.family.expect("a direct dial")))
+            .ok_or(report.end)
     };
     let choices = (choice(&forecast), choice(&report));
     (probed, choices.0, choices.1)

@@ -74,8 +74,12 @@ fn run(scenario: &Scenario) -> (Seen, Report) {
             syns.push((syn.port, syn.address));
         }
     }
-    let attempts = report.attempts.iter().map(|a| (a.service.port(), a.family.unwrap(), a.outcome));
-    let winner = report.winner().map(|won| (won.service.port(), won.family.unwrap()));
+    let attempts = report
+        .attempts
+        .iter()
+        .map(|a| (a.service.port(), a.family.expect("a direct dial"), a.outcome));
+    let winner =
+        report.winner().map(|won| (won.service.port(), won.family.expect("a direct dial")));
     let seen = Seen {
         end: winner.ok_or(report.end),
         attempts: attempts.collect(),
