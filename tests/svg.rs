@@ -97,11 +97,10 @@ fn example() -> Report {
                     coming.push((now + round_trip, connected));
                     coming.push((now + round_trip, Event::Confirmed { attempt }));
                 }
-                Action::Through { .. } => {}
                 Action::Close { attempt } => {
                     machine.handle(Event::Closed { attempt, syns: Some(2) }, now);
                 }
-                Action::Connect { .. } => {}
+                Action::Connect { .. } | Action::Through { .. } => {}
             }
         }
         let next = coming.iter().map(|(at, _)| *at).chain(machine.deadline()).min();
