@@ -30,9 +30,13 @@ impl Seen {
     }
 
     fn of(report: &Report) -> Seen {
-        let winner = report.winner().map(|winner| (winner.service.port(), winner.family.unwrap()));
-        let attempts =
-            report.attempts.iter().map(|a| (a.service.port(), a.family.unwrap(), a.outcome));
+        let winner = report
+            .winner()
+            .map(|winner| (winner.service.port(), winner.family.expect("a direct dial")));
+        let attempts = report
+            .attempts
+            .iter()
+            .map(|a| (a.service.port(), a.family.expect("a direct dial"), a.outcome));
         Seen { end: winner.ok_or(report.end), after: report.elapsed, attempts: attempts.collect() }
     }
 }
