@@ -266,3 +266,20 @@ fn thousands_of_dials_leave_no_descriptor_thread_or_memory() {
     let grown = resident_kib().saturating_sub(resident);
     assert!(grown < 2_048, "{grown} KiB more after {dials} dials than after a fifth of them");
 }
+
+#[test]
+fn a_question_can_be_left_alone_and_dropped() {
+    let _turn = alone();
+    let (first, second) = (silent(), open());
+    let mut config = hasty();
+    config.ask = true;
+    let before = descriptors();
+    let plan = plan(&[first.port(), second.port()]);
+    let mut dial = Dialer::default().start(&target("127.0.0.1"), &plan, &config).expect("a dial");
+    while dial.process() == Status::Pending {
+        watch(&dial);
+    }
+    assert_eq!(dial.process(), Status::Asking);
+    drop(dial);
+    assert_eq!(descriptors(), before);
+}

@@ -59,6 +59,12 @@ pub(super) fn signal(event: BorrowedFd) {
     unsafe { libc::write(event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
+/// The descriptor of a [`mio::Poll`], which only gives its number.
+pub(super) fn descriptor_of(poll: &mio::Poll) -> BorrowedFd<'_> {
+    // SAFETY: it is open as long as the poll is, which the result borrows.
+    unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }
+}
+
 /// Closes the descriptor of an owner that is never dropped: see the fork rule in
 /// [`Dial`](super::Dial).
 pub(super) fn close_leaked(descriptor: RawFd) {

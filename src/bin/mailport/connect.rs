@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
-use mailport::{Config, ConnectError, Connected, Plan, Report, Target};
+use mailport::{Config, ConnectError, Connected, Dialer, Plan, Report, Target};
 
+use crate::ask::Terminal;
 use crate::options::{Options, TIMES};
 use crate::{paint, picture, values};
 
@@ -23,6 +24,7 @@ use crate::{paint, picture, values};
 /// connection broke later), 2 the command line is wrong.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct Args {
     /// The server: a name, or an address
     ///
@@ -41,6 +43,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
     deadline: Duration,
+
+    /// Ask on the terminal before another service is tried [default: off]
+    ///
+    /// No packet goes to the next service before the answer, and no time passes meanwhile; if the
+    /// service before connects after all, the question is withdrawn. The dial is then strict.
+    #[arg(long, help_heading = "What to try")]
+    ask: bool,
 
     /// Draw every attempt on a scale of time, with its outcome [default: off]
     ///
@@ -78,6 +87,7 @@ impl Args {
     fn config(&self) -> Config {
         let mut config = self.options.config();
         config.deadline = self.deadline;
+        config.ask = self.ask;
         config
     }
 }
@@ -87,8 +97,21 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(plan) => plan,
         Err(message) => return crate::misuse("connect", message),
     };
-    let progress = Progress::begin(args, &plan);
-    let result = mailport::connect(&args.host, &plan, &args.config());
+    let terminal = match args.ask.then(Terminal::open).transpose() {
+        Ok(terminal) => terminal,
+        Err(error) => {
+            return crate::misuse(
+                "connect",
+                format_args!("--ask has no terminal to ask on: {error}"),
+            );
+        }
+    };
+    let (dialer, config) = (Dialer::default(), args.config());
+    let mut progress = Progress::begin(args, &plan);
+    let result = match terminal {
+        Some(mut terminal) => terminal.dial(&dialer, &args.host, &plan, &config, || progress.end()),
+        None => dialer.connect(&args.host, &plan, &config),
+    };
     progress.end();
     match result {
         Err(ConnectError::Config(error)) => crate::misuse("connect", error),
@@ -208,8 +231,8 @@ impl Progress {
         Progress { shown }
     }
 
-    fn end(self) {
-        if self.shown {
+    fn end(&mut self) {
+        if std::mem::take(&mut self.shown) {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }

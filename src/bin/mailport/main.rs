@@ -1,5 +1,6 @@
 //! The command `mailport`: arguments and printing only.
 
+mod ask;
 mod completions;
 mod connect;
 mod defaults;

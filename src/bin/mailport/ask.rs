@@ -1,0 +1,117 @@
+//! Asking the user on the terminal before a dial falls back.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
+
+use mailport::machine::{Answer, Question};
+use mailport::{Config, ConnectError, Connected, Dial, Dialer, Plan, Status, Target};
+use rustix::event::{PollFd, PollFlags, poll};
+
+/// The terminal that this process belongs to: standard input and output may be a mail reader's.
+pub(crate) struct Terminal {
+    input: BufReader<File>,
+    output: File,
+}
+
+/// What somebody typed.
+enum Typed {
+    Answer(Answer),
+    Nonsense,
+    /// The terminal has gone.
+    End,
+}
+
+impl Terminal {
+    pub(crate) fn open() -> io::Result<Terminal> {
+        let output = File::options().read(true).write(true).open("/dev/tty")?;
+        Ok(Terminal { input: BufReader::new(output.try_clone()?), output })
+    }
+
+    /// Dials, and asks before each further service; `before` is done before the first question.
+    pub(crate) fn dial(
+        &mut self,
+        dialer: &Dialer,
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+        mut before: impl FnMut(),
+    ) -> Result<Connected, ConnectError> {
+        let mut dial = dialer.start(target, plan, config)?;
+        loop {
+            match dial.wait(None) {
+                Status::Pending => {}
+                Status::Asking => {
+                    before();
+                    self.settle(&mut dial).map_err(ConnectError::Setup)?;
+                }
+                _ => break,
+            }
+        }
+        let connected = dial.take()?;
+        connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;
+        Ok(connected)
+    }
+
+    /// Puts the question and waits for its answer, or until it is withdrawn.
+    fn settle(&mut self, dial: &mut Dial) -> io::Result<()> {
+        let Some(question) = dial.question() else { return Ok(()) };
+        self.put(&question)?;
+        loop {
+            let ready = |fd: &PollFd| !fd.revents().is_empty();
+            let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+            let mut watched = [watch(self.output.as_fd()), watch(dial.as_fd())];
+            match poll(&mut watched, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                done => done?,
+            };
+            let (typed, moved) = (ready(&watched[0]), ready(&watched[1]));
+            if moved && dial.process() != Status::Asking {
+                let _ = writeln!(self.output, "\nNo need: an earlier service has connected.");
+                return Ok(());
+            }
+            let answer = match typed.then(|| self.read()).transpose()? {
+                None => continue,
+                Some(Typed::Answer(answer)) => answer,
+                Some(Typed::End) => Answer::GiveUp,
+                Some(Typed::Nonsense) => {
+                    self.prompt()?;
+                    continue;
+                }
+            };
+            // One that is withdrawn at this very moment is as good as answered.
+            let _ = dial.answer(question.number, answer);
+            return Ok(());
+        }
+    }
+
+    fn put(&mut self, question: &Question) -> io::Result<()> {
+        writeln!(self.output, "{question}")?;
+        for attempt in &question.attempts {
+            let place = attempt.address.map_or_else(String::new, |at| format!(" at {}", at.ip()));
+            let (port, outcome) = (attempt.service.port(), attempt.outcome);
+            let icmp = attempt.icmp.map_or_else(String::new, |icmp| format!(" ({icmp})"));
+            let after = attempt.lasted().as_millis();
+            writeln!(self.output, "  {port}{place}: {outcome}{icmp} after {after} ms")?;
+        }
+        self.prompt()
+    }
+
+    fn prompt(&mut self) -> io::Result<()> {
+        write!(self.output, "[f]all back, [w]ait on or [g]ive up? ")?;
+        self.output.flush()
+    }
+
+    fn read(&mut self) -> io::Result<Typed> {
+        let mut line = String::new();
+        if self.input.read_line(&mut line)? == 0 {
+            return Ok(Typed::End);
+        }
+        Ok(match line.trim() {
+            "f" | "fall back" => Typed::Answer(Answer::FallBack),
+            "w" | "wait" | "wait on" => Typed::Answer(Answer::WaitOn),
+            "g" | "give up" => Typed::Answer(Answer::GiveUp),
+            _ => Typed::Nonsense,
+        })
+    }
+}
