@@ -3,9 +3,13 @@
 mod advice;
 mod answers;
 mod ask;
+mod begin;
+mod candidates;
 mod order;
 mod race;
 mod rules;
+mod settings;
+mod tell;
 mod words;
 
 use std::collections::VecDeque;
@@ -16,15 +20,13 @@ pub(crate) use answers::usable;
 pub use ask::{Answer, Question, Stale};
 pub use words::{Action, AttemptId, Event};
 
-use crate::config::{Config, ConfigError};
-use crate::outcome::Outcome;
-use crate::plan::{Family, Plan, Service, Tls};
-use crate::report::{Attempt, End, Greeting, Lookup, LookupError, Report};
-use crate::target::{Host, Target};
+use crate::plan::{Family, Tls};
+use crate::report::{End, Greeting};
 use answers::Answers;
 use ask::Asking;
 use race::{Place, Race, State, Try, TryEnd};
-use rules::{Due, Rules, Settings, Step};
+use rules::{Due, Rules, Step};
+use settings::Settings;
 
 /// One dial, without its sockets.
 ///
@@ -93,95 +95,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Begins a dial at the time `now`.
-    ///
-    /// Fails for a [`Config`] that no dial can work with, and where plan, target and families
-    /// together leave nothing to try.
-    pub fn new(
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-        now: Instant,
-    ) -> Result<Machine, ConfigError> {
-        config.check()?;
-        let families = families(target, plan, config)?;
-        Ok(Machine::begin(target, plan, config, families, None, now))
-    }
-
-    /// Begins a dial through a proxy or a command that is given the target's name: nothing is
-    /// looked up, and services are tried one after the other. `via` names it in the report.
-    ///
-    /// Fails for a [`Config`] that no dial can work with, and for a plan with a service of one
-    /// family only: whoever looks the name up elsewhere chooses the family, too.
-    pub fn through(
-        via: &str,
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-        now: Instant,
-    ) -> Result<Machine, ConfigError> {
-        config.check()?;
-        if let Some(service) = plan.services().iter().find(|service| service.family().is_some()) {
-            return Err(ConfigError::Unusable {
-                name: "service",
-                value: service.to_string(),
-                reason: format!("the family cannot be chosen through {via}"),
-            });
-        }
-        Ok(Machine::begin(target, plan, config, Vec::new(), Some(via.to_owned()), now))
-    }
-
-    /// The same machine with what is remembered of the target; to be given before the first turn.
-    #[must_use]
-    pub fn with_advice(mut self, advice: Advice) -> Machine {
-        if let Some(family) = advice.family {
-            self.answers.advise(family);
-        }
-        self.settings.advice = advice;
-        self
-    }
-
-    fn begin(
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-        families: Vec<Family>,
-        via: Option<String>,
-        now: Instant,
-    ) -> Machine {
-        let services: Vec<Service> = plan.services().to_vec();
-        let first_service = services.iter().find(|s| families.iter().any(|&f| s.allows(f)));
-        let awaited = first_service.and_then(|service| service.family());
-        Machine {
-            host: target.as_str().to_owned(),
-            looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
-            settings: Settings {
-                services,
-                strict: config.strict || plan.is_strict(),
-                through: via.is_some(),
-                gate: config.gate.wait(via.is_some()),
-                ask: config.ask,
-                skip: config.skip,
-                resolution_delay: config.resolution_delay,
-                attempt_delay: config.attempt_delay,
-                port_delay: config.port_delay,
-                patience: config.patience,
-                began: now,
-                deadline: config.deadline,
-                advice: Advice::default(),
-            },
-            via,
-            began: now,
-            now,
-            answers: Answers::new(&families, config.families.first(), awaited),
-            race: Race::default(),
-            asking: Asking::default(),
-            actions: families.iter().map(|&family| Action::Resolve { family }).collect(),
-            ended: None,
-            families,
-        }
-    }
-
     /// Takes in something that happened, without deciding anything yet.
     pub fn handle(&mut self, event: Event, now: Instant) {
         self.now = self.now.max(now);
@@ -221,26 +134,6 @@ impl Machine {
         self.ended.map(|(end, _)| end)
     }
 
-    /// The question that the dial has stopped with.
-    pub fn question(&self) -> Option<Question> {
-        let (number, asked) = self.asking.open().filter(|_| self.ended.is_none())?;
-        let so_far = |t: &Try| {
-            let mut attempt = self.attempt(t);
-            if t.is_open() {
-                attempt.outcome = Outcome::Timeout;
-            }
-            attempt
-        };
-        Some(Question {
-            number,
-            unavailable: self.settings.services[asked.next - 1],
-            next: self.settings.services[asked.next],
-            reason: asked.reason,
-            attempts: self.race.tries.iter().map(so_far).collect(),
-            asked: asked.at - self.began,
-        })
-    }
-
     /// Whether a question stands.
     pub fn is_asking(&self) -> bool {
         self.ended.is_none() && self.asking.is_open()
@@ -275,20 +168,6 @@ impl Machine {
     /// connection is worth watching.
     pub fn is_held(&self, attempt: AttemptId) -> bool {
         self.race.tries.get(attempt.0).is_some_and(Try::is_held)
-    }
-
-    /// The dial so far; complete once [`Machine::outcome`] is there. An attempt that has not
-    /// ended, and a dial that has not, are shown as cancelled now.
-    pub fn report(&self) -> Report {
-        let (end, at) = self.ended.unwrap_or((End::Cancelled, self.now));
-        Report {
-            host: self.host.clone(),
-            via: self.via.clone(),
-            attempts: self.race.tries.iter().map(|t| self.attempt(t)).collect(),
-            lookups: self.lookups(),
-            end,
-            elapsed: at - self.began,
-        }
     }
 
     fn take_in(&mut self, event: Event) {
@@ -416,72 +295,4 @@ impl Machine {
             t.hold(Some(Greeting::None), self.now);
         }
     }
-
-    fn attempt(&self, t: &Try) -> Attempt {
-        let (ended, end) = match t.state {
-            State::Ended { at, end, .. } => (at, end),
-            _ => (self.now, TryEnd::Cancelled),
-        };
-        let failure = end.failure();
-        Attempt {
-            service: self.settings.services[t.service],
-            family: t.family(),
-            address: t.place.address(),
-            stage: t.stage(),
-            started: t.started - self.began,
-            connected: t.connected.map(|at| at - self.began),
-            ended: ended - self.began,
-            outcome: failure.outcome,
-            errno: failure.errno,
-            icmp: failure.icmp,
-            via: failure.via,
-            note: t.note.clone(),
-            greeting: t.greeting,
-            syns: t.syns,
-            reason: t.reason,
-        }
-    }
-
-    fn lookups(&self) -> Vec<Lookup> {
-        if !self.looks_up {
-            return Vec::new();
-        }
-        let since = |at: &Instant| Some(*at - self.began);
-        let asked = self.answers.asked().iter().map(|asked| {
-            let (ended, result) = match &asked.answer {
-                answers::Answer::Pending => (None, Err(LookupError::Pending)),
-                answers::Answer::Addresses { list, at, .. } => (since(at), Ok(list.len())),
-                answers::Answer::Failed { error, at } => (since(at), Err(error.clone())),
-            };
-            Lookup { family: asked.family, ended, result }
-        });
-        asked.collect()
-    }
-}
-
-/// The families that this dial can use, IPv6 first.
-fn families(target: &Target, plan: &Plan, config: &Config) -> Result<Vec<Family>, ConfigError> {
-    let of_target = |family| match target.host() {
-        Host::Name(_) => true,
-        Host::Address(address) => Family::of(*address) == family,
-        Host::Scoped(..) => family == Family::Ipv6,
-    };
-    let of_plan = |family| plan.services().iter().any(|service| service.allows(family));
-    let all = Family::ALL.into_iter();
-    let families: Vec<Family> =
-        all.filter(|&f| of_target(f) && of_plan(f) && config.allows(f)).collect();
-    if families.is_empty() {
-        let left_out = |by: &'static str, allows: &dyn Fn(Family) -> bool| {
-            let families = Family::ALL.into_iter().filter(|&family| !allows(family));
-            families.map(|family| format!("{by} leaves out {family}")).collect::<Vec<_>>()
-        };
-        let reasons = [
-            left_out("the host", &of_target),
-            left_out("the plan", &of_plan),
-            left_out("the choice of families", &|family| config.families.allow(family)),
-            left_out("the source address", &|f| config.source.is_none_or(|s| Family::of(s) == f)),
-        ];
-        return Err(ConfigError::NothingToTry { reasons: reasons.concat().join(", ") });
-    }
-    Ok(families)
 }

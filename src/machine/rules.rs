@@ -5,57 +5,17 @@
 
 use std::time::{Duration, Instant};
 
-use super::advice::Advice;
 use super::answers::Answers;
 use super::ask::{Answer, Asking};
 use super::race::{Place, Race, State, Try, TryEnd};
+use super::settings::Settings;
 use super::words::AttemptId;
-use crate::config::{MAX_DELAY, Patience};
-use crate::outcome::{Outcome, ViaError};
-use crate::plan::{Family, Service};
+use crate::outcome::ViaError;
+use crate::plan::Service;
 use crate::report::{End, Reason};
 
 /// The most attempts of one service that are open at once.
 pub(crate) const MAX_OPEN: usize = 6;
-
-/// What does not change during a dial.
-#[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a choice of the caller")]
-pub(super) struct Settings {
-    /// In the order in which they are tried; that is the plan's, unless the memory says to skip.
-    pub(super) services: Vec<Service>,
-    pub(super) strict: bool,
-    /// Whether a proxy or a command connects, so that there are no addresses.
-    pub(super) through: bool,
-    pub(super) gate: Option<Duration>,
-    pub(super) ask: bool,
-    pub(super) skip: bool,
-    pub(super) resolution_delay: Duration,
-    pub(super) attempt_delay: Duration,
-    pub(super) port_delay: Duration,
-    pub(super) patience: Patience,
-    pub(super) began: Instant,
-    pub(super) deadline: Duration,
-    pub(super) advice: Advice,
-}
-
-impl Settings {
-    /// How long a silent attempt may hold back a connection with this round trip.
-    fn patience(&self, round_trip: Duration) -> Duration {
-        match self.patience {
-            // No round trip is longer than a dial can be.
-            Patience::Automatic => {
-                Patience::LEAST.max(Patience::RETRANSMISSION + 2 * round_trip.min(MAX_DELAY))
-            }
-            Patience::Fixed(patience) => patience,
-        }
-    }
-
-    /// Whether services are tried one after the other, the next only when this one has failed.
-    pub(super) fn is_serial(&self) -> bool {
-        self.through || self.gate.is_some()
-    }
-}
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy)]
@@ -138,27 +98,8 @@ impl Rules<'_> {
         ends.collect()
     }
 
-    /// The services in the order in which they are tried, when the first of them begins: those
-    /// remembered as bad go last where the caller wants that, but never after one of weaker TLS.
-    pub(super) fn order(&self) -> Vec<Service> {
-        let mut services = self.settings.services.clone();
-        if self.settings.skip {
-            // Sorts stably, but nothing passes a service of weaker TLS.
-            for end in (1..services.len()).rev() {
-                for i in 0..end {
-                    let (first, second) = (services[i], services[i + 1]);
-                    let passes = !second.tls().is_weaker_than(first.tls());
-                    if passes && self.is_known_as_bad(first) && !self.is_known_as_bad(second) {
-                        services.swap(i, i + 1);
-                    }
-                }
-            }
-        }
-        services
-    }
-
     /// This long after a moment, not counting the time for which a question stood.
-    fn after(&self, at: Instant, delay: Duration) -> Instant {
+    pub(super) fn after(&self, at: Instant, delay: Duration) -> Instant {
         at + delay + self.asking.pause_since(at, self.now)
     }
 
@@ -366,59 +307,6 @@ impl Rules<'_> {
         Some((self.now, Step::End(end)))
     }
 
-    /// The address of a service to start next: families in turn, the better one first.
-    fn choose(&self, service: usize) -> Option<Place> {
-        if self.settings.through {
-            return self.unstarted(service).next();
-        }
-        let of = |family| self.unstarted(service).find(|place| place.family() == Some(family));
-        let turn = match self.race.of(service).last().and_then(Try::family) {
-            // Interleaved (RFC 8305 section 4), with a First Address Family Count of 1.
-            Some(last) => last.other(),
-            None => self.answers.first_family(),
-        };
-        let first = if self.goes_before(turn.other(), turn, service) { turn.other() } else { turn };
-        of(first).or_else(|| of(first.other()))
-    }
-
-    /// Whether a family goes before the one whose turn it is: one that has answered goes before
-    /// one that was silent for the attempt delay or failed softly, and before anything is known in
-    /// this dial, one that is not remembered as bad before one that is.
-    fn goes_before(&self, family: Family, turn: Family, service: usize) -> bool {
-        let service = self.settings.services[service];
-        let remembered = |family| self.settings.advice.knows_as_bad(service, Some(family));
-        match (self.standing(turn), self.standing(family)) {
-            (Standing::Bad, Standing::Good) => true,
-            (Standing::Unknown, Standing::Good) => remembered(turn),
-            (Standing::Unknown, Standing::Unknown) => remembered(turn) && !remembered(family),
-            _ => false,
-        }
-    }
-
-    /// What this dial has learned of a family.
-    fn standing(&self, family: Family) -> Standing {
-        let mut standing = Standing::Unknown;
-        for t in self.race.tries.iter().filter(|t| t.family() == Some(family)) {
-            let outcome = match &t.state {
-                State::Connecting
-                    if self.now < self.after(t.started, self.settings.attempt_delay) =>
-                {
-                    continue;
-                }
-                State::Connecting => Outcome::Timeout,
-                State::Confirming { .. } | State::Held => Outcome::Connected,
-                State::Ended { end, .. } => end.failure().outcome,
-            };
-            if outcome.is_answer() {
-                return Standing::Good;
-            }
-            if matches!(outcome, Outcome::IcmpSoft | Outcome::Timeout) {
-                standing = Standing::Bad;
-            }
-        }
-        standing
-    }
-
     /// When a live attempt is overdue: silent for the patience or, where another candidate of its
     /// service was refused, for the attempt delay; from its start, where the memory speaks against
     /// it in favour of another service. One that is being confirmed never is.
@@ -456,45 +344,4 @@ impl Rules<'_> {
     fn speaks_against(&self, service: Service, other: Service) -> bool {
         !self.settings.is_serial() && !other.tls().is_weaker_than(service.tls())
     }
-
-    /// Whether a service is remembered as bad over every family in which it has an address.
-    fn is_known_as_bad(&self, service: Service) -> bool {
-        let advice = &self.settings.advice;
-        if self.settings.through {
-            return advice.knows_as_bad(service, None);
-        }
-        let with_addresses =
-            |&family: &Family| service.allows(family) && !self.answers.addresses(family).is_empty();
-        let mut families = Family::ALL.into_iter().filter(with_addresses).peekable();
-        families.peek().is_some() && families.all(|f| advice.knows_as_bad(service, Some(f)))
-    }
-
-    /// The known candidates of a service that have not been tried, each family's best first.
-    fn unstarted(&self, service: usize) -> impl Iterator<Item = Place> {
-        let offered = self.settings.services[service];
-        let families = Family::ALL.into_iter().filter(move |&family| offered.allows(family));
-        let at_port = move |&(mut address): &std::net::SocketAddr| {
-            address.set_port(offered.port());
-            Place::At(address)
-        };
-        let far = self.settings.through.then_some(Place::Far);
-        let addresses =
-            families.flat_map(move |family| self.answers.addresses(family).iter().map(at_port));
-        let tried = move |t: &Try, place| t.place == place && !self.may_be_repeated(t);
-        far.into_iter()
-            .chain(addresses)
-            .filter(move |&place| !self.race.of(service).any(|t| tried(t, place)))
-    }
-
-    /// An attempt that was closed only because another was past its connect has not been tried.
-    fn may_be_repeated(&self, t: &Try) -> bool {
-        self.settings.is_serial() && t.was_cancelled()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    Good,
-    Unknown,
-    Bad,
 }

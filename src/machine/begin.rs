@@ -1,0 +1,132 @@
+//! How a machine is made: what there is to try, and by which settings.
+
+use std::time::Instant;
+
+use super::Machine;
+use super::advice::Advice;
+use super::answers::Answers;
+use super::ask::Asking;
+use super::race::Race;
+use super::settings::Settings;
+use super::words::Action;
+use crate::config::{Config, ConfigError};
+use crate::plan::{Family, Plan, Service};
+use crate::target::{Host, Target};
+
+impl Machine {
+    /// Begins a dial at the time `now`.
+    ///
+    /// Fails for a [`Config`] that no dial can work with, and where plan, target and families
+    /// together leave nothing to try.
+    pub fn new(
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Machine, ConfigError> {
+        config.check()?;
+        let families = families(target, plan, config)?;
+        Ok(Machine::begin(target, plan, config, families, None, now))
+    }
+
+    /// Begins a dial through a proxy or a command that is given the target's name: nothing is
+    /// looked up, and services are tried one after the other. `via` names it in the report.
+    ///
+    /// Fails for a [`Config`] that no dial can work with, and for a plan with a service of one
+    /// family only: whoever looks the name up elsewhere chooses the family, too.
+    pub fn through(
+        via: &str,
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+        now: Instant,
+    ) -> Result<Machine, ConfigError> {
+        config.check()?;
+        if let Some(service) = plan.services().iter().find(|service| service.family().is_some()) {
+            return Err(ConfigError::Unusable {
+                name: "service",
+                value: service.to_string(),
+                reason: format!("the family cannot be chosen through {via}"),
+            });
+        }
+        Ok(Machine::begin(target, plan, config, Vec::new(), Some(via.to_owned()), now))
+    }
+
+    /// The same machine with what is remembered of the target; to be given before the first turn.
+    #[must_use]
+    pub fn with_advice(mut self, advice: Advice) -> Machine {
+        if let Some(family) = advice.family {
+            self.answers.advise(family);
+        }
+        self.settings.advice = advice;
+        self
+    }
+
+    fn begin(
+        target: &Target,
+        plan: &Plan,
+        config: &Config,
+        families: Vec<Family>,
+        via: Option<String>,
+        now: Instant,
+    ) -> Machine {
+        let services: Vec<Service> = plan.services().to_vec();
+        let first_service = services.iter().find(|s| families.iter().any(|&f| s.allows(f)));
+        let awaited = first_service.and_then(|service| service.family());
+        Machine {
+            host: target.as_str().to_owned(),
+            looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
+            settings: Settings {
+                services,
+                strict: config.strict || plan.is_strict(),
+                through: via.is_some(),
+                gate: config.gate.wait(via.is_some()),
+                ask: config.ask,
+                skip: config.skip,
+                resolution_delay: config.resolution_delay,
+                attempt_delay: config.attempt_delay,
+                port_delay: config.port_delay,
+                patience: config.patience,
+                began: now,
+                deadline: config.deadline,
+                advice: Advice::default(),
+            },
+            via,
+            began: now,
+            now,
+            answers: Answers::new(&families, config.families.first(), awaited),
+            race: Race::default(),
+            asking: Asking::default(),
+            actions: families.iter().map(|&family| Action::Resolve { family }).collect(),
+            ended: None,
+            families,
+        }
+    }
+}
+
+/// The families that this dial can use, IPv6 first.
+fn families(target: &Target, plan: &Plan, config: &Config) -> Result<Vec<Family>, ConfigError> {
+    let of_target = |family| match target.host() {
+        Host::Name(_) => true,
+        Host::Address(address) => Family::of(*address) == family,
+        Host::Scoped(..) => family == Family::Ipv6,
+    };
+    let of_plan = |family| plan.services().iter().any(|service| service.allows(family));
+    let all = Family::ALL.into_iter();
+    let families: Vec<Family> =
+        all.filter(|&f| of_target(f) && of_plan(f) && config.allows(f)).collect();
+    if families.is_empty() {
+        let left_out = |by: &'static str, allows: &dyn Fn(Family) -> bool| {
+            let families = Family::ALL.into_iter().filter(|&family| !allows(family));
+            families.map(|family| format!("{by} leaves out {family}")).collect::<Vec<_>>()
+        };
+        let reasons = [
+            left_out("the host", &of_target),
+            left_out("the plan", &of_plan),
+            left_out("the choice of families", &|family| config.families.allow(family)),
+            left_out("the source address", &|f| config.source.is_none_or(|s| Family::of(s) == f)),
+        ];
+        return Err(ConfigError::NothingToTry { reasons: reasons.concat().join(", ") });
+    }
+    Ok(families)
+}
