@@ -325,3 +325,12 @@ fn a_service_that_is_remembered_as_bad_is_asked_about_at_once() {
     );
     assert_eq!(history.report.attempts[0].outcome, Outcome::Cancelled);
 }
+
+#[test]
+fn the_memory_alone_never_gives_up() {
+    let mut slow = world(&[V4], &[(587, V4, LoseSyns(1))], &[]);
+    let services = Plan::submission().services().to_vec();
+    slow.advice.bad = vec![(services[0], Some(Family::Ipv4))];
+    slow.advice.consents = vec![(services[1], Answer::GiveUp)];
+    assert_eq!(run(&slow).winner().unwrap().port(), 587);
+}

@@ -274,11 +274,13 @@ impl Machine {
                 if let Some(winner) = winner {
                     self.let_through(AttemptId(winner));
                 }
-                // Nothing is begun any more; what has to be closed still is.
-                self.actions.retain(|action| matches!(action, Action::Close { .. }));
+                // Nothing is begun any more; what was has to be closed.
+                let kept = |action: &Action| matches!(action, Action::Close { .. });
+                let (closes, never_begun) = self.actions.drain(..).partition(kept);
+                self.actions = closes;
                 for (attempt, end) in self.rules().ends(winner) {
                     self.race.tries[attempt.0].end(end, self.now);
-                    if Some(attempt.0) != winner {
+                    if Some(attempt.0) != winner && !is_about(&never_begun, attempt) {
                         self.actions.push_back(Action::Close { attempt });
                     }
                 }
@@ -295,4 +297,12 @@ impl Machine {
             t.hold(Some(Greeting::None), self.now);
         }
     }
+}
+
+/// Whether one of these actions would have begun an attempt.
+fn is_about(actions: &VecDeque<Action>, of: AttemptId) -> bool {
+    actions.iter().any(|action| match action {
+        Action::Connect { attempt, .. } | Action::Through { attempt, .. } => *attempt == of,
+        Action::Resolve { .. } | Action::Close { .. } => false,
+    })
 }

@@ -180,8 +180,11 @@ impl Rules<'_> {
             // It counts at once, whatever has changed since the question.
             (self.now, reason, Some(answer))
         } else {
-            let (at, reason) = self.next_is_due(next - 1, service)?;
-            (at, reason, self.consent(next))
+            let consent = self.consent(next);
+            // To give up is a decision, which the memory has no part in.
+            let in_favour_of = (consent != Some(Answer::GiveUp)).then_some(service);
+            let (at, reason) = self.next_is_due(next - 1, in_favour_of)?;
+            (at, reason, consent)
         };
         let step = match said {
             Some(Answer::WaitOn) => return None,
@@ -196,13 +199,14 @@ impl Rules<'_> {
     /// was refused, or all have failed, or all live ones have been silent for the port delay;
     /// strictly, when every attempt has failed or is overdue; one after the other, when all have
     /// failed. One that is remembered as bad over every family begins the next together with
-    /// itself.
-    fn next_is_due(&self, last: usize, next: Service) -> Option<(Instant, Reason)> {
+    /// itself, if the memory may count in favour of that.
+    fn next_is_due(&self, last: usize, in_favour_of: Option<Service>) -> Option<(Instant, Reason)> {
         let service = self.settings.services[last];
         let mut live = self.race.of(last).filter(|t| t.is_live()).peekable();
         let refused = self.race.of(last).any(Try::was_refused);
         let untried = self.race.of(last).next().is_none();
-        let is_remembered = self.speaks_against(service, next) && self.is_known_as_bad(service);
+        let is_remembered = in_favour_of.is_some_and(|next| self.speaks_against(service, next))
+            && self.is_known_as_bad(service);
         if is_remembered && !untried && live.peek().is_some() {
             return Some((self.now, Reason::Remembered(service)));
         }
@@ -218,7 +222,7 @@ impl Rules<'_> {
         } else if self.settings.is_serial() {
             None
         } else if self.settings.strict || self.settings.ask {
-            let overdue = live.filter_map(|t| self.overdue_at(t, Some(next), Duration::ZERO));
+            let overdue = live.filter_map(|t| self.overdue_at(t, in_favour_of, Duration::ZERO));
             Some((overdue.max()?, Reason::Overdue(service)))
         } else if refused {
             Some((self.now, Reason::Refused(service)))
@@ -246,9 +250,17 @@ impl Rules<'_> {
         }
         // While one is held, nothing of its service or a later one is started.
         let held = self.race.best_held().map_or(usize::MAX, |(_, held)| held.service);
-        let starts =
-            (0..self.race.begun.len().min(held)).filter_map(|service| self.start_of(service));
+        let begun = 0..self.race.begun.len().min(held);
+        let starts = begun.filter(|&service| self.may_start(service));
+        let starts = starts.filter_map(|service| self.start_of(service));
         starts.min_by_key(|(at, _)| (*at).max(self.now))
+    }
+
+    /// Whether a service may have another attempt: one after the other, not while another service
+    /// has any that is open.
+    fn may_start(&self, service: usize) -> bool {
+        let of_another = |t: &Try| t.service != service && t.is_open();
+        !(self.settings.is_serial() && self.race.tries.iter().any(of_another))
     }
 
     fn start_of(&self, service: usize) -> Option<Due> {
