@@ -89,7 +89,7 @@ fn paused(history: &History) -> Duration {
         match entry.what {
             What::Asked { .. } => since = Some(entry.at),
             What::Said(_) | What::Withdrawn => {
-                paused += entry.at - since.take().unwrap_or(entry.at);
+                paused += entry.at.saturating_sub(since.take().unwrap_or(entry.at));
             }
             _ => {}
         }
