@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, AttemptId, Event, Machine};
-use mailport::outcome::{Errno, Failure};
+use mailport::machine::{Action, Answer, AttemptId, Event, Machine};
+use mailport::outcome::{Errno, Failure, ViaError};
 use mailport::report::{End, LookupError};
-use mailport::{Cleartext, Config, Family, Outcome, Plan};
+use mailport::{Cleartext, Config, Family, Gate, Outcome, Plan};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -28,6 +28,7 @@ const PLANS: [&str; 5] = [
 #[derive(Debug, Clone)]
 struct Step {
     event: Option<Event>,
+    answer: Option<(u32, Answer)>,
     milliseconds: i64,
 }
 
@@ -56,7 +57,9 @@ fn failure() -> impl Strategy<Value = Failure> {
         Outcome::Cancelled,
     ];
     let errno = select(vec![None, Some(Errno(libc::EMFILE)), Some(Errno(libc::ECONNREFUSED))]);
-    (select(outcomes), errno).prop_map(|(outcome, errno)| Failure { errno, ..Failure::of(outcome) })
+    let via = select(vec![None, Some(ViaError::Reply(5)), Some(ViaError::Login)]);
+    let parts = (select(outcomes), errno, prop_oneof![4 => Just(None), 1 => via]);
+    parts.prop_map(|(outcome, errno, via)| Failure { errno, via, ..Failure::of(outcome) })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -74,6 +77,8 @@ fn event() -> impl Strategy<Value = Event> {
             Event::Connected { attempt, round_trip, syns }
         }),
         1 => attempt().prop_map(|attempt| Event::Confirmed { attempt }),
+        1 => attempt().prop_map(|attempt| Event::Greeted { attempt }),
+        1 => attempt().prop_map(|attempt| Event::Noted { attempt, note: "a note".into() }),
         3 => (attempt(), failure(), syns())
             .prop_map(|(attempt, failure, syns)| Event::Failed { attempt, failure, syns }),
         1 => (attempt(), syns()).prop_map(|(attempt, syns)| Event::Closed { attempt, syns }),
@@ -82,8 +87,9 @@ fn event() -> impl Strategy<Value = Event> {
 
 fn step() -> impl Strategy<Value = Step> {
     let milliseconds = prop_oneof![3 => 0..400_i64, 1 => -5000..5000_i64];
-    (prop::option::weighted(0.6, event()), milliseconds)
-        .prop_map(|(event, milliseconds)| Step { event, milliseconds })
+    let answer = prop::option::weighted(0.1, (0..4_u32, select(&Answer::ALL[..])));
+    (prop::option::weighted(0.6, event()), answer, milliseconds)
+        .prop_map(|(event, answer, milliseconds)| Step { event, answer, milliseconds })
 }
 
 /// A machine, and the sockets that it believes to be open.
@@ -98,12 +104,17 @@ struct Told {
 }
 
 impl Told {
-    fn new(plan: &Plan, config: &Config) -> Told {
+    fn new(plan: &Plan, config: &Config, through: bool) -> Told {
         let origin = Instant::now();
         let began = origin + Duration::from_secs(BEFORE);
         let target = "mail.example.com".parse().unwrap();
+        let machine = if through {
+            Machine::through("socks5://proxy.example", &target, plan, config, began)
+        } else {
+            Machine::new(&target, plan, config, began)
+        };
         Told {
-            machine: Machine::new(&target, plan, config, began).unwrap(),
+            machine: machine.unwrap(),
             started: 0,
             open: BTreeSet::new(),
             clock: i64::try_from(BEFORE * 1000).unwrap(),
@@ -116,6 +127,10 @@ impl Told {
         self.clock = (self.clock + step.milliseconds).max(0);
         let now = self.origin + Duration::from_millis(self.clock.unsigned_abs());
         self.latest = self.latest.max(now);
+        if let Some((question, answer)) = step.answer {
+            let stands = self.machine.question().is_some_and(|q| q.number == question);
+            assert_eq!(self.machine.answer(question, answer, now).is_ok(), stands);
+        }
         let Some(event) = step.event else { return self.turn(now) };
         if let Event::Failed { attempt, .. } = event
             && self.machine.outcome().is_none()
@@ -132,12 +147,11 @@ impl Told {
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Resolve { .. } => {}
-                Action::Connect { attempt, .. } => {
+                Action::Connect { attempt, .. } | Action::Through { attempt, .. } => {
                     assert_eq!(attempt, AttemptId(self.started), "numbers are never used twice");
                     self.started += 1;
                     assert!(self.open.insert(attempt));
                 }
-                Action::Through { .. } => panic!("a direct dial"),
                 Action::Close { attempt } => {
                     assert!(self.open.remove(&attempt), "closes what is open, once: {attempt:?}");
                 }
@@ -148,13 +162,22 @@ impl Told {
             assert_eq!((self.machine.outcome(), self.started), (outcome, before), "goes on");
         }
         let report = self.machine.report();
-        assert_eq!(report.attempts.len(), self.started);
+        // What was started as the dial ended was never begun.
+        assert!(report.attempts.len() >= self.started);
+        assert!(self.machine.question().is_none() || self.machine.deadline().is_none());
         assert!(!report.summary().is_empty());
     }
 
     fn end(&mut self) -> End {
-        self.latest = self.latest.max(self.origin + Duration::from_secs(BEFORE) + DEADLINE);
-        self.turn(self.latest);
+        self.latest = self.latest.max(self.origin + Duration::from_secs(BEFORE));
+        for _ in 0..20 {
+            if let Some(question) = self.machine.question() {
+                self.machine.answer(question.number, Answer::FallBack, self.latest).unwrap();
+            }
+            // Nothing is told any more, so every wait ends in its time.
+            self.latest += 2 * DEADLINE;
+            self.turn(self.latest);
+        }
         let end = self.machine.outcome().expect("a dial ends at its deadline");
         let winner = match end {
             End::Connected(winner) => Some(AttemptId(winner)),
@@ -175,11 +198,15 @@ proptest! {
         more in prop::collection::vec(step(), 0..10),
         plan in select(&PLANS[..]),
         strict in any::<bool>(),
+        (ask, skip, through) in any::<(bool, bool, bool)>(),
+        gate in select(vec![Gate::Off, Gate::Automatic, Gate::For(DEADLINE / 3)]),
     ) {
         let mut config = Config::default();
         config.deadline = DEADLINE;
-        config.strict = strict;
-        let mut told = Told::new(&Plan::parse(plan, Cleartext::Allow).unwrap(), &config);
+        (config.strict, config.ask, config.skip, config.gate) = (strict, ask, skip, gate);
+        let plan = Plan::parse(plan, Cleartext::Allow).unwrap();
+        let of_one_family = plan.services().iter().any(|service| service.family().is_some());
+        let mut told = Told::new(&plan, &config, through && !of_one_family);
         for step in steps {
             told.tell(step);
         }

@@ -151,7 +151,7 @@ impl<'a> Judge<'a> {
         let mut services = self.plan.services().iter();
         let service = services.position(|s| s.port() == address.port() && s.allows(family));
         self.demand(service.is_some(), "dials only what the plan names");
-        let service = service.unwrap();
+        let service = service.expect("dials only what the plan names");
         let unknown = |c: &SocketAddr| self.candidates(service).contains(c);
         self.demand(unknown(&address), "dials only addresses that were answered");
         self.demand(self.tries.iter().all(|t| t.address != address), "dials nothing twice");
