@@ -139,16 +139,12 @@ impl Client {
 
     /// Takes in what was read, and says how much of it: no more than was wanted.
     pub fn take(&mut self, bytes: &[u8]) -> usize {
-        let mut rest = bytes;
-        while !rest.is_empty() && self.wants() > 0 {
-            let (now, later) = rest.split_at(self.wants().min(rest.len()));
-            self.taken.extend(now);
-            rest = later;
-            if self.taken.len() == self.length {
-                self.read();
-            }
+        let taken = &bytes[..self.wants().min(bytes.len())];
+        self.taken.extend(taken);
+        if self.taken.len() == self.length && !taken.is_empty() {
+            self.read();
         }
-        bytes.len() - rest.len()
+        taken.len()
     }
 
     /// What came of it; `None` before the end.

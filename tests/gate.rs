@@ -79,8 +79,7 @@ fn a_close_long_after_the_connect_is_one_too() {
     let listener = open();
     let closing = listener.port();
     let (open, _) = server(b"220 ", true);
-    let mut dial =
-        Dialer::default().start(&here(), &plan(&[closing, open]), &gated(LONG)).unwrap();
+    let mut dial = Dialer::default().start(&here(), &plan(&[closing, open]), &gated(LONG)).unwrap();
     assert_eq!(dial.process(), Status::Pending);
     let accepted = listener.accept().unwrap().0;
     while dial.report().attempts[0].stage == mailport::report::Stage::Connect {

@@ -117,7 +117,10 @@ unsafe fn execute(
     // SAFETY: system calls with descriptors of ours and pointers that outlive them.
     unsafe {
         // Out of the way of 0, 1 and 2, where the program had those closed.
-        let away = |from: RawFd| libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 3);
+        let away = |from: RawFd| match from {
+            0..=2 => libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 3),
+            _ => from,
+        };
         let kept = away(status);
         let (line, errors) = (away(given.line.as_raw_fd()), away(given.errors.as_raw_fd()));
         let failed = kept < 0

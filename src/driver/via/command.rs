@@ -199,6 +199,9 @@ impl AsRawFd for Command {
 
 fn not_started(name: &str, error: &io::Error) -> Fact {
     let errno = error.raw_os_error().map(Errno);
+    if errno.is_some_and(Errno::is_own_trouble) {
+        return Fact::local(error);
+    }
     let failure = Failure { errno, ..Failure::of_via(ViaError::NotStarted) };
     Fact::Failed { failure, note: Some(format!("{name}: {error}")) }
 }
