@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::outcome::ViaError;
+use crate::outcome::{Failure, Outcome, ViaError};
 use crate::target::Host;
 
 /// The port of a proxy that names none (RFC 1928 section 3).
@@ -154,8 +154,11 @@ impl Client {
 
     /// What it is where the proxy closes the connection now.
     pub fn closed(&self) -> SocksError {
-        let begun = self.frame != Frame::Method || !self.taken.is_empty();
-        SocksError::Closed { begun }
+        match (self.frame, self.taken.len()) {
+            (Frame::Reply, 0) => SocksError::Unanswered,
+            (Frame::Method, 0) => SocksError::Closed { begun: false },
+            _ => SocksError::Closed { begun: true },
+        }
     }
 
     /// Reads a frame that is complete, as far as it tells how long it is.
@@ -276,7 +279,11 @@ pub enum SocksError {
     /// A kind of address that RFC 1928 section 6 does not have.
     #[error("its reply has an address of the unknown kind 0x{0:02x}")]
     AddressKind(u8),
-    /// It closed the connection before its reply was complete.
+    /// It took the request and closed the connection instead of replying, which is how `ssh -D` says
+    /// that it has not connected.
+    #[error("the proxy closed instead of replying")]
+    Unanswered,
+    /// It closed the connection anywhere else before its reply was complete.
     #[error("{}", if *.begun { "it closed the connection in the middle" } else { "it closed the connection without an answer" })]
     Closed {
         /// Whether it had said anything.
@@ -285,16 +292,17 @@ pub enum SocksError {
 }
 
 impl SocksError {
-    /// What this says of the proxy, or of the service behind it.
-    pub fn of_via(self) -> ViaError {
-        match self {
+    /// What this says of the service, or of the proxy itself.
+    pub fn failure(self) -> Failure {
+        Failure::of_via(match self {
+            SocksError::Unanswered => return Failure::of(Outcome::Closed),
             SocksError::Reply(code) => ViaError::Reply(code),
             SocksError::NoMethod { .. } | SocksError::Login(_) => ViaError::Login,
             SocksError::Version { .. }
             | SocksError::Method(_)
             | SocksError::AddressKind(_)
             | SocksError::Closed { .. } => ViaError::Protocol,
-        }
+        })
     }
 }
 
@@ -395,7 +403,7 @@ mod tests {
     fn every_refusal_is_told_with_what_it_says() {
         let told = |login, says: &[u8]| {
             let error = end(login, says).expect("an end").expect_err("a refusal");
-            (error.of_via(), error.to_string())
+            (error.failure().via.expect("its own"), error.to_string())
         };
         for code in 1..=255 {
             assert_eq!(told(None, &[5, 0, 5, code, 0, 1]).0, ViaError::Reply(code));
@@ -418,12 +426,17 @@ mod tests {
     }
 
     #[test]
-    fn an_end_in_the_middle_is_told_from_one_before_the_first_answer() {
-        for (says, begun) in [(&b""[..], false), (b"\x05", true), (b"\x05\0", true)] {
+    fn an_end_in_the_middle_is_the_proxys_and_one_instead_of_a_reply_the_services() {
+        for (says, closed) in [
+            (&b""[..], SocksError::Closed { begun: false }),
+            (b"\x05", SocksError::Closed { begun: true }),
+            (b"\x05\0", SocksError::Unanswered),
+            (b"\x05\0\x05", SocksError::Closed { begun: true }),
+        ] {
             let mut client = Client::new(&host("mail.example"), 587, None).unwrap();
             exchange(&mut client, says);
-            assert_eq!(client.closed(), SocksError::Closed { begun });
-            assert_eq!(client.closed().of_via(), ViaError::Protocol);
+            assert_eq!(client.closed(), closed);
+            assert_eq!(closed.failure().is_refusal(), closed == SocksError::Unanswered);
         }
     }
 

@@ -156,6 +156,16 @@ fn a_close_after_the_reply_and_before_a_greeting_leads_to_the_next_service() {
 }
 
 #[test]
+fn a_close_instead_of_a_reply_leads_to_the_next_service() {
+    let _turn = alone();
+    // As `ssh -D` has it.
+    let proxy = replying(&[b"", b"\x05\0\0\x01\x7f\0\0\x01\0\x19220 "]);
+    let connected = through(&proxy.url, &[587, 25], &hasty()).unwrap();
+    assert_eq!(outcomes(&connected.report), [Outcome::Closed, Outcome::Connected]);
+    assert_eq!(note(&connected.report, 0), "the proxy closed instead of replying");
+}
+
+#[test]
 fn silence_behind_a_proxy_is_a_greet_pause() {
     let _turn = alone();
     let proxy = proxy(|_, mut stream, requests| {
@@ -236,6 +246,7 @@ fn rubbish_and_half_a_frame_end_the_dial_with_what_was_wrong() {
         (b"", "without an answer"),
         (b"\x05", "in the middle"),
         (b"\x05\0\x05\0", "in the middle"),
+        (b"\x05\0\x05\0\0\x01\x7f", "in the middle"),
         (b"\x05\0\x05\0\0\x02", "unknown kind 0x02"),
     ] {
         let proxy = proxy(move |_, mut stream, _| {

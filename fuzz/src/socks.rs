@@ -31,7 +31,11 @@ pub fn socks(data: &[u8]) {
     }
     assert_eq!(client.end().map(|end| (end, taken)), expected(said, has_login));
     if client.end().is_none() {
-        assert_eq!(client.closed(), SocksError::Closed { begun: taken > 0 });
+        match client.closed() {
+            SocksError::Closed { begun } => assert_eq!(begun, taken > 0),
+            // Between two frames, and behind those of the login.
+            other => assert!(other == SocksError::Unanswered && matches!(taken, 2 | 4)),
+        }
     }
 }
 

@@ -187,10 +187,12 @@ mod tests {
         let mut file = memory(100_000).unwrap();
         let written = std::iter::repeat_with(|| file.write(&[b'x'; 999])).take(200);
         let (ok, failed): (Vec<_>, Vec<_>) = written.partition(Result::is_ok);
-        assert_eq!(ok.into_iter().map(Result::unwrap).sum::<usize>(), 100_000);
+        let sum: usize = ok.into_iter().map(Result::unwrap).sum();
+        // What would end beyond it may fail altogether.
+        assert!((99_002..=100_000).contains(&sum), "{sum}");
         assert!(failed.iter().all(|e| e.as_ref().unwrap_err().raw_os_error() == Some(libc::EPERM)));
         assert!(file.set_len(100_001).is_err() && file.set_len(0).is_err());
-        assert_eq!(file.stream_position().unwrap(), 100_000);
+        assert_eq!(file.stream_position().unwrap(), sum as u64);
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn exchange(client: &mut Client, socket: &mut TcpStream) -> Option<Fact> {
     let mut buffer = [0; 64];
     loop {
         if let Some(end) = client.end() {
-            return Some(end.map_or_else(refused, |()| Fact::Reached));
+            return Some(end.map_or_else(|error| refused(error, None), |()| Fact::Reached));
         }
         let done = if client.to_send().is_empty() {
             // Never more than is wanted: what follows the reply is the server's.
@@ -175,25 +175,20 @@ fn exchange(client: &mut Client, socket: &mut TcpStream) -> Option<Fact> {
             socket.write(client.to_send()).inspect(|&count| client.sent(count))
         };
         match done {
-            Ok(0) => return Some(refused(client.closed())),
+            Ok(0) => return Some(refused(client.closed(), None)),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            Err(error) => {
-                let failure = Failure {
-                    errno: error.raw_os_error().map(Errno),
-                    ..Failure::of_via(ViaError::Protocol)
-                };
-                return Some(Fact::Failed { failure, note: Some(client.closed().to_string()) });
-            }
+            Err(error) => return Some(refused(client.closed(), error.raw_os_error())),
         }
     }
 }
 
-fn refused(error: SocksError) -> Fact {
+/// What the proxy said, or how the connection to it broke.
+fn refused(error: SocksError, errno: Option<i32>) -> Fact {
     // A reply is told in words of its own.
     let note = (!matches!(error, SocksError::Reply(_))).then(|| error.to_string());
-    Fact::Failed { failure: Failure::of_via(error.of_via()), note }
+    Fact::Failed { failure: Failure { errno: errno.map(Errno), ..error.failure() }, note }
 }
 
 /// The proxy was not reached, which says nothing of the service; or this machine lacks something.
