@@ -64,14 +64,16 @@ pub(crate) struct Args {
 
     /// Go through a SOCKS5 proxy or a command [default: MAILPORT_VIA, or none]
     ///
-    /// socks5://HOST:PORT is a proxy (RFC 1928), which looks the name up itself; --family, --source,
-    /// --device and --mark are then for the connection to it. command: and words is a command whose
-    /// standard input and output are the connection, such as "command:ssh -W '[%h]:%p' gateway": the
-    /// words are quoted as in a shell, no shell reads them, and %h and %p become host and port (%% a
-    /// percent sign). @FILE is the first line of that file. A user and a password for the proxy
-    /// (socks5://USER:PASSWORD@HOST, RFC 1929, percent-encoded) are taken from a file that only its
-    /// owner may read, or from the environment variable MAILPORT_VIA, but never from this option,
-    /// which others can see. An empty MAILPORT_VIA is none.
+    /// socks5://HOST:PORT is a proxy (RFC 1928), which looks the name up itself; families, source
+    /// address, interface and mark are then for the connection to it. command: and words is a
+    /// command whose standard input and output are the connection, such as "command:ssh -W
+    /// '[%h]:%p' GATEWAY": the words are quoted as in a shell, no shell reads them, and %h and %p
+    /// become host and port (%% a percent sign). @FILE is the first line of that file.
+    ///
+    /// A user and a password for the proxy (socks5://USER:PASSWORD@HOST, RFC 1929, percent-encoded)
+    /// are taken from a file that only its owner may read, or from the environment variable
+    /// MAILPORT_VIA, which counts where this option is not given, but never from this option, which
+    /// others can see. An empty MAILPORT_VIA is none.
     #[arg(long, value_name = "VIA", help_heading = "Where to leave from")]
     via: Option<String>,
 
