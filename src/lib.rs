@@ -26,7 +26,12 @@ pub mod probe;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod report;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod socks;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod target;
+#[cfg(feature = "driver")]
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod via;
 
 #[cfg(feature = "driver")]
 pub use blocking::connect;
@@ -43,3 +48,5 @@ pub use outcome::Outcome;
 pub use plan::{Cleartext, Family, Plan, PlanError, Service, Tls};
 pub use report::Report;
 pub use target::{Target, TargetError};
+#[cfg(feature = "driver")]
+pub use via::Via;

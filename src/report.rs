@@ -347,6 +347,10 @@ impl Attempt {
         self.connected.map_or(Duration::ZERO, |connected| self.ended.saturating_sub(connected))
     }
 
+    fn in_brackets(&self) -> String {
+        self.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"))
+    }
+
     /// `587 is filtered by 203.0.113.1 (communication administratively prohibited)`.
     fn clause(&self, in_full: bool) -> String {
         let port = Spoken(self.service);
@@ -369,15 +373,12 @@ impl Attempt {
             }
             Outcome::Timeout => match self.syns {
                 Some(syns) if syns > 1 => format!("{port} is silent ({syns} SYNs unanswered)"),
-                _ => format!("{port} is silent"),
+                _ => format!("{port} is silent{}", self.in_brackets()),
             },
             Outcome::Local => format!("{port} cannot be tried from this machine{errno}"),
-            Outcome::Closed => {
-                let note = self.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"));
-                format!("{port} closed the connection{note}")
-            }
+            Outcome::Closed => format!("{port} closed the connection{}", self.in_brackets()),
             Outcome::Proxy => match self.via {
-                Some(error) => format!("{port}: the proxy {error}"),
+                Some(error) => format!("{port}: the proxy {error}{}", self.in_brackets()),
                 None => format!("{port} is refused by the proxy"),
             },
             Outcome::Cancelled => format!("{port} was given up"),

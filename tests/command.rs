@@ -17,7 +17,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 fn mailport(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mailport"));
     command.args(args).stdin(Stdio::null());
-    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+    for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "MAILPORT_VIA"] {
         command.env_remove(variable);
     }
     command
@@ -108,6 +108,8 @@ fn misuse_is_status_2_and_names_the_part() {
         ("--plan 25:starttls --port 25 h", "cannot be used with"),
         ("--port 0 h", "0 is not in 1..=65535"),
         ("--port smtp h", "'smtp'"),
+        ("--gate on h", "'--gate <TIME>'"),
+        ("--gate 1ms h", "gate of 1ms is too short"),
         ("--deadline 30 h", "write 30s"),
         ("--deadline 1 parsec h", "error: "),
         ("--deadline 1parsec h", "`parsec` is not a unit"),
@@ -454,6 +456,8 @@ fn the_help_has_every_option_with_its_default() {
         ("--resolution-delay <TIME>", "50ms"),
         ("--strict", "off"),
         ("--family <FAMILY>", "any"),
+        ("--gate <TIME>", "automatic"),
+        ("--via <VIA>", "MAILPORT_VIA, or none"),
         ("--source <ADDRESS>", "the kernel's choice"),
         ("--device <INTERFACE>", "the kernel's choice"),
         ("--mark <MARK>", "none"),

@@ -5,23 +5,60 @@
 
 mod common;
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+use std::thread;
 use std::time::Duration;
 
 use common::{Port, descriptors, hasty, open, plan, refused, resolver, silent};
-use mailport::{ConnectError, Dialer, Status, Target};
+use mailport::{ConnectError, Dialer, Plan, Status, Target};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
 #[test]
 fn a_forked_child_disturbs_no_dial_and_can_dial_by_itself() {
     let (silent, refused, open) = (silent(), refused(), open());
-    let plan = plan(&[silent.port(), refused.port(), open.port()]);
-    let target: Target = "mail.example".parse().expect("a host");
+    let direct = plan(&[silent.port(), refused.port(), open.port()]);
     let dialer = Dialer::default().with_resolver(resolver(Duration::from_millis(2)));
+    let (port, forks) = forked_in_every_turn(&dialer, &direct);
+    assert_eq!(port, open.port());
+    assert!(forks > 2, "a fork before, within and after the look-up, not {forks}");
+    // A dial within a dial, and a process that belongs to neither.
+    let proxy = format!("socks5://proxy.example:{}", proxy().port());
+    let through = dialer.clone().with_via(proxy.parse().expect("a proxy"));
+    let (port, forks) = forked_in_every_turn(&through, &plan(&[587]));
+    assert!(port == 587 && forks > 2, "{port} after {forks}");
+    let command = "command:sh -c 'sleep 0.01; echo 220; cat'".parse().expect("a command");
+    let (port, forks) = forked_in_every_turn(&dialer.with_via(command), &plan(&[587]));
+    assert!(port == 587 && forks > 1, "{port} after {forks}");
+}
+
+/// A proxy that takes its time, on a thread of this process.
+fn proxy() -> TcpListener {
+    let listener = open();
+    let ours = listener.try_clone().expect("a copy");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            thread::spawn(move || {
+                for part in [&b"\x05"[..], b"\0", b"\x05\0\0\x01\x7f\0\0\x01\0\x19", b"220 "] {
+                    thread::sleep(Duration::from_millis(2));
+                    let _ = stream.write_all(part);
+                }
+                let _ = stream.read_to_end(&mut Vec::new());
+            });
+        }
+    });
+    ours
+}
+
+/// Dials, forking before every turn, and gives the port that was reached and the count of forks.
+fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
+    let target: Target = "mail.example".parse().expect("a host");
     let mut turns = 0;
     let mut forks = 0;
-    let mut dial = dialer.start(&target, &plan, &hasty()).expect("a dial");
+    let mut dial = dialer.start(&target, plan, &hasty()).expect("a dial");
     loop {
         // SAFETY: the child calls only this crate, which is what is under test, and ends with
         // `_exit`; the threads it does not have hold no lock that it needs.
@@ -29,7 +66,7 @@ fn a_forked_child_disturbs_no_dial_and_can_dial_by_itself() {
             assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)), "in turn {turns}");
             forks += 1;
         } else {
-            let code = in_child(dial, &dialer, &target, &plan);
+            let code = in_child(dial, dialer, &target, plan);
             // SAFETY: ends the child without running the parent's clean-up.
             unsafe { libc::_exit(code) };
         }
@@ -39,18 +76,12 @@ fn a_forked_child_disturbs_no_dial_and_can_dial_by_itself() {
         turns += 1;
         common::wait_readable(dial.as_raw_fd());
     }
-    assert!(forks > 2, "a fork before, within and after the look-up, not {forks}");
     let connected = dial.take().expect("the parent's dial has gone on");
-    assert_eq!(connected.service.port(), open.port());
+    (connected.service.port(), forks)
 }
 
 /// What a child does with its copy; the number says which step went wrong.
-fn in_child(
-    mut dial: mailport::Dial,
-    dialer: &Dialer,
-    target: &Target,
-    plan: &mailport::Plan,
-) -> i32 {
+fn in_child(mut dial: mailport::Dial, dialer: &Dialer, target: &Target, plan: &Plan) -> i32 {
     let before = descriptors();
     if dial.process() != Status::Forked || dial.wait(None) != Status::Forked {
         return 1;

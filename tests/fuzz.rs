@@ -33,6 +33,13 @@ const WORDS: &[&str] = &[
     "65535",
     "65536",
     "0",
+    "socks5://",
+    "command:",
+    "user:password@",
+    "%20",
+    "%h",
+    "%p",
+    "'",
     "submission",
     "submissions",
     "rfc8314",
@@ -82,6 +89,17 @@ fn any_text_is_a_plan_or_a_named_mistake() {
 #[test]
 fn any_text_is_a_host_or_a_named_mistake() {
     fuzz("target", targets::target, 50_000);
+}
+
+#[test]
+fn any_bytes_of_a_proxy_are_read_by_its_frames() {
+    fuzz("socks", targets::socks, 100_000);
+}
+
+#[test]
+#[cfg(feature = "driver")]
+fn any_text_is_a_way_or_a_mistake_that_repeats_nothing() {
+    fuzz("via", targets::via, 50_000);
 }
 
 #[test]

@@ -9,8 +9,11 @@ mod error_queue;
 mod json;
 mod machine;
 mod plan;
+mod socks;
 mod stream;
 mod target;
+#[cfg(feature = "driver")]
+mod via;
 
 #[cfg(feature = "driver")]
 pub use error_queue::error_queue;
@@ -18,4 +21,7 @@ pub use error_queue::error_queue;
 pub use json::json;
 pub use machine::machine;
 pub use plan::plan;
+pub use socks::socks;
 pub use target::target;
+#[cfg(feature = "driver")]
+pub use via::via;

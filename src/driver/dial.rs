@@ -7,13 +7,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::line::{Fact, Line};
 use super::poller::{Poller, Ready};
 use super::resolve::{Resolver, Slot};
-use super::sockets::{self, Found, Socket};
+use super::sockets::{self, Socket};
+use super::via::Passage;
 use crate::config::Config;
 use crate::error::ConnectError;
 use crate::machine::{Action, Answer, AttemptId, Event, Machine, Question, Stale};
-use crate::outcome::{Errno, Failure, Outcome};
+use crate::outcome::{Failure, Outcome};
 use crate::plan::{Family, Service};
 use crate::report::{End, Report};
 
@@ -22,6 +24,8 @@ use crate::report::{End, Report};
 pub(super) enum Destination {
     Name(String),
     Address(SocketAddr),
+    /// Looked up and connected to elsewhere.
+    Through(Passage),
 }
 
 impl Destination {
@@ -37,6 +41,9 @@ impl Destination {
 #[derive(Debug)]
 pub struct Connected {
     /// The connected socket, close-on-exec, with no option set but those of the caller.
+    ///
+    /// Through a command it is one end of a UNIX socket pair: reading, writing, shutting down and
+    /// peeking work as with TCP, but addresses and TCP's options give an error.
     pub socket: TcpStream,
     /// The service that was reached. Its TLS mode is what the plan demands: insist on it, verify
     /// the target's name, and send no credentials before.
@@ -97,8 +104,8 @@ pub struct Dial {
     /// Where resolver threads leave answers; `None` for an address, and after the end.
     slot: Option<Arc<Slot>>,
     poller: Poller,
-    /// The sockets of attempts that have not ended, by attempt number; in the end the winner.
-    sockets: BTreeMap<usize, Socket>,
+    /// The lines of attempts that have not ended, by attempt number; in the end the winner's.
+    lines: BTreeMap<usize, Line>,
     /// When something is due without anything happening; `None` once the dial has ended.
     wake_at: Option<Instant>,
     /// The process that owns this dial.
@@ -129,9 +136,9 @@ impl Dial {
         let mut poller = Poller::new()?;
         let slot = match host {
             Destination::Name(_) => Some(Arc::new(Slot::new(poller.waker()?))),
-            Destination::Address(_) => None,
+            Destination::Address(_) | Destination::Through(_) => None,
         };
-        let (sockets, process) = (BTreeMap::new(), std::process::id());
+        let (lines, process) = (BTreeMap::new(), std::process::id());
         Ok(Dial {
             machine,
             host,
@@ -139,7 +146,7 @@ impl Dial {
             resolver,
             slot,
             poller,
-            sockets,
+            lines,
             wake_at: Some(now),
             process,
         })
@@ -174,7 +181,7 @@ impl Dial {
         }
         let ready = match [self.timeout(), timeout].into_iter().flatten().min() {
             // Nothing is watched before the first turn, so there is nothing to ask for.
-            Some(Duration::ZERO) if self.sockets.is_empty() && self.slot.is_none() => Vec::new(),
+            Some(Duration::ZERO) if self.lines.is_empty() && self.slot.is_none() => Vec::new(),
             timeout => self.poller.ready(timeout),
         };
         self.turn(ready)
@@ -206,6 +213,11 @@ impl Dial {
         Ok(())
     }
 
+    /// When something is due without anything happening; `None` once the dial has ended.
+    pub(super) fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
     /// The dial so far; complete once it has ended.
     pub fn report(&self) -> Report {
         self.machine.report()
@@ -223,10 +235,11 @@ impl Dial {
             Some(End::Connected(winner)) => winner,
             Some(_) => return Err(ConnectError::Failed(Box::new(self.machine.report()))),
         };
-        let socket = self.sockets.remove(&winner).ok_or(ConnectError::NotConnected)?;
+        let line = self.lines.remove(&winner);
+        let socket = line.and_then(Line::into_stream).ok_or(ConnectError::NotConnected)?;
         let report = self.machine.report();
         let service = report.attempts[winner].service;
-        Ok(Connected { socket: socket.into_inner().into(), service, report })
+        Ok(Connected { socket, service, report })
     }
 
     /// The status that nothing changes any more.
@@ -245,6 +258,7 @@ impl Dial {
         for ready in ready {
             self.look(ready, &mut events, &mut closed);
         }
+        self.look_at_due(now, &mut events);
         loop {
             for event in events.drain(..) {
                 self.machine.handle(event, now);
@@ -267,25 +281,52 @@ impl Dial {
         if self.machine.is_asking() { Status::Asking } else { Status::Pending }
     }
 
-    /// Looks at a socket that something happened to.
+    /// Looks at a line that something happened to.
     fn look(&mut self, ready: Ready, events: &mut Vec<Event>, closed: &mut Vec<AttemptId>) {
         let attempt = AttemptId(ready.token);
         if ready.closed {
             events.extend(self.drop_held(attempt));
         }
         // An event may still be on its way for a socket that was closed in the turn before.
-        let Some(socket) = self.sockets.get_mut(&ready.token) else { return };
-        match socket.look() {
-            Found::Pending => {}
-            Found::Connected { round_trip, syns } => connected(attempt, round_trip, syns, events),
-            Found::Failed(failure) => {
-                let syns = self.close(attempt);
-                events.push(Event::Failed { attempt, failure, syns });
-                return;
-            }
-        }
+        let Some(line) = self.lines.get_mut(&ready.token) else { return };
+        let facts = line.look(&self.poller, ready.token);
+        self.take_in(attempt, facts, events);
         if ready.closed {
             closed.push(attempt);
+        }
+    }
+
+    /// Looks at the lines whose own time has come. Where that of the dial has, too, they say what
+    /// they have waited for: after the end nobody can.
+    fn look_at_due(&mut self, now: Instant, events: &mut Vec<Event>) {
+        let Destination::Through(_) = self.host else { return };
+        let due = |line: &Line| line.wake_at().is_some_and(|at| at <= now);
+        let due = self.lines.iter().filter(|(_, line)| due(line)).map(|(&id, _)| id);
+        for id in due.collect::<Vec<_>>() {
+            self.look(Ready { token: id, closed: false }, events, &mut Vec::new());
+        }
+        if self.machine.deadline().is_some_and(|at| at <= now) {
+            events.extend(self.lines.iter().filter_map(|(&id, line)| {
+                Some(Event::Noted { attempt: AttemptId(id), note: line.missing()? })
+            }));
+        }
+    }
+
+    /// Turns what was found into events; a line that has failed is closed.
+    fn take_in(&mut self, attempt: AttemptId, facts: Vec<Fact>, events: &mut Vec<Event>) {
+        for fact in facts {
+            match fact {
+                Fact::Connected { round_trip, syns } => {
+                    events.push(Event::Connected { attempt, round_trip, syns });
+                }
+                Fact::Reached => events.push(Event::Confirmed { attempt }),
+                Fact::Greeted => events.push(Event::Greeted { attempt }),
+                Fact::Failed { failure, note } => {
+                    let syns = self.close(attempt);
+                    events.extend(note.map(|note| Event::Noted { attempt, note }));
+                    events.push(Event::Failed { attempt, failure, syns });
+                }
+            }
         }
     }
 
@@ -303,7 +344,7 @@ impl Dial {
         match action {
             Action::Resolve { family } => self.resolve(family, now, events),
             Action::Connect { attempt, address } => self.connect(attempt, address, events),
-            Action::Through { .. } => unreachable!("only a dial with a way goes through it"),
+            Action::Through { attempt, port } => self.go_through(attempt, port, now, events),
             Action::Close { attempt } => {
                 let syns = self.close(attempt);
                 events.push(Event::Closed { attempt, syns });
@@ -312,36 +353,50 @@ impl Dial {
     }
 
     fn connect(&mut self, attempt: AttemptId, address: SocketAddr, events: &mut Vec<Event>) {
-        let failed = |errno, syns| {
-            let failure = Failure { errno: Some(errno), ..Failure::of(Outcome::Local) };
-            Event::Failed { attempt, failure, syns }
-        };
-        let (socket, found) = match Socket::connect(address, &self.config) {
-            Ok(begun) => begun,
-            Err(errno) => return events.push(failed(errno, None)),
-        };
-        match found {
-            Found::Failed(failure) => {
-                return events.push(Event::Failed { attempt, failure, syns: socket.syns() });
-            }
-            Found::Connected { round_trip, syns } => connected(attempt, round_trip, syns, events),
-            Found::Pending => {}
-        }
-        // After connect, for a socket that does not connect yet is ready for everything.
-        match self.poller.register(socket.as_fd(), attempt.0) {
-            Ok(()) => drop(self.sockets.insert(attempt.0, socket)),
-            Err(error) => {
-                let errno = Errno(error.raw_os_error().unwrap_or(libc::ENOMEM));
-                events.push(failed(errno, socket.syns()));
+        let gated = self.config.gate.wait(false).is_some();
+        let begun = Socket::connect(address, &self.config);
+        let begun = begun.map(|(socket, found)| Line::direct(socket, &found, gated));
+        match begun {
+            Ok((line, facts)) => self.open(attempt, line, facts, events),
+            Err(errno) => {
+                let failure = Failure { errno: Some(errno), ..Failure::of(Outcome::Local) };
+                events.push(Event::Failed { attempt, failure, syns: None });
             }
         }
     }
 
-    /// Closes the socket of an attempt, and says how many SYNs it had sent.
+    /// Begins a line through the proxy or the command.
+    fn go_through(&mut self, attempt: AttemptId, port: u16, now: Instant, events: &mut Vec<Event>) {
+        let Destination::Through(passage) = &self.host else {
+            unreachable!("only a dial with a way goes through it")
+        };
+        // One service is tried at a time, so nothing is due before the whole dial is.
+        let left = self.machine.deadline().unwrap_or(now).saturating_duration_since(now);
+        let gated = self.config.gate.wait(true).is_some();
+        match passage.begin(port, left) {
+            Ok(way) => {
+                self.open(attempt, Line::new(way, gated), Vec::new(), events);
+                // It has not been looked at yet, and a nested dial has not even begun.
+                self.look(Ready { token: attempt.0, closed: false }, events, &mut Vec::new());
+            }
+            Err(fact) => self.take_in(attempt, vec![fact], events),
+        }
+    }
+
+    /// Watches a line. It was begun before, for a socket that does not connect yet is ready for
+    /// everything.
+    fn open(&mut self, attempt: AttemptId, line: Line, facts: Vec<Fact>, events: &mut Vec<Event>) {
+        let registered = self.poller.register(&line, attempt.0);
+        self.lines.insert(attempt.0, line);
+        let failed = registered.err().map(|error| Fact::local(&error));
+        self.take_in(attempt, facts.into_iter().chain(failed).collect(), events);
+    }
+
+    /// Closes the line of an attempt, and says how many SYNs it had sent.
     fn close(&mut self, attempt: AttemptId) -> Option<u32> {
-        let socket = self.sockets.remove(&attempt.0)?;
-        self.poller.deregister(socket.as_fd());
-        socket.syns()
+        let line = self.lines.remove(&attempt.0)?;
+        self.poller.deregister(&line);
+        line.syns()
     }
 
     fn resolve(&mut self, family: Family, now: Instant, events: &mut Vec<Event>) {
@@ -353,6 +408,7 @@ impl Dial {
             (Destination::Name(name), Some(slot)) => {
                 self.resolver.look_up(name, family, slot, now);
             }
+            (Destination::Through(_), _) => unreachable!("nothing is looked up on this side"),
             (Destination::Name(_), None) => unreachable!("a dial by name has a slot until it ends"),
         }
     }
@@ -375,7 +431,8 @@ impl Dial {
             Some(_) => self.resolver.relieve(now),
             None => None,
         };
-        self.wake_at = [self.machine.deadline(), relief].into_iter().flatten().min();
+        let lines = self.lines.values().filter_map(Line::wake_at).min();
+        self.wake_at = [self.machine.deadline(), relief, lines].into_iter().flatten().min();
         self.poller.arm(self.wake_at.map(|at| at.saturating_duration_since(now)));
     }
 
@@ -392,9 +449,9 @@ impl Dial {
             End::Connected(winner) => Some(winner),
             _ => None,
         };
-        debug_assert!(self.sockets.keys().all(|&id| Some(id) == winner), "the machine closed all");
-        if let Some(socket) = winner.and_then(|winner| self.sockets.get(&winner)) {
-            self.poller.deregister(socket.as_fd());
+        debug_assert!(self.lines.keys().all(|&id| Some(id) == winner), "the machine closed all");
+        if let Some(line) = winner.and_then(|winner| self.lines.get(&winner)) {
+            self.poller.deregister(line);
         }
     }
 
@@ -420,8 +477,8 @@ impl Drop for Dial {
             return;
         }
         self.stop_looking_up();
-        for socket in self.sockets.values() {
-            self.poller.deregister(socket.as_fd());
+        for line in self.lines.values() {
+            self.poller.deregister(line);
         }
     }
 }
@@ -431,10 +488,4 @@ fn status(end: End) -> Status {
         End::Connected(_) => Status::Connected,
         _ => Status::Failed,
     }
-}
-
-/// A direct dial has nothing to confirm, so both stages end in one turn.
-fn connected(attempt: AttemptId, round_trip: Duration, syns: Option<u32>, events: &mut Vec<Event>) {
-    events.push(Event::Connected { attempt, round_trip, syns });
-    events.push(Event::Confirmed { attempt });
 }

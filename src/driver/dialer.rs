@@ -7,11 +7,13 @@ use super::dial::{Destination, Dial};
 use super::resolve::Resolver;
 use super::sockets;
 use super::sys;
+use super::via::Passage;
 use crate::config::{Config, ConfigError};
 use crate::error::ConnectError;
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::target::{Host, Target};
+use crate::via::Via;
 
 /// Starts dials, and holds what they share. Cheap to clone.
 ///
@@ -19,13 +21,35 @@ use crate::target::{Host, Target};
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub(super) resolver: Resolver,
+    via: Option<Via>,
 }
 
 impl Dialer {
     /// The same dialer with another resolver.
     #[must_use]
     pub fn with_resolver(self, resolver: Resolver) -> Dialer {
-        Dialer { resolver }
+        Dialer { resolver, ..self }
+    }
+
+    /// The same dialer, going through a proxy or a command. Default none: it connects by itself.
+    ///
+    /// Such a dial looks up no name but the proxy's, tries services one after the other, and waits
+    /// for a greeting before a connection counts ([`Gate`](crate::Gate)). The settings for sockets
+    /// (families, source address, device, mark) are for the connection to the proxy; a command
+    /// takes none of them.
+    ///
+    /// A command runs for each service that is tried, with this process's environment but for
+    /// `MAILPORT_VIA`. It is not this process's child: a child of this process starts it and ends
+    /// at once, for which a handler of SIGCHLD is called once. It ends when the connection is
+    /// closed, as far as it minds the end of its input. The last line of its standard error (in
+    /// memory, at most 1 MiB) is for the report.
+    #[must_use]
+    pub fn with_via(self, via: Via) -> Dialer {
+        Dialer { via: Some(via), ..self }
+    }
+
+    pub(super) fn without_via(self) -> Dialer {
+        Dialer { via: None, ..self }
     }
 
     /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
@@ -52,19 +76,47 @@ impl Dialer {
         config: &Config,
     ) -> Result<Dial, ConnectError> {
         let now = Instant::now();
-        let machine = Machine::new(target, plan, config, now)?;
-        let host = match target.host() {
-            Host::Name(name) => Destination::Name(name.clone()),
-            Host::Address(address) => Destination::Address(SocketAddr::new(*address, 0)),
-            Host::Scoped(address, zone) => {
-                let scope = scope(zone)?;
-                Destination::Address(SocketAddrV6::new(*address, 0, 0, scope).into())
+        let (machine, host) = match &self.via {
+            None => begin(target, plan, config, now)?,
+            Some(via) => {
+                let machine = Machine::through(&via.to_string(), target, plan, config, now)?;
+                let passage = Passage::new(via, target, config, &self.resolver, now)?;
+                (machine, Destination::Through(passage))
             }
         };
-        sockets::check_options(config, machine.families(), host.scope())?;
         Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
             .map_err(ConnectError::Setup)
     }
+}
+
+/// A direct dial before its descriptors, which is known to be one that can begin.
+fn begin(
+    target: &Target,
+    plan: &Plan,
+    config: &Config,
+    now: Instant,
+) -> Result<(Machine, Destination), ConfigError> {
+    let machine = Machine::new(target, plan, config, now)?;
+    let host = match target.host() {
+        Host::Name(name) => Destination::Name(name.clone()),
+        Host::Address(address) => Destination::Address(SocketAddr::new(*address, 0)),
+        Host::Scoped(address, zone) => {
+            let scope = scope(zone)?;
+            Destination::Address(SocketAddrV6::new(*address, 0, 0, scope).into())
+        }
+    };
+    sockets::check_options(config, machine.families(), host.scope())?;
+    Ok((machine, host))
+}
+
+/// Whether a direct dial can begin.
+pub(super) fn check(
+    target: &Target,
+    plan: &Plan,
+    config: &Config,
+    now: Instant,
+) -> Result<(), ConfigError> {
+    begin(target, plan, config, now).map(drop)
 }
 
 /// The number of a zone: an interface's name, or its index in digits (RFC 4007 section 11.2).

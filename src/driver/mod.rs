@@ -1,13 +1,16 @@
 //! The machine on a real network: the only room with system calls.
 
+mod confirm;
 mod dial;
 mod dialer;
+mod line;
 mod poller;
 mod prober;
 mod probing;
 mod resolve;
 mod sockets;
 mod sys;
+mod via;
 
 pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;

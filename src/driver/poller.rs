@@ -55,8 +55,10 @@ impl Poller {
     }
 
     /// Watches a socket. A connection that is held stays watched, so that its end is seen; what its
-    /// peer says meanwhile wakes us for nothing, bounded by the receive buffer. Never register a token twice: an event on its way could find the wrong one.
-    pub(super) fn register(&self, socket: BorrowedFd, token: usize) -> io::Result<()> {
+    /// peer says meanwhile wakes us for nothing, bounded by the receive buffer. Never register a
+    /// token for two attempts: an event on its way could find the wrong one. One attempt may watch
+    /// one descriptor after the other, for to look once more than needed is no harm.
+    pub(super) fn register(&self, socket: &impl AsRawFd, token: usize) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let mut source = SourceFd(&socket.as_raw_fd());
         self.poll.registry().register(&mut source, Token(token), interest)
@@ -64,7 +66,7 @@ impl Poller {
 
     /// Stops watching a socket, which must be done before it is closed: while another process (a
     /// forked child) keeps a copy open, closing alone would leave it watched.
-    pub(super) fn deregister(&self, socket: BorrowedFd) {
+    pub(super) fn deregister(&self, socket: &impl AsRawFd) {
         // It fails only for a descriptor that was never registered, which is what we want.
         let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::dialer::{Dialer, scope};
 use super::probing::{Probing, Run};
 use super::sockets;
-use crate::config::{Config, ConfigError, Families, MIN_DELAY};
+use crate::config::{Config, ConfigError, Families, Gate, MIN_DELAY};
 use crate::machine::Machine;
 use crate::plan::Plan;
 use crate::probe::Probed;
@@ -85,10 +85,11 @@ impl Prober {
         Prober { dialer: Dialer::default(), plan, config, deadline: Prober::DEADLINE }
     }
 
-    /// The same prober, looking names up as this dialer does.
+    /// The same prober, looking names up as this dialer does. A probe is of addresses, so it goes
+    /// through no proxy and no command.
     #[must_use]
     pub fn with_dialer(self, dialer: Dialer) -> Prober {
-        Prober { dialer, ..self }
+        Prober { dialer: dialer.without_via(), ..self }
     }
 
     /// The same prober with another time for each candidate. Default 5 s; at least 10 ms. What
@@ -125,6 +126,8 @@ impl Prober {
             attempt_delay: MIN_DELAY,
             deadline: self.deadline,
             families: Families::Any,
+            // A connection is closed as soon as it stands.
+            gate: Gate::Off,
             ..self.config.clone()
         }
     }

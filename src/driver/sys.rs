@@ -1,9 +1,12 @@
-//! The system calls that no safe library offers: the only unsafe code of the crate.
+//! The system calls that no safe library offers: the only unsafe code of the crate, here and in the
+//! folder of this name.
 #![allow(unsafe_code, reason = "this file exists to hold it")]
 #![allow(
     clippy::cast_possible_truncation,
     reason = "sizes of small structs, as the calls want them"
 )]
+
+mod process;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -12,6 +15,8 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
+
+pub(super) use process::{Given, Program, is_executable, memory, start};
 
 use crate::outcome::{ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
@@ -152,6 +157,24 @@ fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
         header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
     }
     Ok(found)
+}
+
+/// Looks at what has come, without taking it and without waiting; 0 is the end.
+pub(super) fn peek(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let (start, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the pointer and the length are those of `buffer`, and the kernel writes no further.
+    let count = unsafe { libc::recv(socket.as_raw_fd(), start, length, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether the peer will send nothing more, though what it has sent may still be unread.
+pub(super) fn has_hung_up(socket: BorrowedFd) -> bool {
+    let events = libc::POLLRDHUP;
+    let mut watched = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    unsafe { libc::poll(&raw mut watched, 1, 0) };
+    watched.revents != 0
 }
 
 /// What the kernel knows of a TCP connection.

@@ -9,11 +9,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
-use mailport::{Config, ConnectError, Connected, Dialer, Plan, Report, Target};
+use mailport::{Config, ConnectError, Connected, Dialer, Gate, Plan, Report, Target};
 
 use crate::ask::Terminal;
 use crate::options::{Options, TIMES};
-use crate::{paint, picture, values};
+use crate::{paint, picture, values, via};
 
 /// Dials a mail server once, and says which port was reached and why
 ///
@@ -50,6 +50,32 @@ pub(crate) struct Args {
     /// service before connects after all, the question is withdrawn. The dial is then strict.
     #[arg(long, help_heading = "What to try")]
     ask: bool,
+
+    /// How long to wait for the server's greeting before a connection counts
+    ///
+    /// The default is 10s with --via and off without: proxies and tunnels may accept before they
+    /// have connected. A connection that is closed before its first byte then counts as closed, and
+    /// the next service is tried; silence for this long counts as connected. Services are tried one
+    /// after the other. A time is also for a local port that ssh -L or stunnel forwards. At least
+    /// 10ms. With implicit TLS nothing is waited for.
+    #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::gate)]
+    #[arg(help_heading = TIMES)]
+    gate: Gate,
+
+    /// Go through a SOCKS5 proxy or a command [default: MAILPORT_VIA, or none]
+    ///
+    /// socks5://HOST:PORT is a proxy (RFC 1928), which looks the name up itself; families, source
+    /// address, interface and mark are then for the connection to it. command: and words is a
+    /// command whose standard input and output are the connection, such as "command:ssh -W
+    /// '[%h]:%p' GATEWAY": the words are quoted as in a shell, no shell reads them, and %h and %p
+    /// become host and port (%% a percent sign). @FILE is the first line of that file.
+    ///
+    /// A user and a password for the proxy (socks5://USER:PASSWORD@HOST, RFC 1929, percent-encoded)
+    /// are taken from a file that only its owner may read, or from the environment variable
+    /// MAILPORT_VIA, which counts where this option is not given, but never from this option, which
+    /// others can see. An empty MAILPORT_VIA is none.
+    #[arg(long, value_name = "VIA", help_heading = "Where to leave from")]
+    via: Option<String>,
 
     /// Draw every attempt on a scale of time, with its outcome [default: off]
     ///
@@ -88,6 +114,7 @@ impl Args {
         let mut config = self.options.config();
         config.deadline = self.deadline;
         config.ask = self.ask;
+        config.gate = self.gate;
         config
     }
 }
@@ -95,6 +122,11 @@ impl Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let plan = match args.options.plan() {
         Ok(plan) => plan,
+        Err(message) => return crate::misuse("connect", message),
+    };
+    let dialer = match via::read(args.via.as_deref()) {
+        Ok(Some(via)) => Dialer::default().with_via(via),
+        Ok(None) => Dialer::default(),
         Err(message) => return crate::misuse("connect", message),
     };
     let terminal = match args.ask.then(Terminal::open).transpose() {
@@ -106,7 +138,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             );
         }
     };
-    let (dialer, config) = (Dialer::default(), args.config());
+    let config = args.config();
     let mut progress = Progress::begin(args, &plan);
     let result = match terminal {
         Some(mut terminal) => terminal.dial(&dialer, &args.host, &plan, &config, || progress.end()),
@@ -266,7 +298,7 @@ mod tests {
     fn every_option_reaches_its_setting() {
         let line = "--attempt-delay 11ms --port-delay 12ms --patience 13ms --deadline 14s \
             --resolution-delay 15ms --strict --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
-            --mark 0x10 --port 465";
+            --mark 0x10 --port 465 --gate 17s";
         let args = args(&line.split_whitespace().collect::<Vec<_>>());
         let mut expected = Config::default();
         expected.attempt_delay = Duration::from_millis(11);
@@ -279,6 +311,7 @@ mod tests {
         expected.source = Some("192.0.2.1".parse().unwrap());
         expected.device = Some("eth0".into());
         expected.mark = Some(16);
+        expected.gate = Gate::For(Duration::from_secs(17));
         assert_eq!(args.config(), expected);
         assert_eq!(args.options.plan(), Ok(Plan::submissions()));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, CommandFactory, ValueEnum};
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, presets};
-use mailport::{Cleartext, Config, Families, Patience, Plan, Prober};
+use mailport::{Cleartext, Config, Families, Gate, Patience, Plan, Prober};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -110,6 +110,8 @@ fn setting(arg: &Arg) -> Setting {
         "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
         "patience" => (patience(config.patience, arg), Some("RFC 6298 section 2")),
         "deadline" => (Default::Time(config.deadline), Some(DESIGN)),
+        "gate" => (gate(config.gate, arg), Some(DESIGN)),
+        "via" => (Default::None("MAILPORT_VIA, or none"), Some(COMMAND)),
         "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
@@ -133,6 +135,14 @@ fn patience(patience: Patience, arg: &Arg) -> Default {
     match patience {
         Patience::Automatic => Default::Automatic(rule(arg)),
         Patience::Fixed(time) => Default::Time(time),
+    }
+}
+
+fn gate(gate: Gate, arg: &Arg) -> Default {
+    match gate {
+        Gate::Automatic => Default::Automatic(rule(arg)),
+        Gate::Off => Default::Off("off"),
+        Gate::For(time) => Default::Time(time),
     }
 }
 

@@ -10,6 +10,7 @@ mod paint;
 mod picture;
 mod probe;
 mod values;
+mod via;
 
 use std::fmt;
 use std::io::{self, Write};

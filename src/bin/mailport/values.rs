@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::ValueEnum;
-use mailport::{Families, Patience};
+use mailport::{Families, Gate, Patience};
 
 /// `--family`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -54,6 +54,15 @@ pub(crate) fn patience(text: &str) -> Result<Patience, String> {
     duration(text).map(Patience::Fixed)
 }
 
+/// A duration, or a word.
+pub(crate) fn gate(text: &str) -> Result<Gate, String> {
+    match text {
+        "automatic" => Ok(Gate::Automatic),
+        "off" => Ok(Gate::Off),
+        _ => duration(text).map(Gate::For),
+    }
+}
+
 /// A firewall mark, in decimal or as `0x...`.
 pub(crate) fn mark(text: &str) -> Result<u32, String> {
     let number = match text.strip_prefix("0x") {
@@ -90,6 +99,13 @@ mod tests {
         assert_eq!(patience("automatic"), Ok(Patience::Automatic));
         assert_eq!(patience("10s"), Ok(Patience::Fixed(Duration::from_secs(10))));
         assert!(patience("auto").is_err());
+    }
+
+    #[test]
+    fn a_gate_is_a_duration_automatic_or_off() {
+        assert_eq!((gate("automatic"), gate("off")), (Ok(Gate::Automatic), Ok(Gate::Off)));
+        assert_eq!(gate("3s"), Ok(Gate::For(Duration::from_secs(3))));
+        assert!(gate("on").is_err());
     }
 
     #[test]
