@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
 use super::dial::{Destination, Dial};
+use super::memory::Memory;
 use super::resolve::Resolver;
 use super::sockets;
 use super::sys;
@@ -15,17 +16,26 @@ use crate::target::{Host, Target};
 
 /// Starts dials, and holds what they share. Cheap to clone.
 ///
-/// [`Dialer::default`] uses the resolver of the process; nothing more is needed to dial.
+/// [`Dialer::default`] uses the resolver of the process and has no memory; nothing more is needed
+/// to dial.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub(super) resolver: Resolver,
+    pub(crate) memory: Option<Memory>,
 }
 
 impl Dialer {
     /// The same dialer with another resolver.
     #[must_use]
     pub fn with_resolver(self, resolver: Resolver) -> Dialer {
-        Dialer { resolver }
+        Dialer { resolver, ..self }
+    }
+
+    /// The same dialer with a memory: its dials are told what earlier ones have learned, and teach
+    /// later ones.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Dialer {
+        Dialer { memory: Some(memory), ..self }
     }
 
     /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
@@ -52,7 +62,7 @@ impl Dialer {
         config: &Config,
     ) -> Result<Dial, ConnectError> {
         let now = Instant::now();
-        let machine = Machine::new(target, plan, config, now)?;
+        let mut machine = Machine::new(target, plan, config, now)?;
         let host = match target.host() {
             Host::Name(name) => Destination::Name(name.clone()),
             Host::Address(address) => Destination::Address(SocketAddr::new(*address, 0)),
@@ -62,8 +72,15 @@ impl Dialer {
             }
         };
         sockets::check_options(config, machine.families(), host.scope())?;
-        Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
-            .map_err(ConnectError::Setup)
+        let memory = self.memory.clone();
+        let memory = memory.and_then(|memory| Some((memory, Memory::place(target, config, "")?)));
+        if let Some((memory, place)) = &memory {
+            machine = machine.with_advice(memory.advice(place, plan));
+        }
+        let mut dial = Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
+            .map_err(ConnectError::Setup)?;
+        dial.teaches(memory);
+        Ok(dial)
     }
 }
 

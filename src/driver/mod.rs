@@ -2,6 +2,7 @@
 
 mod dial;
 mod dialer;
+mod memory;
 mod poller;
 mod prober;
 mod probing;
@@ -11,6 +12,7 @@ mod sys;
 
 pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;
+pub use memory::Memory;
 pub use prober::{ProbeError, Prober, Progress};
 pub(crate) use sys::wait_until_ready;
 

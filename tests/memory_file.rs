@@ -1,0 +1,1 @@
+//! What a memory makes of its file, and of others at it.
