@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
-use mailport::{Config, ConnectError, Connected, Plan, Report, Target};
+use mailport::{Config, ConnectError, Connected, Dialer, Plan, Report, Target};
 
 use crate::options::{Options, TIMES};
 use crate::{paint, picture, values};
@@ -88,7 +88,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Err(message) => return crate::misuse("connect", message),
     };
     let progress = Progress::begin(args, &plan);
-    let result = mailport::connect(&args.host, &plan, &args.config());
+    let mut dialer = Dialer::default();
+    if let Some(memory) = args.options.memory() {
+        dialer = dialer.with_memory(memory);
+    }
+    let result = dialer.connect(&args.host, &plan, &args.config());
     progress.end();
     match result {
         Err(ConnectError::Config(error)) => crate::misuse("connect", error),
@@ -242,7 +246,7 @@ mod tests {
     #[test]
     fn every_option_reaches_its_setting() {
         let line = "--attempt-delay 11ms --port-delay 12ms --patience 13ms --deadline 14s \
-            --resolution-delay 15ms --strict --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
+            --resolution-delay 15ms --strict --skip --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
             --mark 0x10 --port 465";
         let args = args(&line.split_whitespace().collect::<Vec<_>>());
         let mut expected = Config::default();
@@ -252,6 +256,7 @@ mod tests {
         expected.deadline = Duration::from_secs(14);
         expected.resolution_delay = Duration::from_millis(15);
         expected.strict = true;
+        expected.skip = true;
         expected.families = mailport::Families::PreferIpv4;
         expected.source = Some("192.0.2.1".parse().unwrap());
         expected.device = Some("eth0".into());
