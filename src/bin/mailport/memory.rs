@@ -145,28 +145,32 @@ fn list(lines: &[Remembered], json: bool) -> io::Result<()> {
     if lines.is_empty() {
         return writeln!(out, "nothing is remembered");
     }
-    writeln!(out, "{}", table(lines, connect::width_of(io::stdout())))
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = Stamp::default().plus(since_1970);
+    writeln!(out, "{}", table(lines, now, connect::width_of(io::stdout())))
 }
 
-fn table(lines: &[Remembered], width: usize) -> String {
+fn table(lines: &[Remembered], now: Stamp, width: usize) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_width(u16::try_from(width).unwrap_or(u16::MAX))
-        .set_header(["target", "service", "family", "what", "since", "until", "network"]);
+        .set_header(["target", "service", "family", "what", "since", "used for", "network"]);
     for line in lines {
-        let until = if line.is_used { moment(line.until) } else { "expired".to_owned() };
+        let since = format!("{} ago", rough(now.since(line.since)));
+        let left = format!("{} more", rough(line.until.since(now)));
+        let used = if line.is_used { left } else { "expired".to_owned() };
         let network = line.place.network();
-        let network = format!("{} {}", network.label(), &network.key()[..8]);
+        let network = format!("{} {}", network.label(), &network.key()[..4]);
         let family = line.family.map_or_else(|| "-".to_owned(), |family| family.to_string());
         table.add_row([
             line.place.target().to_owned(),
             line.service.to_string(),
             family,
             words(line),
-            moment(line.since),
-            until,
+            since,
+            used,
             network,
         ]);
     }
@@ -188,13 +192,14 @@ fn words(line: &Remembered) -> String {
     }
 }
 
-/// A moment in UTC; what is beyond every calendar is not told.
-fn moment(stamp: Stamp) -> String {
-    /// The last second of the year 9999.
-    const LAST: u64 = 253_402_300_799;
-    let seconds = (stamp.0 / 1000).min(LAST);
-    let at: SystemTime = UNIX_EPOCH + Duration::from_secs(seconds);
-    humantime::format_rfc3339_seconds(at).to_string()
+/// A time in its largest unit.
+fn rough(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ ..60 => format!("{seconds} s"),
+        seconds @ ..3600 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
 }
 
 #[cfg(test)]
@@ -223,29 +228,34 @@ mod tests {
         let answer = Answer::FallBack;
         let consent = Change::Consented { place: place.clone(), service: second, answer, at: now };
         remembering.apply(&consent, now);
-        let text = table(&remembering.list(now), 200);
-        let rows: Vec<String> = text
-            .lines()
-            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
-            .collect();
-        let network = format!("this machine {}", &place.network().key()[..8]);
-        let since = "2027-01-15T08:00:00Z";
-        let ten_minutes = "2027-01-15T08:10:00Z";
-        assert_eq!(rows[0], "target service family what since until network");
+        let at = now.plus(Duration::from_secs(90));
+        let text = table(&remembering.list(at), at, 200);
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let rows: Vec<String> = text.lines().map(words).collect();
+        let network = format!("this machine {}", &place.network().key()[..4]);
+        assert_eq!(rows[0], "target service family what since used for network");
         for (row, expected) in rows[2..].iter().zip([
-            format!("587:starttls IPv6 reset, 2 times {since} {ten_minutes}"),
-            format!("587:starttls IPv4 connected in 40.0 ms {since} {ten_minutes}"),
-            format!("25:starttls - answered fall-back {since} 2027-02-14T08:00:00Z"),
+            "587:starttls IPv6 reset, 2 times 1 min ago 8 min more",
+            "587:starttls IPv4 connected in 40.0 ms 1 min ago 8 min more",
+            "25:starttls - answered fall-back 1 min ago 29 days more",
         ]) {
             assert_eq!(*row, format!("mail.example {expected} {network}"));
         }
         let later = now.plus(Remembering::LIFE);
-        assert_eq!(table(&remembering.list(later), 200).matches(" expired ").count(), 2);
+        assert_eq!(table(&remembering.list(later), later, 200).matches(" expired ").count(), 2);
     }
 
     #[test]
-    fn every_moment_can_be_printed() {
-        assert_eq!(moment(Stamp(0)), "1970-01-01T00:00:00Z");
-        assert_eq!(moment(Stamp(u64::MAX)), "9999-12-31T23:59:59Z");
+    fn a_time_is_told_in_its_largest_unit() {
+        for (seconds, words) in [
+            (0, "0 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3600, "1 h"),
+            (2 * 86_400 - 1, "47 h"),
+            (30 * 86_400, "30 days"),
+        ] {
+            assert_eq!(rough(Duration::from_secs(seconds)), words);
+        }
     }
 }

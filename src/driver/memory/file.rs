@@ -41,6 +41,8 @@ fn text(path: &Path) -> io::Result<Option<Vec<u8>>> {
 ///
 /// Nothing is synced: after a loss of power the memory may be gone, and the disk was not woken.
 pub(super) fn save(path: &Path, changes: &[Change], now: Stamp) -> io::Result<Table> {
+    // Beside what is none of ours no lock is made either.
+    text(path)?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     if let Some(folder) = folder {
         DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
