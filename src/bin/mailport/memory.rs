@@ -32,6 +32,7 @@ pub(crate) struct Args {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 enum Verb {
     /// Lists everything that is remembered
     List {
