@@ -1,10 +1,15 @@
 //! A dial in one call.
 
+use std::time::Duration;
+
 use crate::config::{Config, ConfigError};
 use crate::driver::{Connected, Dialer, Status};
 use crate::error::ConnectError;
 use crate::plan::Plan;
 use crate::target::Target;
+
+/// How long a memory may take to save what a dial has taught, before the caller gets the connection.
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// Dials `target` by `plan` and blocks until it is connected, or cannot be.
 ///
@@ -25,7 +30,7 @@ pub fn connect(target: &Target, plan: &Plan, config: &Config) -> Result<Connecte
 
 impl Dialer {
     /// Dials and blocks until it is connected, or cannot be: [`connect`] with what this dialer
-    /// holds.
+    /// holds. Its memory is given 50 ms at most to save what the dial has taught.
     pub fn connect(
         &self,
         target: &Target,
@@ -42,7 +47,11 @@ impl Dialer {
         }
         let mut dial = self.prepare(target, plan, config)?;
         while dial.wait(None) == Status::Pending {}
-        let connected = dial.take()?;
+        let result = dial.take();
+        if let Some(memory) = &self.memory {
+            memory.flush(FLUSH);
+        }
+        let connected = result?;
         connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;
         Ok(connected)
     }

@@ -18,6 +18,8 @@ mod error;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod machine;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod memory;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod outcome;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
@@ -37,7 +39,7 @@ pub mod via;
 pub use blocking::connect;
 #[cfg(feature = "driver")]
 pub use driver::{
-    Connected, Dial, Dialer, LookupResult, ProbeError, Prober, Progress, Resolver, Status,
+    Connected, Dial, Dialer, LookupResult, Memory, ProbeError, Prober, Progress, Resolver, Status,
 };
 #[cfg(feature = "driver")]
 pub use join::join;

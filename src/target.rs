@@ -45,6 +45,16 @@ impl Target {
         &self.text
     }
 
+    /// The host without what makes no difference: letter case and the final dot of a name, the
+    /// spelling of an address.
+    pub fn canonical(&self) -> String {
+        match &self.host {
+            Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
+            Host::Address(address) => address.to_string(),
+            Host::Scoped(address, zone) => format!("{address}%{zone}"),
+        }
+    }
+
     /// The name or the address.
     pub fn host(&self) -> &Host {
         &self.host

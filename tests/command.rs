@@ -20,6 +20,8 @@ fn mailport(args: &[&str]) -> Command {
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "MAILPORT_VIA"] {
         command.env_remove(variable);
     }
+    // No folder can be made there, so nothing is remembered, and nobody's own memory is touched.
+    command.env("XDG_CACHE_HOME", "/proc/none");
     command
 }
 
@@ -294,6 +296,8 @@ fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
     assert_eq!(of("--plan")["value"], mailport::Plan::default().to_string());
     assert_eq!(of("--strict")["value"], config.strict);
     assert_eq!(of("--mark")["value"], Value::Null);
+    assert_eq!(of("--skip")["value"], config.skip);
+    assert_eq!(of("--memory")["value"], "$XDG_CACHE_HOME/mailport/memory.json");
 
     let help = run(&["connect", "--help"]);
     let options: Vec<&str> = text(&help.stdout)
@@ -461,6 +465,8 @@ fn the_help_has_every_option_with_its_default() {
         ("--source <ADDRESS>", "the kernel's choice"),
         ("--device <INTERFACE>", "the kernel's choice"),
         ("--mark <MARK>", "none"),
+        ("--memory <FILE|off>", "$XDG_CACHE_HOME/mailport/memory.json"),
+        ("--skip", "off"),
         ("--allow-cleartext", "refused"),
         ("--json", "off"),
         ("--explain", "off"),

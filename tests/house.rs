@@ -75,7 +75,9 @@ fn the_changelog_has_this_version() {
 fn the_design_page_names_every_file_of_the_library() {
     let page = include_str!("../docs/design.md");
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-    for folder in ["", "/machine", "/driver", "/driver/via", "/driver/sys"] {
+    let folders =
+        ["", "/machine", "/memory", "/driver", "/driver/via", "/driver/sys", "/driver/memory"];
+    for folder in folders {
         for entry in std::fs::read_dir(format!("{root}{folder}")).expect("a folder") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");

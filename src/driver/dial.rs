@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::line::{Fact, Line};
+use super::memory::Memory;
 use super::poller::{Poller, Ready};
 use super::resolve::{Resolver, Slot};
 use super::sockets::{self, Socket};
@@ -15,6 +16,7 @@ use super::via::Passage;
 use crate::config::Config;
 use crate::error::ConnectError;
 use crate::machine::{Action, Answer, AttemptId, Event, Machine, Question, Stale};
+use crate::memory::Place;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::{Family, Service};
 use crate::report::{End, Report};
@@ -110,6 +112,8 @@ pub struct Dial {
     wake_at: Option<Instant>,
     /// The process that owns this dial.
     process: u32,
+    /// What the dial teaches in the end, and of which place.
+    memory: Option<(Memory, Place)>,
 }
 
 impl AsRawFd for Dial {
@@ -149,7 +153,13 @@ impl Dial {
             lines,
             wake_at: Some(now),
             process,
+            memory: None,
         })
+    }
+
+    /// Has the dial teach a memory what it learns of a place.
+    pub(super) fn teaches(&mut self, memory: Option<(Memory, Place)>) {
+        self.memory = memory;
     }
 
     /// Puts a timer into the descriptor. It is readable at once, so that a caller who only watches
@@ -438,6 +448,9 @@ impl Dial {
 
     /// Makes the descriptor silent, and lets the winner go.
     fn finish(&mut self, end: End) {
+        if let Some((memory, place)) = self.memory.take() {
+            memory.learn(&place, &self.machine.lessons());
+        }
         self.wake_at = None;
         self.poller.arm(None);
         if self.slot.is_some() {

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
 use super::dial::{Destination, Dial};
+use super::memory::Memory;
 use super::resolve::Resolver;
 use super::sockets;
 use super::sys;
@@ -17,11 +18,13 @@ use crate::via::Via;
 
 /// Starts dials, and holds what they share. Cheap to clone.
 ///
-/// [`Dialer::default`] uses the resolver of the process; nothing more is needed to dial.
+/// [`Dialer::default`] uses the resolver of the process and has no memory; nothing more is needed
+/// to dial.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub(super) resolver: Resolver,
     via: Option<Via>,
+    pub(crate) memory: Option<Memory>,
 }
 
 impl Dialer {
@@ -48,8 +51,16 @@ impl Dialer {
         Dialer { via: Some(via), ..self }
     }
 
-    pub(super) fn without_via(self) -> Dialer {
-        Dialer { via: None, ..self }
+    /// What looks names up, and nothing else.
+    pub(super) fn alone(self) -> Dialer {
+        Dialer { via: None, memory: None, ..self }
+    }
+
+    /// The same dialer with a memory: its dials are told what earlier ones have learned, and teach
+    /// later ones.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Dialer {
+        Dialer { memory: Some(memory), ..self }
     }
 
     /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
@@ -76,7 +87,7 @@ impl Dialer {
         config: &Config,
     ) -> Result<Dial, ConnectError> {
         let now = Instant::now();
-        let (machine, host) = match &self.via {
+        let (mut machine, host) = match &self.via {
             None => begin(target, plan, config, now)?,
             Some(via) => {
                 let machine = Machine::through(&via.to_string(), target, plan, config, now)?;
@@ -84,8 +95,16 @@ impl Dialer {
                 (machine, Destination::Through(passage))
             }
         };
-        Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
-            .map_err(ConnectError::Setup)
+        let way = self.via.as_ref().map_or_else(String::new, Via::to_string);
+        let memory = self.memory.clone();
+        let memory = memory.and_then(|memory| Some((memory, Memory::place(target, config, &way)?)));
+        if let Some((memory, place)) = &memory {
+            machine = machine.with_advice(memory.advice(place, plan));
+        }
+        let mut dial = Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
+            .map_err(ConnectError::Setup)?;
+        dial.teaches(memory);
+        Ok(dial)
     }
 }
 

@@ -4,6 +4,7 @@ mod confirm;
 mod dial;
 mod dialer;
 mod line;
+mod memory;
 mod poller;
 mod prober;
 mod probing;
@@ -14,6 +15,7 @@ mod via;
 
 pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;
+pub use memory::Memory;
 pub use prober::{ProbeError, Prober, Progress};
 pub(crate) use sys::wait_until_ready;
 

@@ -5,10 +5,11 @@ use std::net::{SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
 use super::dialer::{Dialer, scope};
+use super::memory::Memory;
 use super::probing::{Probing, Run};
 use super::sockets;
 use crate::config::{Config, ConfigError, Families, Gate, MIN_DELAY};
-use crate::machine::Machine;
+use crate::machine::{Advice, Machine};
 use crate::plan::Plan;
 use crate::probe::Probed;
 use crate::target::{Host, Target};
@@ -36,6 +37,7 @@ pub struct Prober {
     pub(super) plan: Plan,
     pub(super) config: Config,
     pub(super) deadline: Duration,
+    memory: Option<Memory>,
 }
 
 /// How far a probe has come.
@@ -82,14 +84,22 @@ impl Prober {
     /// address, device and mark matter to it, and the deadline, which the look-ups of a name have:
     /// otherwise it waits for nothing but its own deadline.
     pub fn new(plan: Plan, config: Config) -> Prober {
-        Prober { dialer: Dialer::default(), plan, config, deadline: Prober::DEADLINE }
+        let (dialer, deadline) = (Dialer::default(), Prober::DEADLINE);
+        Prober { dialer, plan, config, deadline, memory: None }
     }
 
-    /// The same prober, looking names up as this dialer does. A probe is of addresses, so it goes
-    /// through no proxy and no command.
+    /// The same prober, looking names up as this dialer does. A memory of the dialer learns nothing
+    /// from a probe, and a probe is of addresses, so it goes through no proxy and no command.
     #[must_use]
     pub fn with_dialer(self, dialer: Dialer) -> Prober {
-        Prober { dialer: dialer.without_via(), ..self }
+        Prober { dialer: dialer.alone(), ..self }
+    }
+
+    /// The same prober with a memory: what a dial would choose is forecast with what a dial would
+    /// be told. The probe itself neither uses nor teaches it.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Prober {
+        Prober { memory: Some(memory), ..self }
     }
 
     /// The same prober with another time for each candidate. Default 5 s; at least 10 ms. What
@@ -117,7 +127,18 @@ impl Prober {
         while run.admit() {
             run.wait();
         }
-        Ok(run.into_probed())
+        let mut found = run.into_probed();
+        for probed in &mut found {
+            probed.advice = self.advice(&probed.target);
+        }
+        Ok(found)
+    }
+
+    /// What a dial would be told of a target.
+    fn advice(&self, target: &Target) -> Advice {
+        let Some(memory) = &self.memory else { return Advice::default() };
+        let place = Memory::place(target, &self.config, "");
+        place.map(|place| memory.advice(&place, &self.plan)).unwrap_or_default()
     }
 
     /// The settings of a dial that has one candidate.

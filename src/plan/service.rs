@@ -107,6 +107,12 @@ impl Service {
         Service { family: Some(family), ..self }
     }
 
+    /// The same service over both families.
+    #[must_use]
+    pub fn over_both(self) -> Service {
+        Service { family: None, ..self }
+    }
+
     /// The TCP port, never 0.
     pub fn port(self) -> u16 {
         self.port.get()

@@ -16,7 +16,7 @@ const MAX_TURNS: usize = 100_000;
 impl Probed {
     /// What a dial by this plan would do if everything went as it did for the probe: look-ups are
     /// answered and attempts end after the time that was measured, and what was silent stays silent
-    /// for ever.
+    /// for ever. It is told what the memory would tell it, [`Probed::advice`].
     ///
     /// It takes no time; `start` is any moment, for the machine to count from. What was not probed
     /// is silent. SYNs are left out of the report, for they were not counted at these times.
@@ -28,7 +28,8 @@ impl Probed {
         config: &Config,
         start: Instant,
     ) -> Result<Report, ConfigError> {
-        let mut machine = Machine::new(&self.target, plan, config, start)?;
+        let machine = Machine::new(&self.target, plan, config, start)?;
+        let mut machine = machine.with_advice(self.advice.clone());
         let mut coming: Vec<(Duration, Event)> = Vec::new();
         let mut now = Duration::ZERO;
         for _ in 0..MAX_TURNS {

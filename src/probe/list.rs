@@ -1,6 +1,6 @@
 //! Hosts listed in text, one a line.
 
-use crate::target::{Host, Target};
+use crate::target::Target;
 
 /// One line of a list: a host, and what is known of the report that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,11 +25,7 @@ impl Entry {
     /// The server without what makes no difference: letter case and the final dot of a name, the
     /// spelling of an address.
     pub fn server(&self) -> String {
-        match self.target.host() {
-            Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
-            Host::Address(address) => address.to_string(),
-            Host::Scoped(address, zone) => format!("{address}%{zone}"),
-        }
+        self.target.canonical()
     }
 }
 

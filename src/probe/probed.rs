@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::machine::usable;
+use crate::machine::{Advice, usable};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Plan, Service};
 use crate::report::{Attempt, End, Lookup, LookupError, Report};
@@ -21,6 +21,8 @@ pub struct Probed {
     /// One attempt for each of [`Probed::candidates`], in their order. Times are counted from the
     /// beginning of the host's look-ups.
     pub attempts: Vec<Attempt>,
+    /// What a dial would be told by the memory; nothing without one.
+    pub advice: Advice,
 }
 
 /// What the look-up of one family gave.
@@ -60,7 +62,7 @@ impl Answer {
 impl Probed {
     /// A host with what its look-ups gave, and these attempts.
     pub fn new(target: Target, answers: Vec<Answer>, attempts: Vec<Attempt>) -> Probed {
-        Probed { target, answers, attempts }
+        Probed { target, answers, attempts, advice: Advice::default() }
     }
 
     /// Every service at every address that it may be reached at, in the plan's order; within a

@@ -17,6 +17,8 @@ fn run(mut command: Command, input: &str) -> Output {
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(variable);
     }
+    // No folder can be made there, so nothing is remembered, and nobody's own memory is touched.
+    command.env("XDG_CACHE_HOME", "/proc/none");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that does not read its input may have closed it.
@@ -182,6 +184,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
         for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
             command.env_remove(variable);
         }
+        command.env("XDG_CACHE_HOME", "/proc/none");
         let output = command.envs(variables.iter().copied()).output().unwrap();
         assert_eq!(parts(&output).1.contains('\x1b'), coloured, "{variables:?}");
     }

@@ -124,11 +124,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(plan) => plan,
         Err(message) => return crate::misuse("connect", message),
     };
-    let dialer = match via::read(args.via.as_deref()) {
+    let mut dialer = match via::read(args.via.as_deref()) {
         Ok(Some(via)) => Dialer::default().with_via(via),
         Ok(None) => Dialer::default(),
         Err(message) => return crate::misuse("connect", message),
     };
+    if let Some(memory) = args.options.memory() {
+        dialer = dialer.with_memory(memory);
+    }
     let terminal = match args.ask.then(Terminal::open).transpose() {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -297,7 +300,7 @@ mod tests {
     #[test]
     fn every_option_reaches_its_setting() {
         let line = "--attempt-delay 11ms --port-delay 12ms --patience 13ms --deadline 14s \
-            --resolution-delay 15ms --strict --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
+            --resolution-delay 15ms --strict --skip --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
             --mark 0x10 --port 465 --gate 17s";
         let args = args(&line.split_whitespace().collect::<Vec<_>>());
         let mut expected = Config::default();
@@ -307,6 +310,7 @@ mod tests {
         expected.deadline = Duration::from_secs(14);
         expected.resolution_delay = Duration::from_millis(15);
         expected.strict = true;
+        expected.skip = true;
         expected.families = mailport::Families::PreferIpv4;
         expected.source = Some("192.0.2.1".parse().unwrap());
         expected.device = Some("eth0".into());

@@ -105,6 +105,7 @@ fn setting(arg: &Arg) -> Setting {
             Some("RFC 8314 section 3"),
         ),
         "strict" => (switch(config.strict, "off"), Some("design.md, rule 9")),
+        "skip" => (switch(config.skip, "off"), Some(DESIGN)),
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
         "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
@@ -116,6 +117,7 @@ fn setting(arg: &Arg) -> Setting {
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
         "mark" => (Default::None("none"), Some("SO_MARK")),
+        "memory" => (Default::Word(MEMORY.to_owned()), Some("XDG Base Directory")),
         // The others are of the command, not of the dial: what it prints.
         _ => (Default::Off("off"), Some(COMMAND)),
     };
@@ -130,6 +132,8 @@ const DESIGN: &str = "design.md";
 /// Of what is printed, and where.
 const COMMAND: &str = "the command";
 const AUTOMATIC: &str = "automatic";
+/// Where the memory is kept; ~/.cache stands for the first part where it is not set.
+const MEMORY: &str = "$XDG_CACHE_HOME/mailport/memory.json";
 
 fn patience(patience: Patience, arg: &Arg) -> Default {
     match patience {

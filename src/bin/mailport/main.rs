@@ -5,6 +5,7 @@ mod completions;
 mod connect;
 mod defaults;
 mod man;
+mod memory;
 mod options;
 mod paint;
 mod picture;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Connect(Box<connect::Args>),
     Probe(Box<probe::Args>),
+    Memory(memory::Args),
     Defaults(defaults::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(Cli { command: Command::Connect(args) }) => connect::run(&args),
         Ok(Cli { command: Command::Probe(args) }) => probe::run(&args),
+        Ok(Cli { command: Command::Memory(args) }) => memory::run(&args),
         Ok(Cli { command: Command::Defaults(args) }) => defaults::run(&args),
         Ok(Cli { command: Command::Completions(args) }) => completions::run(&args),
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),

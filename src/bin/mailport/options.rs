@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mailport::{Cleartext, Config, Patience, Plan, PlanError};
+use mailport::{Cleartext, Config, Memory, Patience, Plan, PlanError};
 
 use crate::values;
 
@@ -44,6 +44,13 @@ pub(crate) struct Options {
     /// the patience, so that no packet goes to a later port any sooner.
     #[arg(long, help_heading = "What to try")]
     strict: bool,
+
+    /// Try a service that is remembered as bad last instead of first [default: off]
+    ///
+    /// Never after one of weaker TLS. Otherwise such a service is tried first all the same, and not
+    /// waited for.
+    #[arg(long, help_heading = "What to try")]
+    skip: bool,
 
     /// The address families to use, and which goes first
     #[arg(long, value_name = "FAMILY", value_enum, default_value = "any")]
@@ -103,6 +110,15 @@ pub(crate) struct Options {
     #[arg(long, value_name = "MARK", value_parser = values::mark)]
     #[arg(help_heading = "Where to leave from")]
     mark: Option<u32>,
+
+    /// The memory of earlier dials [default: $XDG_CACHE_HOME/mailport/memory.json]
+    ///
+    /// What a dial finds out is remembered for 10min and more, for this network and server alone,
+    /// so that the next dial does not wait for it again. Without XDG_CACHE_HOME the file is in
+    /// ~/.cache. off remembers nothing. See mailport memory.
+    #[arg(long, value_name = "FILE|off", value_parser = values::memory)]
+    #[arg(help_heading = "What to remember")]
+    memory: Option<values::Memory>,
 }
 
 /// The heading of the options that are times.
@@ -125,6 +141,15 @@ impl Options {
         Plan::parse(&self.plan, cleartext).map_err(|e| refused("--plan <PLAN>", &self.plan, &e))
     }
 
+    /// The memory, if there is to be one.
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        match &self.memory {
+            Some(values::Memory::Off) => None,
+            Some(values::Memory::File(path)) => Some(Memory::open(path)),
+            None => Memory::default_path().map(Memory::open),
+        }
+    }
+
     /// The settings of a dial but for its deadline.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
@@ -133,6 +158,7 @@ impl Options {
         config.port_delay = self.port_delay;
         config.patience = self.patience;
         config.strict = self.strict;
+        config.skip = self.skip;
         config.families = self.family.into();
         config.source = self.source;
         config.device.clone_from(&self.device);

@@ -21,7 +21,8 @@ use crate::{connect, picture, values};
 ///
 /// All are tried at once, and none is left out because another one has connected. Nothing is sent
 /// to a server: each connection is closed as soon as it stands. What a dial would choose follows
-/// from what was found, by the rules of a dial.
+/// from what was found, by the rules of a dial, and from what is remembered of earlier dials. A
+/// probe itself remembers nothing.
 ///
 /// Of several hosts, the two tables of the fallback paper's field test are printed too: servers by
 /// kind, and how the first service of the plan was met.
@@ -132,7 +133,10 @@ impl Args {
         }
         let config = self.options.config();
         let wait = wait::Wait::begin(self.deadline, self.json);
-        let prober = Prober::new(plan.clone(), config.clone()).with_deadline(self.deadline);
+        let mut prober = Prober::new(plan.clone(), config.clone()).with_deadline(self.deadline);
+        if let Some(memory) = self.options.memory() {
+            prober = prober.with_memory(memory);
+        }
         let found = prober.run(&targets, |progress| wait.show(progress));
         wait.end();
         let with_forecast = |probed: Probed| {

@@ -1,5 +1,6 @@
 //! Values of options, read from text.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -29,6 +30,30 @@ impl From<Family> for Families {
             Family::PreferIpv4 => Families::PreferIpv4,
             Family::PreferIpv6 => Families::PreferIpv6,
         }
+    }
+}
+
+/// `--memory`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Memory {
+    Off,
+    File(PathBuf),
+}
+
+/// A file, or the word for none.
+pub(crate) fn memory(text: &str) -> Result<Memory, String> {
+    match text {
+        "off" => Ok(Memory::Off),
+        _ => memory_file(text).map(Memory::File),
+    }
+}
+
+/// A file to remember things in.
+pub(crate) fn memory_file(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("a file must have a name".to_owned()),
+        "off" => Err("without a memory there is nothing to do (or write ./off)".to_owned()),
+        _ => Ok(text.into()),
     }
 }
 
@@ -106,6 +131,13 @@ mod tests {
         assert_eq!((gate("automatic"), gate("off")), (Ok(Gate::Automatic), Ok(Gate::Off)));
         assert_eq!(gate("3s"), Ok(Gate::For(Duration::from_secs(3))));
         assert!(gate("on").is_err());
+    }
+
+    #[test]
+    fn a_memory_is_a_file_or_off() {
+        assert_eq!(memory("off"), Ok(Memory::Off));
+        assert_eq!(memory("./off"), Ok(Memory::File("./off".into())));
+        assert!(memory("").is_err() && memory_file("off").is_err());
     }
 
     #[test]

@@ -25,14 +25,14 @@ impl Tunnel {
     /// The command for a shell.
     pub(crate) fn line(&self, host: &str) -> String {
         let (mailport, said) = (self.mailport.display(), self.said.display());
-        format!("exec '{mailport}' connect --stdio --explain {host} 2>'{said}'")
+        format!("exec '{mailport}' connect --stdio --explain --memory off {host} 2>'{said}'")
     }
 
     /// Starts the command with a socket as both its input and its output.
     pub(crate) fn start(&self, host: &str, socket: OwnedFd) -> Child {
         let input = socket.try_clone().expect("an open socket can be duplicated");
         Command::new(self.mailport)
-            .args(["connect", "--stdio", "--explain", host])
+            .args(["connect", "--stdio", "--explain", "--memory", "off", host])
             .stdin(input)
             .stdout(socket)
             .stderr(File::create(&self.said).expect("a file in a folder of ours"))
