@@ -1,15 +1,10 @@
 //! A dial in one call.
 
-use std::time::Duration;
-
 use crate::config::{Config, ConfigError};
-use crate::driver::{Connected, Dialer, Status};
+use crate::driver::{Connected, Dialer, Memory, Status};
 use crate::error::ConnectError;
 use crate::plan::Plan;
 use crate::target::Target;
-
-/// How long a memory may take to save what a dial has taught, before the caller gets the connection.
-const FLUSH: Duration = Duration::from_millis(50);
 
 /// Dials `target` by `plan` and blocks until it is connected, or cannot be.
 ///
@@ -49,7 +44,7 @@ impl Dialer {
         while dial.wait(None) == Status::Pending {}
         let result = dial.take();
         if let Some(memory) = &self.memory {
-            memory.flush(FLUSH);
+            memory.flush(Memory::FLUSH);
         }
         let connected = result?;
         connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;

@@ -101,7 +101,6 @@ fn on_a_terminal(arguments: &str, typed: &str) -> String {
     let mut script = Command::new("script")
         .args(["--quiet", "--return", "--command", &command, "/dev/null"])
         .env_remove("MAILPORT_VIA")
-        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -112,8 +111,29 @@ fn on_a_terminal(arguments: &str, typed: &str) -> String {
 }
 
 fn ask(first: u16, second: u16, typed: &str) -> String {
+    ask_with("off", first, second, typed)
+}
+
+fn ask_with(memory: &str, first: u16, second: u16, typed: &str) -> String {
     let plan = format!("{first}:starttls,{second}:starttls");
-    on_a_terminal(&format!("connect 127.0.0.1 --plan {plan} --ask"), typed)
+    on_a_terminal(&format!("connect 127.0.0.1 --memory {memory} --plan {plan} --ask"), typed)
+}
+
+#[test]
+fn an_answer_in_capitals_is_not_asked_for_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let memory = folder.path().join("memory.json");
+    let memory = memory.to_str().unwrap();
+    let (first, second) = (refused(), open());
+    let (refused, open) = (first.port(), second.port());
+    assert!(ask_with(memory, refused, open, "F\n").contains("[f]all back"));
+    let again = ask_with(memory, refused, open, "g\n");
+    assert!(!again.contains("[f]all back"), "{again}");
+    assert!(again.contains(&format!("connected to {open} over IPv4")), "{again}");
+    let list = on_a_terminal(&format!("memory list --memory {memory} --json"), "");
+    assert!(list.contains("fall-back"), "{list}");
+    on_a_terminal(&format!("memory forget 127.0.0.1 --memory {memory}"), "");
+    assert!(ask_with(memory, refused, open, "g\n").contains("[f]all back"));
 }
 
 #[test]

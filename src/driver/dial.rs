@@ -228,6 +228,18 @@ impl Dial {
         self.wake_at
     }
 
+    /// Answers a question as [`Dial::answer`] does, and remembers the answer as a consent for this
+    /// network, target and next service, for 30 days: later dials do not ask. Without a memory, or
+    /// where the network is not known, the answer counts for this dial only.
+    pub fn answer_for_good(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
+        let next = self.machine.question().map(|question| question.next);
+        self.answer(question, answer)?;
+        if let (Some((memory, place)), Some(next)) = (&self.memory, next) {
+            memory.consent(place, next, answer);
+        }
+        Ok(())
+    }
+
     /// The dial so far; complete once it has ended.
     pub fn report(&self) -> Report {
         self.machine.report()

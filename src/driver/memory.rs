@@ -84,6 +84,10 @@ struct State {
 }
 
 impl Memory {
+    /// How long a call that blocks waits at most for the memory to be saved, and whoever ends a
+    /// process after a dial should ([`Memory::flush`]).
+    pub const FLUSH: Duration = Duration::from_millis(50);
+
     /// A memory that ends with the process.
     pub fn new() -> Memory {
         Memory {

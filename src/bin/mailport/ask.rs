@@ -16,7 +16,10 @@ pub(crate) struct Terminal {
 
 /// What somebody typed.
 enum Typed {
-    Answer(Answer),
+    Answer {
+        answer: Answer,
+        for_good: bool,
+    },
     Nonsense,
     /// The terminal has gone.
     End,
@@ -28,7 +31,7 @@ impl Terminal {
         Ok(Terminal { input: BufReader::new(output.try_clone()?), output })
     }
 
-    /// Dials, and asks before each further service; `before` is done before the first question.
+    /// Dials, and asks before each further service; `before` is done before each question.
     pub(crate) fn dial(
         &mut self,
         dialer: &Dialer,
@@ -70,17 +73,21 @@ impl Terminal {
                 let _ = writeln!(self.output, "\nNo need: an earlier service has connected.");
                 return Ok(());
             }
-            let answer = match typed.then(|| self.read()).transpose()? {
+            let (answer, for_good) = match typed.then(|| self.read()).transpose()? {
                 None => continue,
-                Some(Typed::Answer(answer)) => answer,
-                Some(Typed::End) => Answer::GiveUp,
+                Some(Typed::Answer { answer, for_good }) => (answer, for_good),
+                Some(Typed::End) => (Answer::GiveUp, false),
                 Some(Typed::Nonsense) => {
                     self.prompt()?;
                     continue;
                 }
             };
             // One that is withdrawn at this very moment is as good as answered.
-            let _ = dial.answer(question.number, answer);
+            let _ = if for_good {
+                dial.answer_for_good(question.number, answer)
+            } else {
+                dial.answer(question.number, answer)
+            };
             return Ok(());
         }
     }
@@ -98,7 +105,8 @@ impl Terminal {
     }
 
     fn prompt(&mut self) -> io::Result<()> {
-        write!(self.output, "[f]all back, [w]ait on or [g]ive up? ")?;
+        let words = "[f]all back, [w]ait on or [g]ive up? (F, W, G: and do not ask again)";
+        write!(self.output, "{words} ")?;
         self.output.flush()
     }
 
@@ -107,11 +115,14 @@ impl Terminal {
         if self.input.read_line(&mut line)? == 0 {
             return Ok(Typed::End);
         }
-        Ok(match line.trim() {
-            "f" | "fall back" => Typed::Answer(Answer::FallBack),
-            "w" | "wait" | "wait on" => Typed::Answer(Answer::WaitOn),
-            "g" | "give up" => Typed::Answer(Answer::GiveUp),
-            _ => Typed::Nonsense,
-        })
+        let line = line.trim();
+        let answer = match line.to_ascii_lowercase().as_str() {
+            "f" | "fall back" => Answer::FallBack,
+            "w" | "wait" | "wait on" => Answer::WaitOn,
+            "g" | "give up" => Answer::GiveUp,
+            _ => return Ok(Typed::Nonsense),
+        };
+        let for_good = line.starts_with(char::is_uppercase);
+        Ok(Typed::Answer { answer, for_good })
     }
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
-use mailport::{Config, ConnectError, Connected, Dialer, Gate, Plan, Report, Target};
+use mailport::{Config, ConnectError, Connected, Dialer, Gate, Memory, Plan, Report, Target};
 
 use crate::ask::Terminal;
 use crate::options::{Options, TIMES};
@@ -47,7 +47,8 @@ pub(crate) struct Args {
     /// Ask on the terminal before another service is tried [default: off]
     ///
     /// No packet goes to the next service before the answer, and no time passes meanwhile; if the
-    /// service before connects after all, the question is withdrawn. The dial is then strict.
+    /// service before connects after all, the question is withdrawn. The dial is then strict. An
+    /// answer in capitals is remembered for 30 days (mailport memory list).
     #[arg(long, help_heading = "What to try")]
     ask: bool,
 
@@ -129,8 +130,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(None) => Dialer::default(),
         Err(message) => return crate::misuse("connect", message),
     };
-    if let Some(memory) = args.options.memory() {
-        dialer = dialer.with_memory(memory);
+    let memory = args.options.memory();
+    if let Some(memory) = &memory {
+        dialer = dialer.with_memory(memory.clone());
     }
     let terminal = match args.ask.then(Terminal::open).transpose() {
         Ok(terminal) => terminal,
@@ -144,7 +146,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let config = args.config();
     let mut progress = Progress::begin(args, &plan);
     let result = match terminal {
-        Some(mut terminal) => terminal.dial(&dialer, &args.host, &plan, &config, || progress.end()),
+        Some(mut terminal) => {
+            let result = terminal.dial(&dialer, &args.host, &plan, &config, || progress.end());
+            // As a call that blocks does.
+            memory.map(|memory| memory.flush(Memory::FLUSH));
+            result
+        }
         None => dialer.connect(&args.host, &plan, &config),
     };
     progress.end();
