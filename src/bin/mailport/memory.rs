@@ -10,7 +10,7 @@ use mailport::memory::{Remembered, Stamp, What};
 use mailport::{Memory, Outcome, Target};
 use serde::Serialize;
 
-use crate::{connect, values};
+use crate::values;
 
 /// Shows and clears what is remembered of earlier dials
 ///
@@ -148,20 +148,19 @@ fn list(lines: &[Remembered], json: bool) -> io::Result<()> {
     }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Stamp::default().plus(since_1970);
-    writeln!(out, "{}", table(lines, now, connect::width_of(io::stdout())))
+    writeln!(out, "{}", table(lines, now))
 }
 
-fn table(lines: &[Remembered], now: Stamp, width: usize) -> String {
+/// One line an entry, however long: for whoever searches in it.
+fn table(lines: &[Remembered], now: Stamp) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING.header_separator(LineStyle::new('─', '─', '─', '─')))
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_width(u16::try_from(width).unwrap_or(u16::MAX))
-        .set_header(["target", "service", "family", "what", "since", "used for", "network"]);
+        .set_content_arrangement(ContentArrangement::Disabled)
+        .set_header(["target", "service", "family", "what", "age", "used for", "network"]);
     for line in lines {
-        let since = format!("{} ago", rough(now.since(line.since)));
-        let left = format!("{} more", rough(line.until.since(now)));
-        let used = if line.is_used { left } else { "expired".to_owned() };
+        let since = rough(now.since(line.since));
+        let used = if line.is_used { rough(line.until.since(now)) } else { "expired".to_owned() };
         let network = line.place.network();
         let network = format!("{} {}", network.label(), &network.key()[..4]);
         let family = line.family.map_or_else(|| "-".to_owned(), |family| family.to_string());
@@ -230,20 +229,20 @@ mod tests {
         let consent = Change::Consented { place: place.clone(), service: second, answer, at: now };
         remembering.apply(&consent, now);
         let at = now.plus(Duration::from_secs(90));
-        let text = table(&remembering.list(at), at, 200);
+        let text = table(&remembering.list(at), at);
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let rows: Vec<String> = text.lines().map(words).collect();
         let network = format!("this machine {}", &place.network().key()[..4]);
-        assert_eq!(rows[0], "target service family what since used for network");
+        assert_eq!(rows[0], "target service family what age used for network");
         for (row, expected) in rows[2..].iter().zip([
-            "587:starttls IPv6 reset, 2 times 1 min ago 8 min more",
-            "587:starttls IPv4 connected in 40.0 ms 1 min ago 8 min more",
-            "25:starttls - answered fall-back 1 min ago 29 days more",
+            "587:starttls IPv6 reset, 2 times 1 min 8 min",
+            "587:starttls IPv4 connected in 40.0 ms 1 min 8 min",
+            "25:starttls - answered fall-back 1 min 29 days",
         ]) {
             assert_eq!(*row, format!("mail.example {expected} {network}"));
         }
         let later = now.plus(Remembering::LIFE);
-        assert_eq!(table(&remembering.list(later), later, 200).matches(" expired ").count(), 2);
+        assert_eq!(table(&remembering.list(later), later).matches(" expired ").count(), 2);
     }
 
     #[test]
