@@ -288,7 +288,8 @@ impl Known {
 impl Entry {
     /// What a lesson makes of the last entry. One that connected forgets what was bad, and begins
     /// anew. A bad one of a service that is remembered as bad renews the entry for the same time;
-    /// where the entry had expired, it is a confirmation, and doubles the time.
+    /// where the entry had expired, it is a confirmation, and doubles the time. One that connected
+    /// again is not renewed: the family that worked once would go first for ever.
     fn after(last: Option<Entry>, lesson: Lesson, at: Stamp) -> Entry {
         let is_good = |outcome| outcome == Outcome::Connected;
         let last = last.filter(|last| is_good(last.outcome) == is_good(lesson.outcome));
@@ -300,10 +301,11 @@ impl Entry {
             }
             _ => Table::LIFE,
         };
+        let lives_on = last.filter(|last| is_good(last.outcome) && at < last.until);
         Entry {
             outcome: lesson.outcome,
             when: at,
-            until: at.plus(life),
+            until: lives_on.map_or(at.plus(life), |last| last.until),
             round_trip: lesson.round_trip.filter(|_| is_good(lesson.outcome)),
             count: last.map_or(0, |last| last.count).saturating_add(1),
         }
@@ -599,6 +601,19 @@ mod tests {
         // And it can be forgotten.
         scene.table = future;
         assert_eq!(scene.table.apply(&Change::Cleared { at: scene.now }, scene.now), 1);
+    }
+
+    #[test]
+    fn a_family_that_works_is_not_told_for_ever_however_often_it_works() {
+        let mut scene = Scene::new();
+        for _ in 0..5 {
+            scene.learn(worked(Family::Ipv4, 40));
+            assert_eq!(scene.advice().family, Some(Family::Ipv4));
+            scene.pass(2 * MINUTE);
+        }
+        assert_eq!(scene.advice().family, None);
+        scene.learn(worked(Family::Ipv4, 40));
+        assert_eq!((scene.advice().family, scene.life()), (Some(Family::Ipv4), 10 * MINUTE));
     }
 
     #[test]

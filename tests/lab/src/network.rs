@@ -73,6 +73,14 @@ impl Network {
             .map_or(Fate::Silent, |host| host.ports.get(&port).copied().unwrap_or(host.otherwise))
     }
 
+    /// The ports that lose SYNs, with their addresses.
+    pub fn losing(&self) -> impl Iterator<Item = (u16, IpAddr)> + '_ {
+        self.hosts.iter().flat_map(|(&address, host)| {
+            let ports = host.ports.iter().filter(|(_, fate)| matches!(fate, Fate::LoseSyns(_)));
+            ports.map(move |(&port, _)| (port, address))
+        })
+    }
+
     /// Every address, in ascending order.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         self.hosts.keys().copied()

@@ -64,11 +64,15 @@ impl Expected {
 
 /// Every scenario.
 pub fn scenarios() -> Vec<Scenario> {
-    let groups = [one_address(), two_addresses(), half_a_host(), strict(), settings(), others()];
-    groups.into_iter().flatten().collect()
+    [table(), strict(), settings(), others()].into_iter().flatten().collect()
 }
 
-/// The table of the design, at a host with one address.
+/// The scenarios of the design's table, at hosts with one address and with two.
+pub fn table() -> Vec<Scenario> {
+    [one_address(), two_addresses(), half_a_host()].into_iter().flatten().collect()
+}
+
+/// At a host with one address.
 fn one_address() -> Vec<Scenario> {
     let won = |outcome, round_trips| {
         wins((25, Ipv4), round_trips, 0, &[(587, Ipv4, outcome), (25, Ipv4, Connected)])
@@ -87,7 +91,7 @@ fn one_address() -> Vec<Scenario> {
     ]
 }
 
-/// The same table, at a host with two addresses.
+/// At a host with two addresses.
 fn two_addresses() -> Vec<Scenario> {
     let both = |v6, v4| [(587, V6, v6), (587, V4, v4)];
     let won = |v6, v4, round_trips, plus| {

@@ -11,9 +11,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mailport::report::{End, LookupError};
-use mailport::{ConnectError, Dialer, Family, LookupResult, Outcome, Report, Resolver};
+use mailport::{ConnectError, Dialer, Family, LookupResult, Memory, Outcome, Report, Resolver};
+use mailport_lab::Fate;
 use mailport_lab::real::Lab;
-use mailport_lab::scenario::{Scenario, scenarios};
+use mailport_lab::scenario::{Scenario, V4, V6, scenarios, table};
 use mailport_lab::world::{Answer, Names};
 
 /// How much later than the table says a dial may end and still say something.
@@ -48,6 +49,70 @@ struct Seen {
     end: Result<(u16, Family), End>,
     attempts: Vec<(u16, Family, Outcome)>,
     syns: Vec<(u16, Family)>,
+}
+
+/// What a dial with this memory does.
+fn dial(lab: &Lab, scenario: &Scenario, names: &Resolver, memory: &Memory) -> Report {
+    lab.client(|| {
+        let dialer = Dialer::default().with_resolver(names.clone()).with_memory(memory.clone());
+        let target = "mail.example.com".parse().expect("a host");
+        match dialer.connect(&target, &scenario.plan, &scenario.config) {
+            Ok(connected) => connected.report,
+            Err(error) => panic!("{}: {error}", scenario.name),
+        }
+    })
+}
+
+/// Whether the second dial takes one round trip, after the first has taken what it takes.
+fn check_with_memory(scenario: &Scenario) {
+    let round_trip = scenario.network.round_trip;
+    for left in (0..TRIES).rev() {
+        let lab =
+            Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
+        let stop = Arc::new(AtomicBool::new(false));
+        let names = resolver(scenario.names.clone(), Arc::clone(&stop));
+        let memory = Memory::new();
+        let first = dial(&lab, scenario, &names, &memory);
+        let port = |report: &Report| report.winner().map(|won| won.service.port());
+        // A packet that was lost is no property of the port: the next one is not.
+        for (port, address) in scenario.network.losing() {
+            lab.set(address, port, Fate::Open);
+        }
+        let second = dial(&lab, scenario, &names, &memory);
+        assert_eq!(port(&first), port(&second), "{}: {second:#?}", scenario.name);
+        let is_one_round_trip = second.elapsed < 2 * round_trip - Duration::from_millis(1);
+        if is_one_round_trip {
+            return;
+        }
+        assert!(left > 0, "{}: {second:#?}", scenario.name);
+    }
+}
+
+#[test]
+fn every_case_of_the_table_takes_one_round_trip_the_second_time() {
+    let table = table();
+    thread::scope(|scope| {
+        for lane in 0..4 {
+            let mine = table.iter().skip(lane).step_by(4);
+            scope.spawn(move || mine.for_each(check_with_memory));
+        }
+    });
+}
+
+#[test]
+fn what_is_opened_meanwhile_is_found_by_the_next_dial() {
+    let table = table();
+    let scenario = table.iter().find(|s| s.name == "587 is silent twice").expect("its name");
+    let lab = Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
+    let names = resolver(scenario.names.clone(), Arc::new(AtomicBool::new(false)));
+    let memory = Memory::new();
+    let port = |report: Report| report.winner().map(|won| won.service.port());
+    assert_eq!(port(dial(&lab, scenario, &names, &memory)), Some(25));
+    assert_eq!(port(dial(&lab, scenario, &names, &memory)), Some(25));
+    for address in [V6, V4] {
+        lab.set(address, 587, Fate::Open);
+    }
+    assert_eq!(port(dial(&lab, scenario, &names, &memory)), Some(587));
 }
 
 fn run(scenario: &Scenario) -> (Seen, Report) {
