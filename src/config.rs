@@ -54,7 +54,8 @@ pub struct Config {
     /// dial is strict.
     pub ask: bool,
     /// Whether a service that is remembered as bad is tried last instead of first, though never
-    /// after one of weaker TLS. Default no.
+    /// after one of weaker TLS. Default no. It has no effect where the user is asked, with a gate,
+    /// or through a proxy or a command.
     pub skip: bool,
     /// Which address families are used, and which goes first. Default [`Families::Any`].
     pub families: Families,

@@ -263,6 +263,9 @@ impl Report {
         match self.end {
             End::Unresolved => format!("{host}: {} (after {after})", self.unresolved()),
             End::Via => format!("{host}: {} (after {after})", self.way_down()),
+            End::Declined if told.is_empty() => {
+                format!("{host}: nothing answered; not falling back, as you wish (after {after})")
+            }
             End::Declined => {
                 format!("{host}: {told}; not falling back, as you wish (after {after})")
             }

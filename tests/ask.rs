@@ -334,3 +334,77 @@ fn the_memory_alone_never_gives_up() {
     slow.advice.consents = vec![(services[1], Answer::GiveUp)];
     assert_eq!(run(&slow).winner().unwrap().port(), 587);
 }
+
+#[test]
+fn what_is_remembered_is_tried_over_every_address_before_it_is_asked_about() {
+    let fates = [(587, V6, Silent)];
+    let mut half = world(&[V6, V4], &fates, &[(60_000, Answer::FallBack)]);
+    let services = Plan::submission().services().to_vec();
+    half.advice.bad = Family::ALL.map(|family| (services[0], Some(family))).to_vec();
+    run(&half).reads(
+        "0 connect 587 v6
+         250 connect 587 v4
+         250 asks 1
+         290 connected 587 v4
+         290 close 587 v6 cancelled
+         290 withdrawn
+         290 wins 587 v4",
+    );
+    let mut silent = world(&[V4], &[(587, V4, Silent)], &[(1, Answer::FallBack)]);
+    silent.advice.bad = vec![(services[0], Some(Family::Ipv4))];
+    assert_eq!(words(&run(&silent)), ["587 is remembered as bad. Fall back to 25 (STARTTLS)?"]);
+}
+
+mod a_consent_to_give_up {
+    use super::*;
+
+    fn three(fates: &[(u16, IpAddr, Fate)], addresses: &[IpAddr]) -> (World, Plan) {
+        let plan = Plan::parse("465:implicit,587:starttls,25:starttls", Cleartext::Refuse).unwrap();
+        let mut world = world(addresses, fates, &[]);
+        let services = plan.services();
+        world.advice.consents =
+            vec![(services[1], Answer::FallBack), (services[2], Answer::GiveUp)];
+        (world, plan)
+    }
+
+    #[test]
+    fn waits_for_every_attempt_that_is_still_in_time() {
+        let fates = [(465, V4, LoseSyns(1)), (587, V4, Reset)];
+        let (mut remembered, plan) = three(&fates, &[V4]);
+        remembered.advice.bad = vec![(plan.services()[0], Some(Family::Ipv4))];
+        let history = remembered.dial(&plan, &asking());
+        assert_eq!(history.winner().unwrap().port(), 465, "{}", history.script());
+    }
+
+    #[test]
+    fn waits_for_an_address_that_came_late() {
+        let fates = [(465, V4, Reset), (587, V4, Reset), (587, V6, Reset), (465, V6, LoseSyns(1))];
+        let (mut late, plan) = three(&fates, &[V6, V4]);
+        late.names.v6 = world::Answer::Addresses { after: ms(120), list: vec![V6] };
+        let history = late.dial(&plan, &asking());
+        // Beside a sibling that was refused, silence is overdue after the attempt delay.
+        assert_eq!(history.report.end, End::Declined);
+        assert!(history.report.elapsed >= ms(370), "{}", history.script());
+    }
+}
+
+#[test]
+fn a_service_without_an_address_is_asked_about_and_declined_in_words() {
+    let plan = Plan::parse("587/ipv6:starttls,25:starttls", Cleartext::Refuse).unwrap();
+    for answer in [Answer::WaitOn, Answer::GiveUp] {
+        let history = world(&[V4], &[], &[(10, answer)]).dial(&plan, &asking());
+        assert_eq!(words(&history), ["587 over IPv6 has no address. Fall back to 25 (STARTTLS)?"]);
+        assert_eq!(history.report.end, End::Declined);
+        let summary = history.report.summary();
+        assert!(summary.contains("nothing answered; not falling back"), "{summary}");
+    }
+}
+
+#[test]
+fn the_time_of_every_question_is_left_out() {
+    let plan = Plan::parse("465:implicit,587:starttls,25:starttls", Cleartext::Refuse).unwrap();
+    let fates = [(465, V4, Reset), (587, V4, Reset), (25, V4, Silent)];
+    let answers = [(100_000, Answer::FallBack), (200_000, Answer::FallBack)];
+    let history = world(&[V4], &fates, &answers).dial(&plan, &asking());
+    assert_eq!((history.report.end, history.report.elapsed), (End::Deadline, 330 * SECOND));
+}

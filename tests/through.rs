@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mailport::machine::Machine;
+use mailport::machine::{Answer, Machine};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting, Stage};
-use mailport::{Cleartext, Config, Gate, Outcome, Plan};
+use mailport::{Config, Gate, Outcome, Plan};
 use mailport_lab::Fate::{self, AcceptThenClose, LoseSyns, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{Far, History, World};
@@ -292,14 +292,68 @@ mod a_proxy {
     }
 
     #[test]
-    fn that_is_remembered_as_refusing_is_asked_last_where_the_caller_skips() {
-        let mut world = world(&[(587, Far::Opens), (25, Far::Opens)]);
+    fn is_asked_in_the_order_of_the_plan_whatever_is_remembered() {
+        let mut world = world(&[(587, Far::Opens), (25, Far::Silent)]);
         world.advice.bad = vec![(submission().services()[0], None)];
         let mut config = Config::default();
-        assert_eq!(world.dial(&submission(), &config).report.attempts[0].service.port(), 587);
         config.skip = true;
-        assert_eq!(world.dial(&submission(), &config).report.attempts[0].service.port(), 25);
-        let weaker = Plan::parse("587:starttls,25:none", Cleartext::Allow).unwrap();
-        assert_eq!(world.dial(&weaker, &config).report.attempts[0].service.port(), 587);
+        let history = world.dial(&submission(), &config);
+        assert_eq!(history.report.winner().unwrap().service.port(), 587);
+    }
+}
+
+mod with_questions {
+    use super::*;
+
+    #[test]
+    fn to_fall_back_leaves_an_address_that_came_late() {
+        let mut world =
+            World::new(network(ROUND_TRIP, &[V6, V4], &[(587, V4, Reset), (587, V6, Silent)]));
+        world.names.v6 = mailport_lab::world::Answer::Addresses { after: ms(400), list: vec![V6] };
+        world.answers = vec![(ms(5000), Answer::FallBack)];
+        let mut config = Config::default();
+        (config.gate, config.ask) = (Gate::For(ms(10_000)), true);
+        world.dial(&submission(), &config).reads(
+            "50 connect 587 v4
+             90 reset 587 v4
+             90 asks 1
+             400 connect 587 v6
+             5090 said fall-back
+             5090 close 587 v6 cancelled
+             5090 connect 25 v6
+             5130 connected 25 v6
+             5170 greeted 25 v6
+             5170 wins 25 v6",
+        );
+    }
+
+    #[test]
+    fn a_connection_that_waits_for_its_greeting_withdraws_the_question() {
+        let mut world = World::new(network(ROUND_TRIP, &[V6, V4], &[(587, V4, Reset)]));
+        world.names.v6 = mailport_lab::world::Answer::Addresses { after: ms(400), list: vec![V6] };
+        world.greet_pause = Some(ms(3000));
+        let mut config = Config::default();
+        (config.gate, config.ask) = (Gate::For(ms(2000)), true);
+        let history = world.dial(&submission(), &config);
+        history.reads(
+            "50 connect 587 v4
+             90 reset 587 v4
+             90 asks 1
+             400 connect 587 v6
+             440 connected 587 v6
+             440 withdrawn
+             2440 wins 587 v6",
+        );
+    }
+
+    #[test]
+    fn a_broken_proxy_ends_the_dial_in_any_case() {
+        let mut world = World::new(network(ROUND_TRIP, &[], &[]));
+        let far = [(587, Far::Fails(ViaError::Reply(5))), (25, Far::Fails(ViaError::Login))];
+        world.through = Some(far.into_iter().collect());
+        world.answers = vec![(ms(10), Answer::FallBack)];
+        let mut config = Config::default();
+        config.ask = true;
+        assert_eq!(world.dial(&submission(), &config).report.end, End::Via);
     }
 }

@@ -74,6 +74,15 @@ impl Answers {
         self.asked.iter().any(|asked| matches!(asked.answer, Answer::Pending))
     }
 
+    pub(super) fn is_pending_in(&self, family: Family) -> bool {
+        matches!(self.answer(family), Some(Answer::Pending))
+    }
+
+    /// Whether the kernel knows a way to the addresses of a family.
+    pub(super) fn has_route(&self, family: Family) -> bool {
+        matches!(self.answer(family), Some(Answer::Addresses { source: Some(_), .. }))
+    }
+
     /// The addresses of a family that are known now, best first.
     pub(super) fn addresses(&self, family: Family) -> &[SocketAddr] {
         match self.answer(family) {

@@ -56,7 +56,8 @@ pub struct Question {
     pub next: Service,
     /// Why it would.
     pub reason: Reason,
-    /// Every attempt so far. One that is still open is shown as a timeout that ended now.
+    /// Every attempt so far. One that is still open is shown as ended now: as a timeout where it is
+    /// overdue, and else as cancelled.
     pub attempts: Vec<Attempt>,
     /// When it was asked, from the beginning of the dial.
     pub asked: Duration,

@@ -10,7 +10,9 @@ impl Rules<'_> {
     /// remembered as bad go last where the caller wants that, but never after one of weaker TLS.
     pub(super) fn order(&self) -> Vec<Service> {
         let mut services = self.settings.services.clone();
-        if self.settings.skip {
+        // One after the other, one that is silent would keep the better one from its turn; and to
+        // begin with another is what an asking dial asks about.
+        if self.settings.skip && !self.settings.is_serial() && !self.settings.ask {
             // Sorts stably, but nothing passes a service of weaker TLS.
             for end in (1..services.len()).rev() {
                 for i in 0..end {
@@ -49,7 +51,9 @@ impl Rules<'_> {
         match (self.standing(turn), self.standing(family)) {
             (Standing::Bad, Standing::Good) => true,
             (Standing::Unknown, Standing::Good) => remembered(turn),
-            (Standing::Unknown, Standing::Unknown) => remembered(turn) && !remembered(family),
+            (Standing::Unknown, Standing::Unknown) => {
+                remembered(turn) && !remembered(family) && self.answers.has_route(family)
+            }
             _ => false,
         }
     }
@@ -78,16 +82,27 @@ impl Rules<'_> {
         standing
     }
 
-    /// Whether a service is remembered as bad over every family in which it has an address.
+    /// Whether a service is remembered as bad over every family that may still lead to it: one
+    /// without addresses does not, nor one without a route where the other has one, nor one whose
+    /// every attempt has failed in this dial.
     pub(super) fn is_known_as_bad(&self, service: Service) -> bool {
-        let advice = &self.settings.advice;
-        if self.settings.through {
-            return advice.knows_as_bad(service, None);
-        }
-        let with_addresses =
-            |&family: &Family| service.allows(family) && !self.answers.addresses(family).is_empty();
-        let mut families = Family::ALL.into_iter().filter(with_addresses).peekable();
-        families.peek().is_some() && families.all(|f| advice.knows_as_bad(service, Some(f)))
+        let may_lead = |&family: &Family| {
+            let has_failed = |&address| {
+                let mut tries = self.race.tries.iter();
+                tries.any(|t| {
+                    self.settings.services[t.service] == service
+                        && t.is_at(address)
+                        && t.failure().is_some()
+                })
+            };
+            let addresses = self.answers.addresses(family);
+            let has_way = self.answers.has_route(family) || !self.answers.has_route(family.other());
+            let may = has_way && !addresses.iter().all(has_failed);
+            service.allows(family) && (may || self.answers.is_pending_in(family))
+        };
+        let mut families = Family::ALL.into_iter().filter(may_lead).peekable();
+        let is_bad = |family| self.settings.advice.knows_as_bad(service, Some(family));
+        families.peek().is_some() && families.all(is_bad)
     }
 
     /// The known candidates of a service that have not been tried, each family's best first.

@@ -156,7 +156,9 @@ impl Machine {
     /// time, or that the memory alone made overdue. A dial that connected nowhere teaches nothing.
     pub fn lessons(&self) -> Vec<Lesson> {
         let Some((End::Connected(winner), _)) = self.ended else { return Vec::new() };
-        race::lessons(&self.race.tries, winner, &self.settings.services)
+        let settings = &self.settings;
+        let patience = settings.patience(self.race.tries[winner].round_trip);
+        race::lessons(&self.race.tries, winner, &settings.services, patience)
     }
 
     /// The families that are looked up, IPv6 first; never changes.
@@ -260,6 +262,12 @@ impl Machine {
             Step::Cancel(attempt) => {
                 if let Some(t) = self.race.open_mut(attempt) {
                     t.end(TryEnd::Cancelled, self.now);
+                    self.actions.push_back(Action::Close { attempt });
+                }
+            }
+            Step::PassOver(attempt) => {
+                if let Some(t) = self.race.open_mut(attempt) {
+                    t.end(TryEnd::PassedOver, self.now);
                     self.actions.push_back(Action::Close { attempt });
                 }
             }

@@ -92,6 +92,8 @@ pub(super) enum TryEnd {
     Unheard,
     /// Ours: still in time.
     Cancelled,
+    /// Ours: still in time, and the user has decided for another service.
+    PassedOver,
 }
 
 impl TryEnd {
@@ -100,7 +102,7 @@ impl TryEnd {
             TryEnd::Won => Failure::of(Outcome::Connected),
             TryEnd::Failed(failure) => failure,
             TryEnd::Overdue | TryEnd::Unheard => Failure::of(Outcome::Timeout),
-            TryEnd::Cancelled => Failure::of(Outcome::Cancelled),
+            TryEnd::Cancelled | TryEnd::PassedOver => Failure::of(Outcome::Cancelled),
         }
     }
 }
@@ -108,6 +110,15 @@ impl TryEnd {
 impl Try {
     pub(super) fn family(&self) -> Option<Family> {
         self.place.family()
+    }
+
+    /// Whether it goes to this address, at whatever port.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        let same = |mut at: SocketAddr| {
+            at.set_port(address.port());
+            at == address
+        };
+        self.place.address().is_some_and(same)
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -233,21 +244,32 @@ impl Race {
 /// that it connected, that it was refused, or that it was silent for the whole patience. Soft
 /// errors speak of the path, so they count only where the path was not at fault: every attempt of
 /// the service had failed, and a later service of the same host was reached.
-pub(super) fn lessons(tries: &[Try], winner: usize, services: &[Service]) -> Vec<Lesson> {
+pub(super) fn lessons(
+    tries: &[Try],
+    winner: usize,
+    services: &[Service],
+    patience: Duration,
+) -> Vec<Lesson> {
     let mut lessons: Vec<Lesson> = Vec::new();
     for (index, t) in tries.iter().enumerate() {
         let (service, family) = (services[t.service], t.family());
         if tries[..index].iter().any(|o| o.service == t.service && o.family() == family) {
             continue;
         }
-        let of_service = || tries.iter().filter(|o| o.service == t.service);
+        // One that was closed for another and tried again counts by its last try.
+        let is_last = |i: usize, o: &Try| {
+            !o.was_cancelled()
+                || tries[i + 1..].iter().all(|l| (l.service, l.place) != (o.service, o.place))
+        };
+        let last = || tries.iter().enumerate().filter(|&(i, o)| is_last(i, o)).map(|(_, o)| o);
+        let of_service = || last().filter(|o| o.service == t.service);
         let group: Vec<&Try> = of_service().filter(|o| o.family() == family).collect();
         let connected =
             group.iter().find(|t| t.is_won() || t.connected.is_some() && !t.was_refused());
         let blamed = of_service().all(Try::has_failed) && t.service < tries[winner].service;
         let outcome = match connected {
             Some(_) => Some(Outcome::Connected),
-            None => group.iter().filter_map(|t| t.bad(blamed)).min(),
+            None => group.iter().filter_map(|t| t.bad(blamed, patience)).min(),
         };
         let round_trip = connected.map(|t| t.round_trip);
         lessons.extend(outcome.map(|outcome| Lesson { service, family, outcome, round_trip }));
@@ -265,14 +287,17 @@ impl Try {
     }
 
     /// What is to be remembered against the service; `blamed` is whether soft errors count.
-    fn bad(&self, blamed: bool) -> Option<Outcome> {
-        let State::Ended { end, .. } = self.state else { return None };
+    fn bad(&self, blamed: bool, patience: Duration) -> Option<Outcome> {
+        let State::Ended { end, at, .. } = self.state else { return None };
+        // The kernel may give up before we would.
+        let was_silent = matches!(end, TryEnd::Overdue) || at >= self.started + patience;
         let failure = match end {
             TryEnd::Overdue | TryEnd::Failed(_) => end.failure(),
-            TryEnd::Won | TryEnd::Unheard | TryEnd::Cancelled => return None,
+            TryEnd::Won | TryEnd::Unheard | TryEnd::Cancelled | TryEnd::PassedOver => return None,
         };
         let soft = failure.outcome == Outcome::IcmpSoft && blamed;
-        let counts = failure.is_refusal() || failure.outcome == Outcome::Timeout || soft;
+        let silent = failure.outcome == Outcome::Timeout && was_silent;
+        let counts = failure.is_refusal() || silent || soft;
         counts.then_some(failure.outcome)
     }
 }

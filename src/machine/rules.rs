@@ -29,8 +29,10 @@ pub(super) enum Step {
         reason: Reason,
         making_room: Option<AttemptId>,
     },
-    /// Closes an attempt that is still in time.
+    /// Closes an attempt that is still in time, to be tried again if need be.
     Cancel(AttemptId),
+    /// Closes an attempt of a service that the user has done with.
+    PassOver(AttemptId),
     /// Lets an attempt through the gate that has been silent for its time.
     LetThrough(AttemptId),
     Ask {
@@ -62,6 +64,7 @@ impl Rules<'_> {
         }
         let due = [
             self.single_out(),
+            self.pass_over(),
             self.let_through(),
             self.win(),
             Some(self.expire()),
@@ -117,6 +120,19 @@ impl Rules<'_> {
         let mut tries = self.race.tries.iter().enumerate();
         let (other, _) = tries.find(|&(id, t)| t.is_open() && id != chosen)?;
         Some((self.now, Step::Cancel(AttemptId(other))))
+    }
+
+    /// One after the other, whoever says to fall back has done with what is still silent.
+    fn pass_over(&self) -> Option<Due> {
+        if !self.settings.is_serial() {
+            return None;
+        }
+        let last = self.race.begun.len().checked_sub(1)?;
+        let begun = self.race.begun[last].at;
+        let is_left =
+            |t: &Try| matches!(t.state, State::Connecting) && t.service < last && t.started < begun;
+        let left = self.race.tries.iter().position(is_left)?;
+        Some((self.now, Step::PassOver(AttemptId(left))))
     }
 
     /// Silence for the gate's time is success: a server may pause before it greets.
@@ -202,34 +218,47 @@ impl Rules<'_> {
     /// itself, if the memory may count in favour of that.
     fn next_is_due(&self, last: usize, in_favour_of: Option<Service>) -> Option<(Instant, Reason)> {
         let service = self.settings.services[last];
+        let careful = self.settings.strict || self.settings.ask;
         let mut live = self.race.of(last).filter(|t| t.is_live()).peekable();
         let refused = self.race.of(last).any(Try::was_refused);
         let untried = self.race.of(last).next().is_none();
         let is_remembered = in_favour_of.is_some_and(|next| self.speaks_against(service, next))
             && self.is_known_as_bad(service);
-        if is_remembered && !untried && live.peek().is_some() {
+        if !careful && is_remembered && !untried && live.peek().is_some() {
             return Some((self.now, Reason::Remembered(service)));
         }
         if self.unstarted(last).next().is_some() {
             return None;
         }
-        if untried {
-            Some((self.now, Reason::NoAddress(service)))
+        let (at, reason) = if untried {
+            (self.now, Reason::NoAddress(service))
         } else if live.peek().is_none() {
-            let reason =
-                if refused { Reason::Refused(service) } else { Reason::AllFailed(service) };
-            (!self.race.is_starved(last)).then_some((self.now, reason))
+            if self.race.is_starved(last) {
+                return None;
+            }
+            (self.now, if refused { Reason::Refused(service) } else { Reason::AllFailed(service) })
         } else if self.settings.is_serial() {
-            None
-        } else if self.settings.strict || self.settings.ask {
-            let overdue = live.filter_map(|t| self.overdue_at(t, in_favour_of, Duration::ZERO));
-            Some((overdue.max()?, Reason::Overdue(service)))
+            return None;
+        } else if careful {
+            let remembered = Reason::Remembered(service);
+            (self.now, if is_remembered { remembered } else { Reason::Overdue(service) })
         } else if refused {
-            Some((self.now, Reason::Refused(service)))
+            (self.now, Reason::Refused(service))
         } else {
             let silent = live.map(|t| self.after(t.started, self.settings.port_delay));
-            Some((silent.max()?, Reason::PortDelay(service)))
-        }
+            (silent.max()?, Reason::PortDelay(service))
+        };
+        let in_time = self.race.tries.iter().filter(|t| careful && self.holds_back(t, last));
+        let overdue = in_time.filter_map(|t| self.overdue_at(t, in_favour_of, Duration::ZERO));
+        Some((overdue.max().map_or(at, |overdue| overdue.max(at)), reason))
+    }
+
+    /// Whether a strict dial waits for an attempt before it goes on from a service: for those of
+    /// this one, and for what went before only by the memory's word. One that asks waits for all.
+    fn holds_back(&self, t: &Try, service: usize) -> bool {
+        let of = self.settings.services[t.service];
+        let remembered = self.settings.advice.knows_as_bad(of, t.family());
+        t.is_live() && (t.service == service || remembered || self.settings.ask)
     }
 
     /// What the user has said for good about beginning a service.
@@ -303,8 +332,8 @@ impl Rules<'_> {
         if self.answers.is_pending() || more || self.race.tries.iter().any(Try::is_open) {
             return None;
         }
-        let end = if self.race.tries.is_empty() {
-            if begun == 0 && self.begin_first().is_some() {
+        let end = if begun == 0 {
+            if self.begin_first().is_some() {
                 return None;
             }
             End::Unresolved
@@ -313,6 +342,8 @@ impl Rules<'_> {
         } else if begun < self.settings.services.len() && self.settings.ask {
             // Something was said, or the next would have begun.
             End::Declined
+        } else if self.race.tries.is_empty() {
+            End::Unresolved
         } else {
             End::Exhausted
         };
@@ -322,7 +353,7 @@ impl Rules<'_> {
     /// When a live attempt is overdue: silent for the patience or, where another candidate of its
     /// service was refused, for the attempt delay; from its start, where the memory speaks against
     /// it in favour of another service. One that is being confirmed never is.
-    fn overdue_at(
+    pub(super) fn overdue_at(
         &self,
         t: &Try,
         in_favour_of: Option<Service>,

@@ -1,6 +1,6 @@
 //! What a machine tells of its dial: the report, and the question.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Machine;
 use super::answers::Answer;
@@ -29,7 +29,9 @@ impl Machine {
         let (number, asked) = self.asking.open().filter(|_| self.ended.is_none())?;
         let so_far = |t: &Try| {
             let mut attempt = self.attempt(t);
-            if t.is_open() {
+            // Not by the memory's word: the user wants to know what has happened.
+            let overdue = self.rules().overdue_at(t, None, Duration::ZERO);
+            if overdue.is_some_and(|at| at <= self.now) {
                 attempt.outcome = Outcome::Timeout;
             }
             attempt

@@ -43,7 +43,8 @@ pub enum Event {
         /// The attempt.
         attempt: AttemptId,
     },
-    /// The first byte of the server's greeting has come: what a gate waits for.
+    /// The first byte of the server's greeting has come, which a gate waits for after
+    /// [`Event::Confirmed`].
     Greeted {
         /// The attempt.
         attempt: AttemptId,
