@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, Answer, AttemptId, Event, Machine};
+use mailport::machine::{Action, Advice, Answer, AttemptId, Event, Machine};
 use mailport::outcome::{Errno, Failure, ViaError};
 use mailport::report::{End, LookupError};
 use mailport::{Cleartext, Config, Family, Gate, Outcome, Plan};
@@ -104,7 +104,7 @@ struct Told {
 }
 
 impl Told {
-    fn new(plan: &Plan, config: &Config, through: bool) -> Told {
+    fn new(plan: &Plan, config: &Config, through: bool, advice: Advice) -> Told {
         let origin = Instant::now();
         let began = origin + Duration::from_secs(BEFORE);
         let target = "mail.example.com".parse().unwrap();
@@ -114,7 +114,7 @@ impl Told {
             Machine::new(&target, plan, config, began)
         };
         Told {
-            machine: machine.unwrap(),
+            machine: machine.unwrap().with_advice(advice),
             started: 0,
             open: BTreeSet::new(),
             clock: i64::try_from(BEFORE * 1000).unwrap(),
@@ -199,6 +199,7 @@ proptest! {
         plan in select(&PLANS[..]),
         strict in any::<bool>(),
         (ask, skip, through) in any::<(bool, bool, bool)>(),
+        (bad, said) in (any::<u32>(), prop::option::weighted(0.2, select(&Answer::ALL[..]))),
         gate in select(vec![Gate::Off, Gate::Automatic, Gate::For(DEADLINE / 3)]),
     ) {
         let mut config = Config::default();
@@ -206,7 +207,14 @@ proptest! {
         (config.strict, config.ask, config.skip, config.gate) = (strict, ask, skip, gate);
         let plan = Plan::parse(plan, Cleartext::Allow).unwrap();
         let of_one_family = plan.services().iter().any(|service| service.family().is_some());
-        let mut told = Told::new(&plan, &config, through && !of_one_family);
+        let families = [Some(Family::Ipv6), Some(Family::Ipv4), None];
+        let services = plan.services().iter().copied();
+        let places = services.clone().flat_map(|s| families.map(|family| (s, family)));
+        let is_bad = |index: usize| bad >> (index % 32) & 1 == 1;
+        let bad = places.enumerate().filter(|(i, _)| is_bad(*i)).map(|(_, place)| place).collect();
+        let consents = services.filter_map(|service| Some((service, said?))).collect();
+        let advice = Advice { bad, family: None, consents };
+        let mut told = Told::new(&plan, &config, through && !of_one_family, advice);
         for step in steps {
             told.tell(step);
         }
