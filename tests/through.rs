@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Answer, Machine};
+use mailport::machine::{Answer, AttemptId, Event, Machine};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting, Stage};
-use mailport::{Config, Gate, Outcome, Plan};
+use mailport::{Config, Family, Gate, Outcome, Plan};
 use mailport_lab::Fate::{self, AcceptThenClose, LoseSyns, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{Far, History, World};
@@ -124,6 +124,28 @@ mod a_gate {
              1610 greeted 587 v6
              1610 wins 587 v6",
         );
+    }
+
+    #[test]
+    fn keeps_the_one_that_was_greeted_where_two_connect_in_one_turn() {
+        let start = Instant::now();
+        let target = "mail.example.com".parse().unwrap();
+        let mut machine = Machine::new(&target, &submission(), &gate(10_000), start).unwrap();
+        for (family, address) in [(Family::Ipv6, "[2001:db8::1]:0"), (Family::Ipv4, "192.0.2.1:0")]
+        {
+            let addresses = Ok(vec![address.parse().unwrap()]);
+            machine.handle(Event::Resolved { family, addresses, source: None }, start);
+        }
+        machine.handle_timeout(start);
+        machine.handle_timeout(start + ms(250));
+        let now = start + ms(300);
+        for attempt in [AttemptId(0), AttemptId(1)] {
+            machine.handle(Event::Connected { attempt, round_trip: ms(40), syns: None }, now);
+            machine.handle(Event::Confirmed { attempt }, now);
+        }
+        machine.handle(Event::Greeted { attempt: AttemptId(1) }, now);
+        machine.handle_timeout(now);
+        assert_eq!(machine.outcome(), Some(End::Connected(1)));
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Rules<'_> {
     pub(super) fn next(&self) -> Option<Due> {
         if self.asking.is_open() {
             // Time stands still, so nothing but what is due already will ever be.
-            let due = [self.withdraw(), self.break_off(), self.start_next()];
+            let due = [self.withdraw(), self.start_next()];
             return due.into_iter().flatten().find(|(at, _)| *at <= self.now);
         }
         let due = [
