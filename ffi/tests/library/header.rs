@@ -28,7 +28,7 @@ fn generated() -> String {
     lines.collect()
 }
 
-/// `make header` writes it anew: MAILPORT_REWRITE=1.
+/// `make header` writes it anew.
 #[test]
 fn the_header_is_what_the_source_says() {
     let path = repository().join("include/mailport.h");
