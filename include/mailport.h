@@ -92,57 +92,6 @@ typedef struct mailport_options mailport_options;
 typedef int32_t mailport_status;
 
 /**
- * How TLS is spoken on a connection. The library speaks none of it: the mode is a demand on
- * whoever uses the connection.
- */
-typedef int32_t mailport_tls;
-
-/**
- * How an attempt ended. 1 to 5 are the cases of the fallback paper.
- */
-typedef int32_t mailport_outcome;
-
-/**
- * Whether a plan may name a service without TLS.
- */
-typedef int32_t mailport_cleartext;
-
-/**
- * Which address families are used, and which goes first.
- */
-typedef int32_t mailport_families;
-
-/**
- * What the user says to a question.
- */
-typedef int32_t mailport_answer;
-
-/**
- * An address family.
- */
-typedef int32_t mailport_family;
-
-/**
- * How far an attempt came.
- */
-typedef int32_t mailport_stage;
-
-/**
- * What a proxy or a command did instead of connecting.
- */
-typedef int32_t mailport_proxy_error;
-
-/**
- * What the greeting gate saw.
- */
-typedef int32_t mailport_greeting;
-
-/**
- * Why an attempt was started.
- */
-typedef int32_t mailport_reason;
-
-/**
  * Done.
  */
 #define MAILPORT_OK 0
@@ -219,6 +168,12 @@ typedef int32_t mailport_reason;
 #define MAILPORT_DECLINED (-20)
 
 /**
+ * How TLS is spoken on a connection. The library speaks none of it: the mode is a demand on
+ * whoever uses the connection.
+ */
+typedef int32_t mailport_tls;
+
+/**
  * Nothing is connected, so nothing is demanded yet.
  */
 #define MAILPORT_TLS_UNDECIDED 0
@@ -239,6 +194,11 @@ typedef int32_t mailport_reason;
 #define MAILPORT_TLS_NONE 3
 
 /**
+ * Whether a plan may name a service without TLS.
+ */
+typedef int32_t mailport_cleartext;
+
+/**
  * A plan with such a service is refused.
  */
 #define MAILPORT_CLEARTEXT_REFUSE 0
@@ -247,6 +207,11 @@ typedef int32_t mailport_reason;
  * It is taken.
  */
 #define MAILPORT_CLEARTEXT_ALLOW 1
+
+/**
+ * An address family.
+ */
+typedef int32_t mailport_family;
 
 /**
  * None: a proxy or a command was given the name.
@@ -262,6 +227,11 @@ typedef int32_t mailport_reason;
  * IPv6.
  */
 #define MAILPORT_FAMILY_IPV6 6
+
+/**
+ * Which address families are used, and which goes first.
+ */
+typedef int32_t mailport_families;
 
 /**
  * Both, in the order of RFC 6724 section 6.
@@ -287,6 +257,11 @@ typedef int32_t mailport_reason;
  * Both, IPv6 first.
  */
 #define MAILPORT_FAMILIES_PREFER_IPV6 4
+
+/**
+ * How an attempt ended. 1 to 5 are the cases of the fallback paper.
+ */
+typedef int32_t mailport_outcome;
 
 /**
  * The connection stands, and won.
@@ -334,6 +309,11 @@ typedef int32_t mailport_reason;
 #define MAILPORT_OUTCOME_CANCELLED 9
 
 /**
+ * How far an attempt came.
+ */
+typedef int32_t mailport_stage;
+
+/**
  * The TCP handshake.
  */
 #define MAILPORT_STAGE_CONNECT 1
@@ -342,6 +322,11 @@ typedef int32_t mailport_reason;
  * What follows it before the connection counts: a proxy's reply, the greeting.
  */
 #define MAILPORT_STAGE_CONFIRM 2
+
+/**
+ * What the greeting gate saw.
+ */
+typedef int32_t mailport_greeting;
 
 /**
  * Nobody waited for a greeting.
@@ -358,6 +343,11 @@ typedef int32_t mailport_reason;
  * port that is filtered.
  */
 #define MAILPORT_GREETING_ABSENT 2
+
+/**
+ * Why an attempt was started.
+ */
+typedef int32_t mailport_reason;
 
 /**
  * The first address of the first service.
@@ -415,29 +405,39 @@ typedef int32_t mailport_reason;
 #define MAILPORT_REASON_AGAIN 11
 
 /**
+ * What a proxy or a command did instead of connecting.
+ */
+typedef int32_t mailport_proxy_error;
+
+/**
  * The proxy tried to connect, and replied with a code (RFC 1928 section 6).
  */
-#define MAILPORT_PROXY_REPLY 1
+#define MAILPORT_PROXY_ERROR_REPLY 1
 
 /**
  * The proxy itself could not be reached.
  */
-#define MAILPORT_PROXY_UNREACHABLE 2
+#define MAILPORT_PROXY_ERROR_UNREACHABLE 2
 
 /**
  * The proxy refused the login, or wants one that it was not given (RFC 1929).
  */
-#define MAILPORT_PROXY_LOGIN 3
+#define MAILPORT_PROXY_ERROR_LOGIN 3
 
 /**
  * The proxy does not speak SOCKS5, or ended in the middle of its reply.
  */
-#define MAILPORT_PROXY_PROTOCOL 4
+#define MAILPORT_PROXY_ERROR_PROTOCOL 4
 
 /**
  * The command could not be started.
  */
-#define MAILPORT_PROXY_NOT_STARTED 5
+#define MAILPORT_PROXY_ERROR_NOT_STARTED 5
+
+/**
+ * What the user says to a question.
+ */
+typedef int32_t mailport_answer;
 
 /**
  * Begin the next service.

@@ -120,15 +120,15 @@ pub const MAILPORT_REASON_AGAIN: ReasonNumber = 11;
 /// What a proxy or a command did instead of connecting.
 pub type ProxyErrorNumber = i32;
 /// The proxy tried to connect, and replied with a code (RFC 1928 section 6).
-pub const MAILPORT_PROXY_REPLY: ProxyErrorNumber = 1;
+pub const MAILPORT_PROXY_ERROR_REPLY: ProxyErrorNumber = 1;
 /// The proxy itself could not be reached.
-pub const MAILPORT_PROXY_UNREACHABLE: ProxyErrorNumber = 2;
+pub const MAILPORT_PROXY_ERROR_UNREACHABLE: ProxyErrorNumber = 2;
 /// The proxy refused the login, or wants one that it was not given (RFC 1929).
-pub const MAILPORT_PROXY_LOGIN: ProxyErrorNumber = 3;
+pub const MAILPORT_PROXY_ERROR_LOGIN: ProxyErrorNumber = 3;
 /// The proxy does not speak SOCKS5, or ended in the middle of its reply.
-pub const MAILPORT_PROXY_PROTOCOL: ProxyErrorNumber = 4;
+pub const MAILPORT_PROXY_ERROR_PROTOCOL: ProxyErrorNumber = 4;
 /// The command could not be started.
-pub const MAILPORT_PROXY_NOT_STARTED: ProxyErrorNumber = 5;
+pub const MAILPORT_PROXY_ERROR_NOT_STARTED: ProxyErrorNumber = 5;
 
 /// What the user says to a question.
 pub type AnswerNumber = i32;
@@ -264,11 +264,11 @@ pub(crate) fn of_reason(reason: Reason) -> ReasonNumber {
 
 pub(crate) fn of_proxy_error(error: ViaError) -> ProxyErrorNumber {
     match error {
-        ViaError::Reply(_) => MAILPORT_PROXY_REPLY,
-        ViaError::Unreachable => MAILPORT_PROXY_UNREACHABLE,
-        ViaError::Login => MAILPORT_PROXY_LOGIN,
-        ViaError::Protocol => MAILPORT_PROXY_PROTOCOL,
-        ViaError::NotStarted => MAILPORT_PROXY_NOT_STARTED,
+        ViaError::Reply(_) => MAILPORT_PROXY_ERROR_REPLY,
+        ViaError::Unreachable => MAILPORT_PROXY_ERROR_UNREACHABLE,
+        ViaError::Login => MAILPORT_PROXY_ERROR_LOGIN,
+        ViaError::Protocol => MAILPORT_PROXY_ERROR_PROTOCOL,
+        ViaError::NotStarted => MAILPORT_PROXY_ERROR_NOT_STARTED,
         _ => 0,
     }
 }

@@ -25,7 +25,25 @@ fn generated() -> String {
         Some((name, number)) if name.starts_with("#define") => format!("{name} (-{number})\n"),
         _ => format!("{line}\n"),
     });
-    lines.collect()
+    beside_their_constants(&lines.collect::<String>())
+}
+
+/// Each type of number before the first of its constants. cbindgen puts all types first.
+fn beside_their_constants(header: &str) -> String {
+    let (types, others): (Vec<&str>, Vec<&str>) =
+        header.split("\n\n").partition(|block| block.contains("\ntypedef int32_t "));
+    let mut header = others.join("\n\n");
+    for block in types {
+        let name = block.rsplit(' ').next().unwrap_or_default().trim_end_matches(';');
+        let first = match name {
+            "mailport_status" => "MAILPORT_OK".to_owned(),
+            name => format!("{}_", name.to_uppercase()),
+        };
+        let at = header.find(&format!("#define {first}")).expect("a constant of each type");
+        let comment = header[..at].rfind("/**").expect("a comment at each constant");
+        header.insert_str(comment, &format!("{block}\n\n"));
+    }
+    header
 }
 
 /// `make header` writes it anew.
