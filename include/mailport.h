@@ -42,7 +42,9 @@
  *
  * Fork. A dial belongs to the process that started it. In a forked child a call gives
  * MAILPORT_FORKED, and a getter what it gives for NULL. Free it there, which leaves the parent's
- * alone. Options may be used on both sides.
+ * alone. Options may be used on both sides. A child that was forked while a name was looked up
+ * can dial addresses; for names it must exec first, for the C library's look-up may hold a lock
+ * that nobody there gives back.
  *
  * Signals. No handler is set and no mask is changed. A signal ends mailport_dial_wait() with
  * MAILPORT_PENDING; mailport_connect() goes on. There is never a SIGPIPE.
