@@ -46,13 +46,14 @@
  * can dial addresses; for names it must exec first, for the C library's look-up may hold a lock
  * that nobody there gives back.
  *
- * Signals. No handler is set and no mask is changed. A signal ends mailport_dial_wait() with
+ * Signals. No handler is set and no mask is changed; only a dial through a command has a child
+ * process, for which a handler of SIGCHLD is called once. A signal ends mailport_dial_wait() with
  * MAILPORT_PENDING; mailport_connect() goes on. There is never a SIGPIPE.
  *
  * errno is afterwards what it was before, always.
  *
  * Shared. The dials of a process share one resolver, which starts a thread when a name is to be
- * looked up, and none for an address. The shared library is never unloaded, dlclose(3) or not.
+ * looked up, and none for an address. A memory that has a file starts one when it is to be saved. The shared library is never unloaded, dlclose(3) or not.
  *
  * Environment. MAILPORT_PORTS=587 leaves out every service of another port, MAILPORT_FAMILY=ipv4
  * every address of the other family: for a user who looks for the trouble. They add nothing, change
@@ -80,6 +81,14 @@
  * with mailport_dial_free(), which cancels what is not done.
  */
 typedef struct mailport_dial mailport_dial;
+
+/**
+ * What dials have learned, for those that follow: a later dial in the same network does not wait
+ * again for what an earlier one found silent. Options are told to use it
+ * (mailport_options_set_memory). It may be used by several threads at once. A forked child goes on
+ * with what its parent knew.
+ */
+typedef struct mailport_memory mailport_memory;
 
 /**
  * The settings of dials. Without any, everything has its default, which is right for nearly
@@ -629,6 +638,26 @@ mailport_status mailport_options_set_device(mailport_options *options, const cha
 mailport_status mailport_options_set_mark(mailport_options *options, uint32_t mark);
 
 /**
+ * Goes through a SOCKS5 proxy, "socks5://[USER:PASSWORD@]HOST[:PORT]", or a command whose standard
+ * input and output are the connection, "command:ssh -W [%h]:%p gateway.example". No shell reads it;
+ * %h is the host, %p the port, %% a percent sign. Such a dial tries services one after the other,
+ * and waits for a greeting. No message ever has the password, or the words after the program.
+ * Default none.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_via(mailport_options *options, const char *via);
+
+/**
+ * Uses a memory, of which the options and their dials keep a handle of their own; NULL is none,
+ * the default.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_memory(mailport_options *options,
+                                            const mailport_memory *memory);
+
+/**
  * Connects to a host and blocks until that is done, or cannot be: in place of a loop over
  * getaddrinfo(3) and connect(2). The descriptor blocks, as one from connect(2) does, and is closed
  * on exec; close it with close(2).
@@ -773,6 +802,13 @@ const char *mailport_dial_json(const mailport_dial *dial);
 const char *mailport_dial_host(const mailport_dial *dial);
 
 /**
+ * The proxy or the command that the dial went through, without its password; empty for none.
+ *
+ * Since 0.1.
+ */
+const char *mailport_dial_via(const mailport_dial *dial);
+
+/**
  * From the start of the dial to its end, or until now, in microseconds.
  *
  * Since 0.1.
@@ -824,6 +860,17 @@ mailport_tls mailport_dial_question_next_tls(const mailport_dial *dial);
 mailport_status mailport_dial_answer(mailport_dial *dial,
                                      uint32_t question,
                                      mailport_answer answer);
+
+/**
+ * Answers as mailport_dial_answer(), and remembers the answer for this network, host and next
+ * service, for 30 days: later dials with the same memory do not ask. Without a memory, or where the
+ * network is not known, it counts for this dial only.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_dial_answer_for_good(mailport_dial *dial,
+                                              uint32_t question,
+                                              mailport_answer answer);
 
 /**
  * How many attempts the dial has made, one for each address of each service that it came to. They
@@ -1037,6 +1084,57 @@ int32_t mailport_dial_lookup_addresses(const mailport_dial *dial, uint32_t looku
  * Since 0.1.
  */
 const char *mailport_dial_lookup_message(const mailport_dial *dial, uint32_t lookup);
+
+/**
+ * A memory that ends with the process. Free it with mailport_memory_free().
+ *
+ * Since 0.1.
+ */
+mailport_memory *mailport_memory_new(void);
+
+/**
+ * A memory that is kept in a file, with what is in it; NULL is the user's own, which the command
+ * mailport has, too: mailport/memory.json in $XDG_CACHE_HOME or else in ~/.cache. This reads the
+ * file, which may block. Without one, or with one that is not understood, it begins empty; one that
+ * cannot be written is a memory that ends with the process. It gives NULL only where the user's own
+ * is wanted and not known, or the program has more rights than its user. Free it with
+ * mailport_memory_free().
+ *
+ * Since 0.1.
+ */
+mailport_memory *mailport_memory_open(const char *path);
+
+/**
+ * Waits for at most timeout_ms (-1: for ever) until everything is saved: MAILPORT_OK, or
+ * MAILPORT_PENDING where it is not. For a program that ends after a dial; 50 ms are plenty. What
+ * dials learn is otherwise saved behind them, and mailport_connect() waits for it by itself.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_memory_flush(const mailport_memory *memory, int timeout_ms);
+
+/**
+ * Forgets a host in every network, answers for good included. MAILPORT_INVALID for what cannot be
+ * a host.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_memory_forget(const mailport_memory *memory, const char *host);
+
+/**
+ * Forgets everything.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_memory_clear(const mailport_memory *memory);
+
+/**
+ * Frees a handle. Options and dials that use the memory go on with it. It does not wait for what
+ * is not saved yet: that goes on behind it.
+ *
+ * Since 0.1.
+ */
+void mailport_memory_free(mailport_memory *memory);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -75,7 +75,7 @@ impl Wanted {
             }
         };
         let plan = environment::narrow(plan)?;
-        let (config, dialer) = (options.config.clone(), options.dialer.clone());
+        let (config, dialer) = (options.config.clone(), options.dialer());
         Ok(Wanted { target, plan, config, dialer })
     }
 }

@@ -77,6 +77,7 @@ pub(crate) struct Told {
     message: OnceCell<CString>,
     address: OnceCell<CString>,
     host: OnceCell<CString>,
+    via: OnceCell<CString>,
     json: OnceCell<CString>,
 }
 
@@ -385,6 +386,17 @@ pub extern "C" fn mailport_dial_host(dial: Option<&Dial>) -> *const c_char {
     }))
 }
 
+/// The proxy or the command that the dial went through, without its password; empty for none.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_via(dial: Option<&Dial>) -> *const c_char {
+    export!(c"".as_ptr(); dial => dial.usable().map_or(c"".as_ptr(), |dial| {
+        let via = || dial.report().and_then(|report| report.via.as_deref()).map(c_string);
+        dial.told.via.get_or_init(|| via().unwrap_or_default()).as_ptr()
+    }))
+}
+
 /// From the start of the dial to its end, or until now, in microseconds.
 ///
 /// Since 0.1.
@@ -401,11 +413,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dial_can_move_between_threads_and_options_can_be_read_by_several() {
+    fn a_dial_moves_between_threads_and_several_use_options_and_memory() {
         fn moves<T: Send>() {}
         fn is_read_by_several<T: Sync>() {}
         moves::<Dial>();
         moves::<Options>();
         is_read_by_several::<Options>();
+        moves::<crate::memory::Memory>();
+        is_read_by_several::<crate::memory::Memory>();
     }
 }

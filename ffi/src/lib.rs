@@ -11,6 +11,7 @@ mod boundary;
 pub mod connect;
 pub mod dial;
 mod environment;
+pub mod memory;
 pub mod numbers;
 pub mod options;
 pub mod question;

@@ -5,9 +5,11 @@ use std::ffi::{CString, c_char};
 use std::time::Duration;
 
 use mailport::config::MAX_DELAY;
-use mailport::{Config, ConfigError, Dialer, Gate, Patience, Plan};
+use mailport::via::ViaParseError;
+use mailport::{Config, ConfigError, Dialer, Gate, Patience, Plan, Via};
 
 use crate::boundary::{Text, c_string, export};
+use crate::memory::Memory;
 use crate::numbers::{self, CleartextNumber, FamiliesNumber};
 use crate::status::{MAILPORT_INVALID, MAILPORT_NULL, MAILPORT_OK, Status};
 
@@ -20,12 +22,25 @@ pub const MAILPORT_AUTOMATIC: i32 = -1;
 pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
-    pub(crate) dialer: Dialer,
+    via: Option<Via>,
+    memory: Option<mailport::Memory>,
     /// Why the last setter failed; empty if it did not.
     message: CString,
 }
 
 impl Options {
+    /// What starts the dials that have these options.
+    pub(crate) fn dialer(&self) -> Dialer {
+        let mut dialer = Dialer::default();
+        if let Some(via) = &self.via {
+            dialer = dialer.with_via(via.clone());
+        }
+        if let Some(memory) = &self.memory {
+            dialer = dialer.with_memory(memory.clone());
+        }
+        dialer
+    }
+
     /// Carries out what a setter found, or says why not.
     fn set(&mut self, change: Result<impl FnOnce(&mut Options), String>) -> Status {
         let (status, message) = match change {
@@ -276,6 +291,36 @@ pub extern "C" fn mailport_options_set_device(
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_options_set_mark(options: Option<&mut Options>, mark: u32) -> Status {
     export!(status; options => options.configure(|config| config.mark = Some(mark)))
+}
+
+/// Goes through a SOCKS5 proxy, "socks5://[USER:PASSWORD@]HOST[:PORT]", or a command whose standard
+/// input and output are the connection, "command:ssh -W [%h]:%p gateway.example". No shell reads it;
+/// %h is the host, %p the port, %% a percent sign. Such a dial tries services one after the other,
+/// and waits for a greeting. No message ever has the password, or the words after the program.
+/// Default none.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_via(options: Option<&mut Options>, via: Text) -> Status {
+    export!(status; options => options.text(via, |options, text| {
+        let via = text.parse().map_err(|error: ViaParseError| error.to_string());
+        options.set(via.map(|via| |options: &mut Options| options.via = Some(via)))
+    }))
+}
+
+/// Uses a memory, of which the options and their dials keep a handle of their own; NULL is none,
+/// the default.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_memory(
+    options: Option<&mut Options>,
+    memory: Option<&Memory>,
+) -> Status {
+    let memory = memory.map(|memory| memory.memory.clone());
+    export!(status; options => {
+        options.set(Ok(|options: &mut Options| options.memory = memory))
+    })
 }
 
 /// The longest time in milliseconds fits into what a setter takes.

@@ -16,12 +16,19 @@ impl Dial {
         self.usable()?.running()?.question()
     }
 
-    fn answer(&mut self, question: u32, answer: AnswerNumber) -> Status {
+    fn answer(&mut self, question: u32, answer: AnswerNumber, for_good: bool) -> Status {
         if let Some(refusal) = self.refusal() {
             return refusal;
         }
         let Some(answer) = to_answer(answer) else { return MAILPORT_INVALID };
-        match self.running_mut().map(|dial| dial.answer(question, answer)) {
+        let answered = self.running_mut().map(|dial| {
+            if for_good {
+                dial.answer_for_good(question, answer)
+            } else {
+                dial.answer(question, answer)
+            }
+        });
+        match answered {
             Some(Ok(())) => MAILPORT_OK,
             Some(Err(_)) | None => MAILPORT_STALE,
         }
@@ -84,5 +91,19 @@ pub extern "C" fn mailport_dial_answer(
     question: u32,
     answer: AnswerNumber,
 ) -> Status {
-    export!(status; dial => dial.answer(question, answer))
+    export!(status; dial => dial.answer(question, answer, false))
+}
+
+/// Answers as mailport_dial_answer(), and remembers the answer for this network, host and next
+/// service, for 30 days: later dials with the same memory do not ask. Without a memory, or where the
+/// network is not known, it counts for this dial only.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_answer_for_good(
+    dial: Option<&mut Dial>,
+    question: u32,
+    answer: AnswerNumber,
+) -> Status {
+    export!(status; dial => dial.answer(question, answer, true))
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use crate::{output_of, repository};
 
 /// In the order in which a reader wants them.
-const SOURCES: [&str; 7] =
-    ["status", "numbers", "options", "connect", "dial", "question", "attempts"];
+const SOURCES: [&str; 8] =
+    ["status", "numbers", "options", "connect", "dial", "question", "attempts", "memory"];
 
 fn generated() -> String {
     let ffi = repository().join("ffi");

@@ -114,6 +114,20 @@ fn misuse_is_told_and_breaks_nothing() {
 }
 
 #[test]
+fn a_memory_is_saved_and_can_be_forgotten() {
+    let (open, folder) = (open(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("memory.json").display().to_string();
+    run("ffi/tests/c/memory.c", &[], &[file, plan(&[open.port()])]);
+}
+
+#[test]
+fn a_dial_goes_through_a_command() {
+    let open = open();
+    let printed = run("ffi/tests/c/through.c", &[], &[plan(&[open.port()])]);
+    assert!(printed.contains("through command:"), "{printed}");
+}
+
+#[test]
 fn a_dial_moves_between_threads() {
     let open = open();
     run("ffi/tests/c/threads.c", &["-pthread"], &[plan(&[open.port()])]);
