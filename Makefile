@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo setup tools test lint soak bench bench-setup
+.PHONY: help demo lib install uninstall header setup tools test lint soak bench bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,8 +11,28 @@ demo: ## watch three mails get through: no root, no network, no configuration
 	@$(CARGO) build --locked -p mailport-demo
 	@$(CARGO) run --locked --quiet -p mailport-demo
 
+# Where cargo builds, and the C library there.
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+C_LIBRARY := $(TARGET)/c
+COMMAND := $(TARGET)/$(if $(CARGO_BUILD_TARGET),$(CARGO_BUILD_TARGET)/)release/mailport
+PREFIX ?= /usr/local
+export CARGO PREFIX DESTDIR BINDIR LIBDIR INCLUDEDIR DATADIR MANDIR
+
+lib: ## the C library, in target/c
+	ffi/link.sh $(C_LIBRARY)
+
+install: lib ## the C library and the command: PREFIX=/usr/local DESTDIR= LIBDIR= ...
+	$(CARGO) build --locked --release --features cli
+	ffi/install.sh install $(C_LIBRARY) $(COMMAND)
+
+uninstall: ## remove what make install, with the same PREFIX, has installed
+	ffi/install.sh uninstall $(C_LIBRARY) $(COMMAND)
+
+header: ## write include/mailport.h anew, after a change of the C library
+	MAILPORT_REWRITE=1 $(CARGO) test --locked --quiet -p mailport-ffi the_header_is_what_the_source_says
+
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -38,6 +58,7 @@ setup: ## install what the tests need: packages (as root), cargo-deny, rustfmt, 
 
 test: tools lint ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
+	$(CARGO) test --locked -p mailport-ffi
 	$(CARGO) test --locked -p mailport-demo
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
@@ -53,6 +74,9 @@ tools:
 	need 'clippy: rustup component add clippy' $(CARGO) clippy --version; \
 	need 'cargo-deny: cargo install cargo-deny --locked' $(CARGO) deny --version; \
 	need 'a C linker: apt-get install build-essential' cc --version; \
+	need 'a C++ compiler: apt-get install build-essential' c++ --version; \
+	need 'pkg-config: apt-get install pkg-config' pkg-config --version; \
+	need 'mandoc: apt-get install mandoc' sh -c 'mandoc /dev/null'; \
 	need 'the command ip: apt-get install iproute2' ip -V; \
 	need 'network namespaces: run as root, or allow user namespaces, install uidmap and have a line in /etc/subuid' $(IN_NAMESPACE) unshare -n true; \
 	need 'the device /dev/net/tun, readable and writable: modprobe tun' test -r /dev/net/tun -a -w /dev/net/tun; \
@@ -86,7 +110,7 @@ bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json
 
 # The other clients; the one from PyPI goes into the build folder.
 PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
-PEERS_PYTHON := $(or $(CARGO_TARGET_DIR),target)/peers/venv
+PEERS_PYTHON := $(TARGET)/peers/venv
 
 bench-setup: ## install what make bench needs: packages (as root), aiohappyeyeballs from PyPI
 	@echo "Installing $(PEERS), and aiohappyeyeballs in $(PEERS_PYTHON)."

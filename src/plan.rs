@@ -149,6 +149,23 @@ impl Plan {
         Plan { strict: true, ..self }
     }
 
+    /// The plan without the services of other ports; `None` where none is left.
+    pub fn only_ports(&self, ports: &[u16]) -> Option<Plan> {
+        self.narrowed(|service| ports.contains(&service.port()).then_some(service))
+    }
+
+    /// The plan over one family: each service that had both has only this one, and services of the
+    /// other are left out. `None` where none is left.
+    pub fn only_family(&self, family: Family) -> Option<Plan> {
+        self.narrowed(|service| service.allows(family).then(|| service.over(family)))
+    }
+
+    /// Leaves services out, or takes a family from them: neither order nor TLS mode ever changes.
+    fn narrowed(&self, keep: impl Fn(Service) -> Option<Service>) -> Option<Plan> {
+        let services: Vec<Service> = self.services.iter().copied().filter_map(keep).collect();
+        (!services.is_empty()).then_some(Plan { services, strict: self.strict })
+    }
+
     /// The services, in order of preference; never empty.
     pub fn services(&self) -> &[Service] {
         &self.services
@@ -351,6 +368,21 @@ mod tests {
         assert!(message("587:starttls,25:none").contains("`25:none`"));
         let plan = Plan::parse("25:none", Cleartext::Allow).unwrap();
         assert_eq!(plan.services()[0].tls(), Tls::None);
+    }
+
+    #[test]
+    fn a_plan_can_be_narrowed_and_keeps_order_tls_and_strictness() {
+        let narrow = |plan: Option<Plan>| plan.map(|plan| plan.to_string());
+        let plan = Plan::submission();
+        assert_eq!(narrow(plan.only_ports(&[25, 465])), Some("25:starttls".into()));
+        assert_eq!(plan.only_ports(&[25, 587]), Some(plan.clone()));
+        assert_eq!((plan.only_ports(&[465]), plan.only_ports(&[])), (None, None));
+        let both = "587/ipv4:starttls,25/ipv4:starttls";
+        assert_eq!(narrow(plan.only_family(Family::Ipv4)), Some(both.into()));
+        assert_eq!(narrow(Plan::mew().only_family(Family::Ipv6)), Some("25/ipv6:starttls".into()));
+        assert!(Plan::mew().only_ports(&[25]).is_some_and(|plan| plan.is_strict()));
+        let over_ipv4: Plan = "587/ipv4:starttls".parse().unwrap();
+        assert_eq!(over_ipv4.only_family(Family::Ipv6), None);
     }
 
     #[test]

@@ -21,11 +21,15 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
 }
 
-/// The packages that a user of this one builds: not what only tests need.
+/// The packages that a user of the crate, the command or the C library builds: not what only tests
+/// need.
 fn built(metadata: &Value) -> BTreeSet<String> {
     let nodes = metadata["resolve"]["nodes"].as_array().expect("a resolved graph");
     let mut found = BTreeSet::new();
-    let mut next = vec![text(&metadata["resolve"], "root").to_owned()];
+    let ours = |package: &&Value| ["mailport", "mailport-ffi"].contains(&text(package, "name"));
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    let mut next: Vec<String> = packages.filter(ours).map(|p| text(p, "id").to_owned()).collect();
+    assert_eq!(next.len(), 2);
     while let Some(id) = next.pop() {
         if !found.insert(id.clone()) {
             continue;
@@ -60,6 +64,16 @@ fn no_dependency_wants_a_newer_rust_than_we_state() {
 }
 
 #[test]
+fn nothing_that_is_built_for_a_user_has_the_licence_of_the_header_s_maker() {
+    let metadata = metadata();
+    let built = built(&metadata);
+    let packages = metadata["packages"].as_array().expect("packages").iter();
+    let mpl = packages.filter(|package| text(package, "license").contains("MPL"));
+    let names: Vec<&str> = mpl.map(|package| text(package, "id")).collect();
+    assert!(!names.is_empty() && names.iter().all(|id| !built.contains(*id)), "{names:?}");
+}
+
+#[test]
 fn the_readme_states_the_rust_version() {
     let stated = format!("Rust {} or later", env!("CARGO_PKG_RUST_VERSION"));
     assert!(include_str!("../README.md").contains(&stated), "{stated}");
@@ -74,17 +88,25 @@ fn the_changelog_has_this_version() {
 #[test]
 fn the_design_page_names_every_file_of_the_library() {
     let page = include_str!("../docs/design.md");
-    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
-    let folders =
-        ["", "/machine", "/memory", "/driver", "/driver/via", "/driver/sys", "/driver/memory"];
+    let root = env!("CARGO_MANIFEST_DIR");
+    let folders = [
+        "src",
+        "src/machine",
+        "src/memory",
+        "src/driver",
+        "src/driver/via",
+        "src/driver/sys",
+        "src/driver/memory",
+        "ffi/src",
+    ];
     for folder in folders {
-        for entry in std::fs::read_dir(format!("{root}{folder}")).expect("a folder") {
+        for entry in std::fs::read_dir(format!("{root}/{folder}")).expect("a folder") {
             let path = entry.expect("an entry").path();
             let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
             // The contents pages of the driver say little of their own.
-            let contents = folder.starts_with("/driver") && name == "mod.rs";
+            let contents = folder.starts_with("src/driver") && name == "mod.rs";
             if path.extension().is_some_and(|end| end == "rs") && !contents {
-                assert!(page.contains(name), "docs/design.md does not name src{folder}/{name}");
+                assert!(page.contains(name), "docs/design.md does not name {folder}/{name}");
             }
         }
     }

@@ -48,7 +48,8 @@ impl Poller {
     /// Puts a timer behind the descriptor, for those who only watch that.
     pub(super) fn add_timer(&mut self) -> io::Result<()> {
         let descriptor = sys::timer()?;
-        let mut source = SourceFd(&descriptor.as_raw_fd());
+        let raw = descriptor.as_raw_fd();
+        let mut source = SourceFd(&raw);
         self.poll.registry().register(&mut source, TIMER, Interest::READABLE)?;
         self.timer = Some(Timer { descriptor, runs: false });
         Ok(())
@@ -60,7 +61,8 @@ impl Poller {
     /// one descriptor after the other, for to look once more than needed is no harm.
     pub(super) fn register(&self, socket: &impl AsRawFd, token: usize) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let mut source = SourceFd(&socket.as_raw_fd());
+        let raw = socket.as_raw_fd();
+        let mut source = SourceFd(&raw);
         self.poll.registry().register(&mut source, Token(token), interest)
     }
 
@@ -88,7 +90,8 @@ impl Poller {
             return Ok(Arc::clone(waker));
         }
         let waker = Arc::new(sys::event()?);
-        let mut source = SourceFd(&waker.as_raw_fd());
+        let raw = waker.as_raw_fd();
+        let mut source = SourceFd(&raw);
         self.poll.registry().register(&mut source, WAKER, Interest::READABLE)?;
         Ok(Arc::clone(self.waker.insert(waker)))
     }

@@ -243,7 +243,8 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         };
         let dial = self.prober.dialer.prepare(&target, &plan, &self.config);
         let registered = dial.and_then(|dial| {
-            let mut source = SourceFd(&dial.as_raw_fd());
+            let raw = dial.as_raw_fd();
+            let mut source = SourceFd(&raw);
             let token = Token(self.next_dial);
             let registered = self.poll.registry().register(&mut source, token, Interest::READABLE);
             registered.map(|()| dial).map_err(ConnectError::Setup)

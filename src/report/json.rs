@@ -31,14 +31,20 @@ impl Report {
     pub fn to_json(&self) -> String {
         line(self)
     }
+
+    /// The object of [`Report::to_json`] for a dial that never began: without attempts, its `error`
+    /// being this sentence.
+    pub fn json_of_refusal(sentence: &str) -> String {
+        line(&Object::without_report(sentence.to_owned()))
+    }
 }
 
 impl ConnectError {
     /// The object of [`Report::to_json`]: the report where there is one, and otherwise an object
     /// of the same shape without attempts, whose `error` is this error's sentence.
     pub fn to_json(&self) -> String {
-        let sentence = self.to_string();
-        self.report().map_or_else(|| line(&Object::without_report(sentence)), Report::to_json)
+        let refusal = || Report::json_of_refusal(&self.to_string());
+        self.report().map_or_else(refusal, Report::to_json)
     }
 }
 
@@ -199,8 +205,10 @@ impl IcmpObject {
 
 /// Milliseconds to three decimals. A whole number divided by 1000 is the double nearest to the
 /// decimal fraction, so no more decimals than these are ever printed.
+#[expect(clippy::cast_precision_loss, reason = "microseconds are exact for 285 years")]
 pub(crate) fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1000.0
+    // In whole numbers, for rounding a double would be the only call into the maths library.
+    (time.as_nanos() + 500).div_euclid(1000) as f64 / 1000.0
 }
 
 #[cfg(test)]

@@ -1,0 +1,132 @@
+//! Where C comes in: NULL, strings, `errno`, and panics that must not get out.
+//!
+//! A pointer from C is taken as the type that it stands for: `Option<&T>` and `Option<&mut T>` for
+//! what is borrowed, `Option<Box<T>>` for what is given back, `Option<&mut MaybeUninit<T>>` for an
+//! output, [`Text`] for a string. All of them are one pointer to C, and NULL is `None`. That the
+//! pointer is what the header says is C's part; nothing can check it.
+
+use std::ffi::{CStr, CString, c_char};
+use std::marker::PhantomData;
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr::NonNull;
+
+/// A string from C: NULL, or NUL-terminated and unchanged for the time of the call.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct Text<'a> {
+    start: Option<NonNull<c_char>>,
+    call: PhantomData<&'a c_char>,
+}
+
+impl<'a> Text<'a> {
+    /// The string; `None` for NULL.
+    pub(crate) fn get(self) -> Option<&'a CStr> {
+        #[allow(unsafe_code, reason = "a string of C's is as long as it is")]
+        // SAFETY: only C makes a `Text`, from a pointer that is NULL, or a string with its NUL
+        // that lives and stays as it is for the whole call.
+        self.start.map(|start| unsafe { CStr::from_ptr(start.as_ptr()) })
+    }
+}
+
+/// A string for C. A NUL inside it, which only a peer could have sent, becomes a space.
+pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
+    let mut bytes: Vec<u8> = text.into();
+    for byte in bytes.iter_mut().filter(|byte| **byte == 0) {
+        *byte = b' ';
+    }
+    CString::new(bytes).unwrap_or_default()
+}
+
+/// What every export passes: `export!(NULL_VALUE, BUG_VALUE; pointers => body)`. The body gets each
+/// pointer as what it points to. It does not run where one is NULL; a panic gives the second value;
+/// `errno` is afterwards what it was.
+macro_rules! export {
+    ($null:expr, $bug:expr; $($pointer:ident),* => $body:expr) => {
+        $crate::boundary::guarded($bug, || {
+            $(let Some($pointer) = $pointer else { return $null };)*
+            $body
+        })
+    };
+    // A call that gives a status.
+    (status; $($pointer:ident),* => $body:expr) => {
+        $crate::boundary::export!(
+            $crate::status::MAILPORT_NULL, $crate::status::MAILPORT_BUG; $($pointer),* => $body
+        )
+    };
+    // A call that gives nothing.
+    (nothing; $($pointer:ident),* => $body:expr) => {
+        $crate::boundary::export!((), (); $($pointer),* => $body)
+    };
+    // A getter, with its neutral value.
+    ($neutral:expr; $($pointer:ident),* => $body:expr) => {
+        $crate::boundary::export!($neutral, $neutral; $($pointer),* => $body)
+    };
+}
+pub(crate) use export;
+
+/// Runs the body of an export. Nothing behind the boundary relies on what a panic left half done:
+/// a dial that panicked is never asked again, and a setting is changed in one assignment.
+pub(crate) fn guarded<T>(bug: T, body: impl FnOnce() -> T) -> T {
+    let _errno = Errno::keep();
+    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(bug)
+}
+
+/// Puts `errno` back as it was.
+struct Errno(i32);
+
+impl Errno {
+    fn keep() -> Errno {
+        #[allow(unsafe_code, reason = "errno is behind a pointer")]
+        // SAFETY: the C library gives a valid pointer to this thread's number.
+        Errno(unsafe { *libc::__errno_location() })
+    }
+}
+
+impl Drop for Errno {
+    fn drop(&mut self) {
+        #[allow(unsafe_code, reason = "errno is behind a pointer")]
+        // SAFETY: as above; no reference to it is kept.
+        unsafe {
+            *libc::__errno_location() = self.0;
+        }
+    }
+}
+
+/// Whether this process has rights that whoever started it has not (set-user-ID and the like), so
+/// that its environment must not be believed.
+pub(crate) fn is_privileged() -> bool {
+    #[allow(unsafe_code, reason = "the kernel's own word on it")]
+    // SAFETY: reads a number that the kernel gave when the program began.
+    let secure = unsafe { libc::getauxval(libc::AT_SECURE) };
+    secure != 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_stays_inside_and_errno_stays_as_it_was() {
+        let errno = || std::io::Error::last_os_error().raw_os_error();
+        let _ = std::fs::File::open("/nowhere");
+        let before = errno();
+        assert_eq!(before, Some(libc::ENOENT));
+        let result = guarded(-1, || {
+            let _ = std::fs::File::open("/dev/null/nowhere");
+            assert_eq!(errno(), Some(libc::ENOTDIR));
+            panic!("as a bug would");
+        });
+        assert_eq!((result, errno()), (-1, before));
+    }
+
+    #[test]
+    fn null_is_told_and_the_body_does_not_run() {
+        let call = |pointer: Option<&i32>| export!(-1, -2; pointer => *pointer);
+        assert_eq!((call(Some(&7)), call(None)), (7, -1));
+    }
+
+    #[test]
+    fn a_string_for_c_has_no_nul_inside() {
+        assert_eq!(c_string("a\0b").to_bytes(), b"a b");
+    }
+}

@@ -1,0 +1,156 @@
+//! Programs in C, compiled with every warning and run beside ports that have a fate each.
+//!
+//! `examples/c/NAME.c` is what people copy: `NAME HOST [PLAN]`, one sentence, status 0 if connected.
+//! `ffi/tests/c/NAME.c` shows that a claim holds: silent and 0 if it does.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::common::{Port, open, refused, silent};
+use crate::{library, output_of, repository};
+
+/// The program of a source, linked with the shared library. The flags come last.
+fn program(source: &str, flags: &[&str]) -> PathBuf {
+    let source = repository().join(source);
+    let name = source.file_stem().expect("a name").to_owned();
+    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut command = Command::new("cc");
+    command.args(["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-g", "-o"]);
+    command.arg(&program).arg(&source).arg("-I").arg(repository().join("include"));
+    command.arg("-L").arg(library()).arg("-lmailport").args(flags);
+    command.arg(format!("-Wl,-rpath,{}", library().display()));
+    output_of(&mut command);
+    program
+}
+
+/// What a program in C prints, which must end well.
+fn run(source: &str, flags: &[&str], arguments: &[impl AsRef<OsStr>]) -> String {
+    output_of(Command::new(program(source, flags)).args(arguments))
+}
+
+fn plan(ports: &[u16]) -> String {
+    let services: Vec<String> = ports.iter().map(|port| format!("{port}:starttls")).collect();
+    services.join(",")
+}
+
+#[test]
+fn one_call_connects() {
+    let open = open();
+    let program = program("examples/c/connect.c", &[]);
+    let port = open.port().to_string();
+    let printed = output_of(Command::new(&program).args(["localhost", &port]));
+    assert_eq!(printed, "connected to localhost\n");
+    let refused = refused();
+    let port = refused.port().to_string();
+    let failed = Command::new(&program).args(["127.0.0.1", &port]).output().expect("it runs");
+    assert_eq!(failed.status.code(), Some(1));
+    assert_eq!(failed.stderr, b"127.0.0.1: no service could be reached\n");
+}
+
+#[test]
+fn a_poll_loop_falls_back_and_says_why() {
+    let (refused, open) = (refused(), open());
+    let plan = plan(&[refused.port(), open.port()]);
+    let printed = run("examples/c/poll.c", &[], &["127.0.0.1", &plan]);
+    let expected = format!("{} is refused; connected to {} over IPv4", refused.port(), open.port());
+    assert!(printed.starts_with(&expected), "{printed}");
+    assert!(printed.ends_with(&format!("port {}, TLS starttls\n", open.port())), "{printed}");
+}
+
+#[test]
+fn a_user_who_is_asked_decides() {
+    let (refused, open) = (refused(), open());
+    let plan = plan(&[refused.port(), open.port()]);
+    let program = program("examples/c/ask.c", &[]);
+    for (answer, code, words) in [("y\n", 0, "connected to"), ("n\n", 1, "not falling back")] {
+        let mut child = Command::new(&program)
+            .args(["127.0.0.1", &plan])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        child.stdin.take().expect("a pipe").write_all(answer.as_bytes()).expect("written");
+        let output = child.wait_with_output().expect("it ends");
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let question =
+            format!("{} is refused. Fall back to {} (STARTTLS)?", refused.port(), open.port());
+        assert!(printed.starts_with(&question), "{printed}");
+        assert!(printed.contains(words), "{printed}");
+        assert_eq!(output.status.code(), Some(code));
+    }
+}
+
+#[test]
+fn the_environment_narrows_a_plan() {
+    let (refused, open) = (refused(), open());
+    let plan = plan(&[refused.port(), open.port()]);
+    let program = program("examples/c/poll.c", &[]);
+    let with = |name: &str, value: &str| {
+        let mut command = Command::new(&program);
+        let output = command.args(["127.0.0.1", &plan]).env(name, value).output().expect("it runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let printed = with("MAILPORT_PORTS", &refused.port().to_string());
+    assert!(printed.contains("nothing is left to try"), "{printed}");
+    let printed = with("MAILPORT_PORTS", &open.port().to_string());
+    assert!(printed.starts_with("connected to"), "{printed}");
+    assert_eq!(with("MAILPORT_PORTS", "1"), "MAILPORT_PORTS=1 leaves nothing to try\n");
+    let printed = with("MAILPORT_FAMILY", "ipv6");
+    assert!(printed.contains("nothing is left to try"), "{printed}");
+}
+
+#[test]
+fn null_is_a_status_or_nothing() {
+    run("ffi/tests/c/null.c", &[], &[""; 0]);
+}
+
+#[test]
+fn misuse_is_told_and_breaks_nothing() {
+    let (refused, open, silent) = (refused(), open(), silent());
+    let plans = [plan(&[refused.port(), open.port()]), plan(&[silent.port()])];
+    run("ffi/tests/c/misuse.c", &[], &plans);
+}
+
+#[test]
+fn a_memory_is_saved_and_can_be_forgotten() {
+    let (open, folder) = (open(), tempfile::tempdir().expect("a folder"));
+    let file = folder.path().join("memory.json").display().to_string();
+    run("ffi/tests/c/memory.c", &[], &[file, plan(&[open.port()])]);
+}
+
+#[test]
+fn a_dial_goes_through_a_command() {
+    let open = open();
+    let printed = run("ffi/tests/c/through.c", &[], &[plan(&[open.port()])]);
+    assert!(printed.contains("through command:"), "{printed}");
+}
+
+#[test]
+fn a_dial_moves_between_threads() {
+    let open = open();
+    run("ffi/tests/c/threads.c", &["-pthread"], &[plan(&[open.port()])]);
+}
+
+#[test]
+fn a_forked_child_can_only_free_a_dial() {
+    let open = open();
+    run("ffi/tests/c/fork.c", &[], &[plan(&[open.port()])]);
+}
+
+#[test]
+fn the_library_can_be_closed_while_a_name_is_looked_up() {
+    run("ffi/tests/c/unload.c", &["-ldl"], &[library().join("libmailport.so")]);
+}
+
+#[test]
+fn a_program_in_c_is_short_enough_to_read() {
+    for folder in ["examples/c", "ffi/tests/c"] {
+        for entry in std::fs::read_dir(repository().join(folder)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            let lines = std::fs::read_to_string(&path).expect("UTF-8").lines().count();
+            assert!(lines <= 100, "{}: {lines} lines", path.display());
+        }
+    }
+}
