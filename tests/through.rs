@@ -187,7 +187,7 @@ mod a_gate {
     #[test]
     fn is_not_shortened_by_the_memory() {
         let mut world = world(&[V4], &[(587, V4, LoseSyns(1))], 0);
-        world.advice.bad = vec![(submission().services()[0], Some(mailport::Family::Ipv4))];
+        world.advice.bad = vec![(submission().services()[0], Some(Family::Ipv4))];
         assert_eq!(run(&world).winner().unwrap().port(), 587);
     }
 }
