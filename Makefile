@@ -37,21 +37,25 @@ AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
 # Debian's mail servers conflict with one another and with the one that this machine may have. So
-# these packages are unpacked, not installed; only what they depend on is.
+# these packages are unpacked, not installed; only what they depend on is. Tunnels are unpacked so
+# that none begins to serve here, and only the libraries that they need are installed.
 SERVERS := postfix opensmtpd
+TUNNELS := openssh-server openssh-client microsocks stunnel4
+LIBRARIES := | tr , '\n' | grep -E '^ *(lib|zlib)' | paste -sd,
 
 target/servers/%:
 	mkdir -p target/servers && rm -rf $@.new target/servers/$*_*.deb
 	$(APT) update
 	cd target/servers && apt-get download $* && dpkg -x $*_*.deb $*.new
-	$(APT) satisfy -y --no-install-recommends "$$(dpkg-deb -f target/servers/$*_*.deb Depends)"
+	$(APT) satisfy -y --no-install-recommends \
+		"$$(dpkg-deb -f target/servers/$*_*.deb Depends $(if $(filter $*,$(TUNNELS)),$(LIBRARIES)))"
 	rm target/servers/$*_*.deb && mv $@.new $@
 
 setup: ## install what the tests need: packages (as root), cargo-deny, rustfmt, clippy
 	@echo "Installing $(PACKAGES), and cargo-deny, rustfmt and clippy where they are missing."
-	@echo "Unpacking $(SERVERS) in target/servers, and installing the libraries that they need."
+	@echo "Unpacking $(SERVERS) $(TUNNELS) in target/servers, and installing the libraries that they need."
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); }
-	$(MAKE) --no-print-directory $(SERVERS:%=target/servers/%)
+	$(MAKE) --no-print-directory $(patsubst %,target/servers/%,$(SERVERS) $(TUNNELS))
 	$(CARGO) fetch --locked && $(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
@@ -87,6 +91,9 @@ tools:
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \
 	need 'OpenSMTPD, unpacked with its libraries there: make setup' sh -c 'target/servers/opensmtpd/usr/sbin/smtpd -h 2>&1 | grep -q ^version'; \
+	need 'OpenSSH, unpacked with its libraries there: make setup' sh -c 'target/servers/openssh-client/usr/bin/ssh -V && target/servers/openssh-server/usr/sbin/sshd -V'; \
+	need 'microsocks, unpacked: make setup' sh -c 'target/servers/microsocks/usr/bin/microsocks -h 2>&1 | grep -qi socks5'; \
+	need 'stunnel, unpacked with its libraries there: make setup' target/servers/stunnel4/usr/bin/stunnel4 -version; \
 	test -z "$$missing" || { printf "make test needs:$$missing\nmake setup installs what can be installed.\n"; exit 1; }
 
 # Clippy keeps the clock, sockets and threads out of the pure rooms (clippy.toml); these it cannot tell.

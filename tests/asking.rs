@@ -167,3 +167,27 @@ fn the_command_refuses_to_ask_without_a_terminal() {
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("--ask has no terminal to ask on"), "{said}");
 }
+
+#[test]
+fn the_command_asks_before_it_sends_a_tunnel_to_another_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, tunnel) = (folder.path().join("log"), folder.path().join("tunnel"));
+    let script = format!(
+        "echo $1 >>{}; if [ $1 = 587 ]; then echo no way >&2; exit 1; fi; echo 220 ready; cat",
+        log.display()
+    );
+    std::fs::write(&tunnel, script).unwrap();
+    let arguments = format!(
+        "connect mail.example --memory off --ask --via \"command:sh {} %p\"",
+        tunnel.display()
+    );
+    let shown = on_a_terminal(&arguments, "g\n");
+    let question = "587 closed the connection (no way). Fall back to 25 (STARTTLS)?";
+    assert!(shown.contains(question), "{shown}");
+    assert!(shown.ends_with("exit status: 1"), "{shown}");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "587\n", "nothing before the answer");
+    let shown = on_a_terminal(&arguments, "f\n");
+    assert!(shown.contains("connected to 25 through command:sh in"), "{shown}");
+    assert!(shown.ends_with("exit status: 0"), "{shown}");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "587\n587\n25\n");
+}

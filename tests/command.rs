@@ -420,6 +420,29 @@ fn a_tunnel_ends_its_output_when_the_server_does_though_its_input_is_open() {
 }
 
 #[test]
+fn a_tunnel_on_one_socket_ends_it_one_way_when_the_server_does() {
+    let (listener, port) = listener();
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let mut command = mailport(&connect(&format!("{port}:starttls"), &["--stdio"]));
+    // As whoever starts a command for its socket does: it is the input, and the output.
+    command.stdin(OwnedFd::from(theirs.try_clone().unwrap())).stdout(OwnedFd::from(theirs));
+    let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+    drop(command);
+    let mut server = listener.accept().unwrap().0;
+    server.write_all(b"421 closing\r\n").unwrap();
+    server.shutdown(Shutdown::Write).unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut all = String::new();
+    ours.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "421 closing\r\n");
+    ours.write_all(b"QUIT\r\n").unwrap();
+    drop(ours);
+    server.read_to_string(&mut all).unwrap();
+    assert_eq!(all, "421 closing\r\nQUIT\r\n", "it still takes what the mail reader says");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_tunnel_that_is_reset_does_not_wait_for_its_input() {
     let Tunnel { mut child, stdout: _stdout, server } = Tunnel::open();
     SockRef::from(&server).set_linger(Some(Duration::ZERO)).unwrap();

@@ -17,8 +17,8 @@ use std::time::Duration;
 use common::{Port, hasty, open, plan, refused, silent};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting};
-use mailport::{Config, ConnectError, Dialer, Families, Gate, Outcome, Via};
-use through::{dialer, failed, note, outcomes, read_to_end, shell, target, through};
+use mailport::{Config, ConnectError, Dialer, Families, Gate, Memory, Outcome, Via};
+use through::{dialer, failed, note, outcomes, read_to_end, script, shell, target, through};
 
 /// What a proxy reads first of a client without a login, and of one with.
 const HELLO: &[u8] = &[5, 1, 0];
@@ -349,4 +349,98 @@ fn a_password_is_taken_from_the_variable_or_from_a_file_of_ones_own() {
             assert!(!all.contains("anne") && !all.contains("s3"), "{all}");
         }
     }
+}
+
+/// What the command makes of a way: its status, the JSON, and what it draws beside it.
+fn explained(via: &str, deadline: &str) -> (Option<i32>, serde_json::Value, String) {
+    let args = ["--via", via, "--deadline", deadline, "--memory", "off", "--json", "--explain"];
+    let (status, stdout, stderr) = texts(&mailport("", &args));
+    (status, serde_json::from_str(&stdout).unwrap(), stderr)
+}
+
+#[test]
+fn the_command_tells_of_a_bad_proxy_with_the_attempts_and_within_the_deadline() {
+    for (answer, deadline, outcome, words) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "60s", "proxy", "begins with 0x48"),
+        (b"\x05", "60s", "proxy", "in the middle"),
+        (b"", "300ms", "timeout", "has accepted, and not replied"),
+    ] {
+        let proxy = proxy(move |_, mut stream, _| {
+            stream.read_exact(&mut [0; 3]).unwrap();
+            stream.write_all(answer).unwrap();
+            if !answer.is_empty() {
+                stream.shutdown(Shutdown::Write).unwrap();
+            }
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let (status, told, drawn) = explained(&proxy.url, deadline);
+        assert_eq!(status, Some(1), "{told}");
+        assert!(told["error"].as_str().unwrap().contains(words), "{told}");
+        let attempts = told["attempts"].as_array().unwrap();
+        assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &outcome.into()), "{told}");
+        assert!(drawn.contains("587 via") && drawn.contains(outcome), "{drawn}");
+        assert!(!drawn.contains(" 25 via"), "{drawn}");
+    }
+}
+
+#[test]
+fn the_command_tells_of_a_bad_command_with_the_attempts_and_within_the_deadline() {
+    let (_folder, path) = script("#!/nonexistent/interpreter\n");
+    let (status, told, drawn) = explained(&format!("command:{}", path.display()), "60s");
+    assert_eq!((status, told["attempts"].as_array().map(Vec::len)), (Some(1), Some(1)), "{told}");
+    assert!(told["error"].as_str().unwrap().contains("cannot be started"), "{told}");
+    assert!(drawn.contains("proxy, not-started"), "{drawn}");
+
+    let (_folder, via) = shell("echo 'usage: tunnel'; echo why >&2; exit 1");
+    let (status, told, drawn) = explained(&via, "60s");
+    assert_eq!((status, told["attempts"].as_array().map(Vec::len)), (Some(1), Some(2)), "{told}");
+    let words = "it printed \"usage: tunnel\"; why";
+    assert_eq!(told["attempts"][1]["note"], words, "{told}");
+    assert_eq!(drawn.matches(" closed").count(), 2, "{drawn}");
+
+    // It says nothing, and does not end with its input.
+    let (folder, via) = shell("trap '' HUP PIPE; echo $$ >${0%/*}/number; exec sleep 60");
+    let (status, told, drawn) = explained(&via, "300ms");
+    let number = fs::read_to_string(folder.path().join("number")).unwrap();
+    let number = nix::unistd::Pid::from_raw(number.trim().parse().unwrap());
+    nix::sys::signal::kill(number, nix::sys::signal::Signal::SIGKILL).expect("not waited for");
+    assert_eq!((status, &told["attempts"][0]["greeting"]), (Some(0), &"none".into()), "{told}");
+    assert!(told["summary"].as_str().unwrap().contains("no greeting so far"), "{told}");
+    assert!(drawn.contains("587 via"), "{drawn}");
+}
+
+/// The ports in the order of the attempts, of one dial through this with this memory.
+fn remembered(memory: &Memory, url: &str, skip: bool) -> Vec<u16> {
+    let mut config = hasty();
+    config.skip = skip;
+    let dialer = dialer(url).with_memory(memory.clone());
+    // Names of this machine have a network, whatever routes there are.
+    let target = "mail.localhost".parse().unwrap();
+    let report = dialer.connect(&target, &plan(&[587, 25]), &config).unwrap().report;
+    assert_eq!(report.winner().unwrap().service.port(), 25);
+    report.attempts.iter().map(|attempt| attempt.service.port()).collect()
+}
+
+#[test]
+fn a_memory_knows_what_a_proxy_refused_and_only_of_that_proxy() {
+    let refusing = || {
+        proxy(|_, mut stream, requests| {
+            stream.read_exact(&mut [0; 3]).unwrap();
+            stream.write_all(&[5, 0]).unwrap();
+            let mut request = [0; 21];
+            stream.read_exact(&mut request).unwrap();
+            let port = u16::from_be_bytes([request[19], request[20]]);
+            requests.send(port).unwrap();
+            let answer = if port == 587 { &b"\x05\x05\0\x01"[..] } else { CONNECTED };
+            stream.write_all(&[answer, b"220 "].concat()).unwrap();
+        })
+    };
+    let (one, other, memory) = (refusing(), refusing(), Memory::new());
+    assert_eq!(remembered(&memory, &one.url, true), [587, 25], "nothing is known yet");
+    assert_eq!(remembered(&memory, &one.url, true), [25]);
+    assert_eq!(remembered(&memory, &one.url, false), [587, 25], "asked first, unless skipped");
+    assert_eq!(remembered(&memory, &other.url, true), [587, 25], "another proxy, another network");
+    assert_eq!(remembered(&memory, &other.url, true), [25]);
+    let asked = |proxy: &Proxy| proxy.requests.try_iter().collect::<Vec<_>>();
+    assert_eq!((asked(&one), asked(&other)), (vec![587, 25, 25, 587, 25], vec![587, 25, 25]));
 }

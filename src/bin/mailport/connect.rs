@@ -2,8 +2,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, IsTerminal, Write};
-use std::net::TcpStream;
-use std::os::fd::AsFd;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -238,7 +238,36 @@ fn join_standard(socket: TcpStream) -> Result<Joined, JoinError> {
     // Whoever reads our output sees its end when `output` is closed, so it must be the only one.
     let null = OpenOptions::new().write(true).open("/dev/null").map_err(at(Side::Output))?;
     rustix::stdio::dup2_stdout(null).map_err(|e| at(Side::Output)(e.into()))?;
-    join(socket, File::from(input), File::from(output))
+    join(socket, File::from(input), Output(output.into()))
+}
+
+/// Standard output. Where that is a socket, and the same one as standard input, closing it would
+/// tell nobody of the end.
+struct Output(File);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        if let Ok(output) = self.0.as_fd().try_clone_to_owned() {
+            // It fails for what is no socket, and where the other end has gone.
+            let _ = TcpStream::from(output).shutdown(Shutdown::Write);
+        }
+    }
 }
 
 fn explain(args: &Args, report: &Report, out: &mut dyn Write, width: usize) -> io::Result<()> {

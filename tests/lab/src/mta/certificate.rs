@@ -8,14 +8,14 @@ use super::{HOST, explain};
 
 /// A key and its certificate, in files.
 #[derive(Debug)]
-pub(super) struct Certificate {
+pub struct Certificate {
     key: PathBuf,
     public: PathBuf,
 }
 
 impl Certificate {
     /// Makes a certificate for [`HOST`] in a folder.
-    pub(super) fn new(folder: &Path) -> io::Result<Certificate> {
+    pub fn new(folder: &Path) -> io::Result<Certificate> {
         let (key, public) = (folder.join("key.pem"), folder.join("certificate.pem"));
         let output = Command::new("openssl")
             .args(["req", "-x509", "-nodes", "-days", "2", "-subj", "/O=mailport-lab"])
@@ -31,11 +31,13 @@ impl Certificate {
         Err(io::Error::other(format!("openssl makes no certificate: {complaint}")))
     }
 
-    pub(super) fn key(&self) -> &Path {
+    /// The file of the key.
+    pub fn key(&self) -> &Path {
         &self.key
     }
 
-    pub(super) fn public(&self) -> &Path {
+    /// The file of the certificate, which is also what a client must trust.
+    pub fn public(&self) -> &Path {
         &self.public
     }
 }

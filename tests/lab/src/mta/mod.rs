@@ -4,21 +4,18 @@
 //! So `make setup` installs neither: it unpacks both into target/servers. They run with accounts,
 //! folders and a configuration of their own, and the machine never learns of them.
 //!
-//! - `packages`: where the unpacked servers are
 //! - `accounts`: the users they run as
 //! - `certificate`: what they show to a client
 //! - `postfix`, `opensmtpd`: how each is set up
-//! - `cell`: the namespaces in which a server ends with its owner
 //! - `mailbox`: what was delivered
 
 mod accounts;
-mod cell;
 mod certificate;
 mod mailbox;
 mod opensmtpd;
-mod packages;
 mod postfix;
 
+pub use certificate::Certificate;
 pub use mailbox::Message;
 
 use std::ffi::OsStr;
@@ -34,9 +31,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::cell::Cell;
+use crate::explain;
 use crate::real::{Lab, PORTS};
-use cell::Cell;
-use certificate::Certificate;
 
 /// The name in the server's certificate.
 pub const HOST: &str = "mail.example.test";
@@ -205,9 +202,4 @@ fn name_on(port: u16) -> String {
 fn write(path: &Path, text: impl AsRef<OsStr>) -> io::Result<()> {
     fs::write(path, text.as_ref().as_encoded_bytes())
         .map_err(explain(format_args!("a mail server needs {}", path.display())))
-}
-
-/// Puts a sentence before an error that says too little by itself.
-fn explain(sentence: impl Display) -> impl FnOnce(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{sentence}: {error}"))
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::accounts::READER;
-use super::{Recipe, give, home, name_on, packages, write};
+use super::{Recipe, give, home, name_on, write};
+use crate::packages;
 
 /// Writes the configuration, and makes folders for the paths that are compiled in.
 pub(super) fn recipe(folder: &Path, addresses: &[IpAddr], ports: &[u16]) -> io::Result<Recipe> {

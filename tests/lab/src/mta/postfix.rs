@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use super::accounts::{POSTDROP, POSTFIX, READER};
 use super::certificate::Certificate;
-use super::{Recipe, give, home, name_on, packages, write};
+use super::{Recipe, give, home, name_on, write};
+use crate::packages;
 
 /// The file of its log, in the server's folder.
 pub(super) const LOG: &str = "postfix.log";

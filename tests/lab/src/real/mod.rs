@@ -27,12 +27,11 @@ pub use ledger::Syn;
 pub use links::{CLIENT_V4, CLIENT_V6};
 pub use servers::PORTS;
 
-use std::fmt::Display;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Fate, Network};
+use crate::{Fate, Network, explain};
 use ledger::Ledger;
 use names::Names;
 use namespaces::Namespace;
@@ -120,13 +119,5 @@ fn inside<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + Send) -> T 
     match namespace.run(work) {
         Ok(result) => result,
         Err(error) => panic!("`Lab::start` entered this namespace, but now: {error}"),
-    }
-}
-
-/// Puts a sentence before an error that says too little by itself.
-fn explain<E: Into<io::Error>>(sentence: impl Display) -> impl FnOnce(E) -> io::Error {
-    move |error| {
-        let error = error.into();
-        io::Error::new(error.kind(), format!("{sentence}: {error}"))
     }
 }

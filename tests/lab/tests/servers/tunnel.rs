@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 /// A way to a server, and a file for what mailport says about it.
 #[derive(Debug)]
 pub(crate) struct Tunnel {
-    mailport: &'static Path,
+    arguments: Vec<String>,
     said: PathBuf,
 }
 
@@ -18,21 +18,31 @@ impl Tunnel {
     ///
     /// The first has cargo bring the command up to date, so it is not for the inside of a lab.
     pub(crate) fn new(folder: &Path) -> Tunnel {
-        static BINARY: OnceLock<PathBuf> = OnceLock::new();
-        Tunnel { mailport: BINARY.get_or_init(build), said: folder.join("said") }
+        Tunnel::with(folder, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn with(folder: &Path, arguments: &[&str]) -> Tunnel {
+        mailport();
+        let first = ["connect", "--stdio", "--explain", "--memory", "off"];
+        let arguments = first.iter().chain(arguments).map(|&argument| argument.to_owned());
+        Tunnel { arguments: arguments.collect(), said: folder.join("said") }
     }
 
     /// The command for a shell.
     pub(crate) fn line(&self, host: &str) -> String {
-        let (mailport, said) = (self.mailport.display(), self.said.display());
-        format!("exec '{mailport}' connect --stdio --explain --memory off {host} 2>'{said}'")
+        let (mailport, said) = (mailport().display(), self.said.display());
+        let arguments = self.arguments.join("' '");
+        format!("exec '{mailport}' '{arguments}' {host} 2>'{said}'")
     }
 
     /// Starts the command with a socket as both its input and its output.
     pub(crate) fn start(&self, host: &str, socket: OwnedFd) -> Child {
         let input = socket.try_clone().expect("an open socket can be duplicated");
-        Command::new(self.mailport)
-            .args(["connect", "--stdio", "--explain", "--memory", "off", host])
+        Command::new(mailport())
+            .args(&self.arguments)
+            .arg(host)
+            .env_remove("MAILPORT_VIA")
             .stdin(input)
             .stdout(socket)
             .stderr(File::create(&self.said).expect("a file in a folder of ours"))
@@ -44,6 +54,13 @@ impl Tunnel {
     pub(crate) fn words(&self) -> String {
         fs::read_to_string(&self.said).unwrap_or_default()
     }
+}
+
+/// Where the command is. The first call has cargo bring it up to date, so that one is not for the
+/// inside of a lab.
+pub(crate) fn mailport() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build)
 }
 
 /// Builds the command, and tells where it is.

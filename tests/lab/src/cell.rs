@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
-use super::explain;
+use crate::explain;
 
 /// Runs a server as the child of the first process of a process namespace. That one ends when
 /// nobody holds its standard input any more, even if the owner was killed; the kernel then ends
@@ -18,7 +18,7 @@ const ENDED: &str = "ended: ";
 
 /// A server in process and mount namespaces of its own; dropping it ends all of its processes.
 #[derive(Debug)]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     keeper: Child,
     output: PathBuf,
 }
@@ -28,14 +28,14 @@ impl Cell {
     /// others, and what it prints in a file.
     ///
     /// It moves the calling thread, which should end soon after, into the new namespaces.
-    pub(super) fn start(
+    pub(crate) fn start(
         server: &Command,
         mounts: &[(PathBuf, PathBuf)],
         output: &Path,
     ) -> io::Result<Cell> {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
             .map_err(io::Error::from)
-            .map_err(explain("a mail server gets process and mount namespaces of its own"))?;
+            .map_err(explain("a server of the lab gets process and mount namespaces of its own"))?;
         for (ours, theirs) in mounts {
             let nothing = None::<&str>;
             mount(Some(ours), theirs, nothing, MsFlags::MS_BIND, nothing)
@@ -53,12 +53,12 @@ impl Cell {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .map_err(explain("a mail server is started by `sh`"))?;
+            .map_err(explain("a server of the lab is started by `sh`"))?;
         Ok(Cell { keeper, output: output.to_owned() })
     }
 
     /// Tells whether the server has ended by itself.
-    pub(super) fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         let output = fs::read(&self.output).unwrap_or_default();
         String::from_utf8_lossy(&output).lines().any(|line| line.starts_with(ENDED))
     }

@@ -1,4 +1,4 @@
-//! Where the unpacked servers are.
+//! Where the unpacked programs are.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/servers");
 
 /// The folder that stands for `/` in a package; fails where that was not unpacked.
-pub(super) fn unpacked(package: &str) -> io::Result<PathBuf> {
+pub(crate) fn unpacked(package: &str) -> io::Result<PathBuf> {
     let folder = Path::new(SERVERS).join(package);
     folder.canonicalize().map_err(|error| {
         let folder = folder.display();
