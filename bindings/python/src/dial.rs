@@ -4,11 +4,11 @@ use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
-use mailport::machine::Answer;
 use mailport::{ConnectError, Dialer, Status};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
+use crate::memory::{Memory, answer_of, via_of};
 use crate::report::{QuestionFacts, Report};
 use crate::settings::{Plan, Settings, misuse, target};
 
@@ -27,13 +27,27 @@ pub(crate) struct Dial {
 #[pymethods]
 impl Dial {
     #[new]
+    #[pyo3(signature = (host, plan, settings, memory, via))]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "what comes from Python is made for the call"
     )]
-    fn new(py: Python<'_>, host: &str, plan: &Plan, settings: Settings) -> PyResult<Dial> {
+    fn new(
+        py: Python<'_>,
+        host: &str,
+        plan: &Plan,
+        settings: Settings,
+        memory: Option<&Memory>,
+        via: Option<&str>,
+    ) -> PyResult<Dial> {
         let (target, config) = (target(host)?, settings.config()?);
-        let dialer = Dialer::default();
+        let mut dialer = Dialer::default();
+        if let Some(memory) = memory {
+            dialer = dialer.with_memory(memory.0.clone());
+        }
+        if let Some(via) = via_of(via)? {
+            dialer = dialer.with_via(via);
+        }
         let dial = py.detach(|| dialer.start(&target, &plan.0, &config)).map_err(told)?;
         Ok(Dial { dial: Mutex::new(Some(dial)) })
     }
@@ -80,8 +94,7 @@ impl Dial {
 
     /// Answers a question; `False` where it no longer stands.
     fn answer(&self, number: u32, answer: &str) -> PyResult<bool> {
-        let known = Answer::ALL.into_iter().find(|known| known.name() == answer);
-        let answer = known.ok_or_else(|| misuse(format!("`{answer}` is not an answer")))?;
+        let answer = answer_of(answer)?;
         self.with(|dial| Ok(dial.answer(number, answer).is_ok()))
     }
 

@@ -1,10 +1,11 @@
 //! The private module `mailport._native`: the Rust crate as the Python package uses it.
 //!
 //! What a user of the package sees is written in Python, in `python/mailport`. Here are only a plan,
-//! a dial and a report; every class is frozen, and a dial is behind a lock, so the module needs no
+//! a memory, a dial and a report; every class is frozen, and a dial is behind a lock, so the module needs no
 //! interpreter lock.
 
 mod dial;
+mod memory;
 mod report;
 mod settings;
 
@@ -15,6 +16,8 @@ use pyo3::prelude::*;
 mod _native {
     #[pymodule_export]
     use super::dial::Dial;
+    #[pymodule_export]
+    use super::memory::Memory;
     #[pymodule_export]
     use super::report::Report;
     #[pymodule_export]

@@ -66,7 +66,8 @@ def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("server")
     before = descriptors(), threads()
     yield
-    until = time.monotonic() + 5
+    # A look-up that nobody waits for any more has its thread until the name service answers.
+    until = time.monotonic() + 20
     while True:
         left = {n: what for n, what in descriptors().items() if n not in before[0]}
         running = threads() - before[1]

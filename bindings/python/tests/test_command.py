@@ -21,7 +21,13 @@ from conftest import Silent, starttls
 from mailport.__main__ import bare, duration, parser
 
 HERE = "127.0.0.1"
-ENVIRONMENT = {k: v for k, v in os.environ.items() if k != "MAILPORT_VIA"} | {"COLUMNS": "80"}
+PYTHON = [sys.executable, "-m", "mailport"]
+# No folder can be made below a device, so nothing is remembered from one run to the next.
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "MAILPORT_VIA"},
+    "COLUMNS": "80",
+    "XDG_CACHE_HOME": "/dev/null",
+}
 
 
 def port_of(sock: socket.socket) -> int:
@@ -30,7 +36,7 @@ def port_of(sock: socket.socket) -> int:
 
 
 def python(*arguments: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "mailport", *arguments]
+    line = [*PYTHON, *arguments]
     return subprocess.run(
         line, capture_output=True, text=True, env=ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=60
     )
@@ -91,8 +97,8 @@ def test_it_prints_what_the_command_prints(
 )
 def test_what_the_command_refuses_it_refuses(line: list[str]) -> None:
     ours = subprocess.run(
-        ["setsid", "--wait", sys.executable, "-m", "mailport", *line],
-        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        ["setsid", "--wait", *PYTHON, *line],
+        capture_output=True, text=True, env=ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=60,
     )  # fmt: skip
     assert (ours.returncode, ours.stdout) == (2, "")
     assert "Traceback" not in ours.stderr
@@ -126,14 +132,14 @@ def test_an_error_without_a_report_keeps_the_shape(refused: int) -> None:
 
 
 def test_a_reader_that_has_gone_is_no_failure(opened: socket.socket) -> None:
-    line = f"{sys.executable} -m mailport {HERE} --plan {starttls(port_of(opened))}"
+    line = f"{sys.executable} -m mailport --memory off {HERE} --plan {starttls(port_of(opened))}"
     script = f"set -o pipefail; {line} | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_result_that_cannot_be_written_is_a_failure(opened: socket.socket) -> None:
-    line = [sys.executable, "-m", "mailport", HERE, "--plan", starttls(port_of(opened))]
+    line = [*PYTHON, "--memory", "off", HERE, "--plan", starttls(port_of(opened))]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
@@ -144,7 +150,7 @@ def on_a_terminal(line: list[str], typed: bytes) -> tuple[int, str]:
     """Runs it on a terminal of its own, where this is typed."""
     child, terminal = pty.fork()
     if child == 0:
-        os.execv(sys.executable, [sys.executable, "-m", "mailport", *line])
+        os.execv(sys.executable, [*PYTHON, "--memory", "off", *line])
     os.write(terminal, typed)
     shown = b""
     while True:
@@ -174,7 +180,7 @@ def test_it_asks_on_the_terminal(refused: int, opened: socket.socket) -> None:
 
 
 def test_ctrl_c_ends_it_at_once(silent: Silent) -> None:
-    line = [sys.executable, "-m", "mailport", HERE, "--plan", starttls(silent.port)]
+    line = [*PYTHON, "--memory", "off", HERE, "--plan", starttls(silent.port)]
     running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     try:
         time.sleep(1)

@@ -65,7 +65,7 @@ def test_smtp_is_used_like_smtplib_s(
         smtp.login("user", "password")
         smtp.sendmail("from@example.com", ["to@example.com"], "Subject: Hello\r\n\r\nHello.\r\n")
     smtp = SMTP(context=trusting)
-    assert smtp.service is smtp.tls is smtp.report is None
+    assert (smtp.service, smtp.tls, smtp.report) == (None, None, None)
     # A host with its port, and the name that is verified is the host's all the same.
     assert smtp.connect(f"{HERE}:{server.port}")[0] == 220
     smtp.starttls()
@@ -268,6 +268,8 @@ def test_logging_sends_through_it(
     server: Server, mailbox: list[Any], trusting: ssl.SSLContext
 ) -> None:
     class Handler(logging.handlers.SMTPHandler):
+        credentials = "user", "password"
+
         def emit(self, record: logging.LogRecord) -> None:
             try:
                 made = email.message.EmailMessage()
@@ -276,15 +278,14 @@ def test_logging_sends_through_it(
                 made.set_content(self.format(record))
                 host, port = self.mailhost, self.mailport or None
                 with SMTP.for_submission(host, port, context=trusting, timeout=30) as smtp:
-                    smtp.login(self.username, self.password)
+                    smtp.login(*self.credentials)
                     smtp.send_message(made)
             except Exception:
                 self.handleError(record)
 
     handler = Handler(
-        ("localhost", server.port), "from@example.com", ["to@example.com"], "It broke",
-        credentials=("user", "password"),
-    )  # fmt: skip
+        ("localhost", server.port), "from@example.com", ["to@example.com"], "It broke"
+    )
     logger = logging.Logger("test")
     logger.addHandler(handler)
     logger.error("it broke badly")

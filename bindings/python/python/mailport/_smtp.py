@@ -16,6 +16,7 @@ from ._plan import DEFAULT_TIMEOUT, Config, Plan, Service, Tls
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+    from ._memory import Memory
     from ._report import Report
 
 # What smtplib's own signature has: the timeout that new sockets get.
@@ -39,6 +40,8 @@ class _Dialling(smtplib.SMTP):
     _plan: Plan | None
     _config: Config
     _ask: Ask | None
+    _memory: Memory | None
+    _via: str | None
     _context: ssl.SSLContext | None
     _dialled: Connected | None
 
@@ -47,11 +50,15 @@ class _Dialling(smtplib.SMTP):
         plan: Plan | str | None,
         config: Config | None,
         ask: Ask | None,
+        memory: Memory | None,
+        via: str | None,
         context: ssl.SSLContext | None,
     ) -> None:
         self._plan = Plan(plan) if isinstance(plan, str) else plan
         self._config = config or Config()
         self._ask = ask
+        self._memory = memory
+        self._via = via
         self._context = context
         self._dialled = None
 
@@ -94,7 +101,15 @@ class _Dialling(smtplib.SMTP):
             config = dataclasses.replace(config, source=source or None)
         if self.debuglevel > 0:
             print("connect: to", (host, str(plan)), self.source_address, file=sys.stderr)
-        dialled = dial(host, plan=plan, timeout=limit, config=config, ask=self._ask)
+        dialled = dial(
+            host,
+            plan=plan,
+            timeout=limit,
+            config=config,
+            ask=self._ask,
+            memory=self._memory,
+            via=self._via,
+        )
         sock = dialled.socket
         try:
             sock.settimeout(timeout)
@@ -156,7 +171,8 @@ class SMTP(_Dialling):
     *context* is the TLS context, by default :func:`ssl.create_default_context`.
 
     *timeout* is smtplib's; the dial takes as long at most, or 30 seconds where there is none.
-    *config* and *ask* are those of :func:`connect`. The other arguments are smtplib's.
+    *config*, *ask*, *memory* and *via* are those of :func:`connect`, and the other arguments are
+    smtplib's.
 
     >>> with mailport.SMTP("127.0.0.1", server.port) as smtp:
     ...     code, _ = smtp.starttls(context=server.context)
@@ -176,9 +192,11 @@ class SMTP(_Dialling):
         plan: Plan | str | None = None,
         config: Config | None = None,
         ask: Ask | None = None,
+        memory: Memory | None = None,
+        via: str | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        self._prepare(plan, config, ask, context)
+        self._prepare(plan, config, ask, memory, via, context)
         super().__init__(host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
 
     @classmethod
@@ -194,6 +212,8 @@ class SMTP(_Dialling):
         source_address: tuple[str, int] | None = None,
         config: Config | None = None,
         ask: Ask | None = None,
+        memory: Memory | None = None,
+        via: str | None = None,
     ) -> Self:
         """Connects and does the TLS that the plan demands, never less: ready for ``login()``.
 
@@ -216,6 +236,8 @@ class SMTP(_Dialling):
             plan=plan,
             config=config,
             ask=ask,
+            memory=memory,
+            via=via,
             context=context,
         )
         try:
@@ -250,9 +272,11 @@ class SMTP_SSL(_Dialling, smtplib.SMTP_SSL):  # noqa: N801  # the name in smtpli
         plan: Plan | str | None = None,
         config: Config | None = None,
         ask: Ask | None = None,
+        memory: Memory | None = None,
+        via: str | None = None,
     ) -> None:
         context = context or default_context()
-        self._prepare(plan, config, ask, context)
+        self._prepare(plan, config, ask, memory, via, context)
         if self._plan is not None:
             for service in self._plan.services:
                 if service.tls is not Tls.IMPLICIT:
