@@ -90,15 +90,15 @@ def check() -> None:
 def wheel() -> None:
     """Builds the one wheel."""
     shutil.rmtree(WHEELS, ignore_errors=True)
-    # Not by an environment that this one runs in.
-    run(tool("maturin"), "build", "--release", "--locked", "--offline", "--out", WHEELS)
+    maturin = tool("maturin"), "build", "--quiet", "--release", "--locked", "--offline"
+    run(*maturin, "--interpreter", SYSTEM, "--out", WHEELS)
 
 
 def test() -> None:
     """Checks the types and runs the tests, in every interpreter."""
     check()
     wheel()
-    run(CARGO, "build", "--quiet", "--locked", "--features", "cli", "--bin", "mailport")
+    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
     (built,) = WHEELS.glob("*.whl")
     install = "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"
     for minor in interpreters():
@@ -106,7 +106,7 @@ def test() -> None:
     run(tool("ruff"), "check", "--quiet")
     run(tool("ruff"), "format", "--quiet", "--check")
     run(tool("mypy"))
-    run(tool("stubtest"), "mailport", "--mypy-config-file", HERE / "pyproject.toml")
+    run(tool("stubtest"), "mailport._native", "--mypy-config-file", HERE / "pyproject.toml")
     for minor, (version, path) in interpreters().items():
         print(f"Python {version} ({path})", flush=True)
         run(

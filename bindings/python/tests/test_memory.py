@@ -120,9 +120,11 @@ sock = socket.create_connection((sys.argv[1], int(sys.argv[2])))
 # The end is a RST, for the tests' server does not mind a mere end of what it reads.
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\\1\\0\\0\\0\\0\\0\\0\\0")
 def copy():
-    while data := os.read(0, 65536):
-        sock.sendall(data)
-    os._exit(0)
+    try:
+        while data := os.read(0, 65536):
+            sock.sendall(data)
+    finally:
+        os._exit(0)
 threading.Thread(target=copy, daemon=True).start()
 while data := sock.recv(65536):
     os.write(1, data)

@@ -2,6 +2,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, TypedDict, final
 
+__all__ = ["Dial", "Memory", "Plan", "Report", "__version__", "check", "defaults"]
+
 __version__: str
 
 _Service = tuple[int, str, str | None]

@@ -125,6 +125,20 @@ class _Dialling(smtplib.SMTP):
         self._dialled = dialled
         return sock
 
+    def connect(
+        self,
+        host: str = "localhost",
+        port: int = 0,
+        source_address: Any = None,
+    ) -> tuple[int, bytes]:
+        """Dials, and hears the greeting. The arguments and the result are smtplib's."""
+        try:
+            return super().connect(host, port, source_address)
+        except BaseException:
+            # A Ctrl-C during the greeting, too, after which nobody has this object.
+            self.close()
+            raise
+
     def starttls(
         self, *legacy: Any, context: ssl.SSLContext | None = None, **named: Any
     ) -> tuple[int, bytes]:
