@@ -19,7 +19,7 @@ mod _native {
     #[pymodule_export]
     use super::memory::Memory;
     #[pymodule_export]
-    use super::report::Report;
+    use super::report::{Report, json_of_refusal};
     #[pymodule_export]
     use super::settings::{Plan, check, defaults};
 

@@ -50,6 +50,12 @@ impl Report {
     }
 }
 
+/// The JSON object of a dial that never began.
+#[pyfunction]
+pub(crate) fn json_of_refusal(sentence: &str) -> String {
+    mailport::Report::json_of_refusal(sentence)
+}
+
 #[derive(IntoPyObject)]
 pub(crate) struct ReportFacts {
     host: String,

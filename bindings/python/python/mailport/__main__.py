@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
 import select
@@ -13,7 +12,7 @@ import sys
 import typing
 from typing import TextIO
 
-from . import Answer, Config, Memory, Plan, Question, __version__
+from . import Answer, Config, Memory, Plan, Question, __version__, _native
 from ._dial import FLUSH, Dial, deadline_of
 from ._errors import ConnectError
 from ._plan import Families
@@ -295,7 +294,7 @@ def failed(given: argparse.Namespace, error: ConnectError) -> int:
     """Prints a dial that gave no connection."""
     try:
         if given.json:
-            print(error.report.to_json() if error.report else bare(error), flush=True)
+            print(json_of(error), flush=True)
         else:
             print(f"mailport: {error}", file=sys.stderr)
         if error.report is not None:
@@ -306,11 +305,9 @@ def failed(given: argparse.Namespace, error: ConnectError) -> int:
     return 1
 
 
-def bare(error: ConnectError) -> str:
-    """The JSON object of an error without a report."""
-    said = str(error)
-    keys = {"version": 1, "connected": None, "elapsed_ms": 0.0, "summary": said, "error": said}
-    return json.dumps({**keys, "attempts": []}, separators=(",", ":"), ensure_ascii=False)
+def json_of(error: ConnectError) -> str:
+    """The JSON object of an error, with a report or without."""
+    return error.report.to_json() if error.report else _native.json_of_refusal(str(error))
 
 
 def explain(given: argparse.Namespace, timeline: typing.Callable[[int], str], out: TextIO) -> None:

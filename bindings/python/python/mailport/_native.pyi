@@ -2,7 +2,16 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, TypedDict, final
 
-__all__ = ["Dial", "Memory", "Plan", "Report", "__version__", "check", "defaults"]
+__all__ = [
+    "Dial",
+    "Memory",
+    "Plan",
+    "Report",
+    "__version__",
+    "check",
+    "defaults",
+    "json_of_refusal",
+]
 
 __version__: str
 
@@ -116,4 +125,5 @@ class Dial:
     def close(self) -> None: ...
 
 def defaults() -> _Settings: ...
+def json_of_refusal(sentence: str) -> str: ...
 def check(settings: _Settings) -> None: ...
