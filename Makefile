@@ -2,7 +2,8 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo lib install uninstall header setup tools test lint soak bench bench-setup
+PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
+.PHONY: help demo lib install uninstall header python setup tools test lint soak bench bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +32,11 @@ uninstall: ## remove what make install, with the same PREFIX, has installed
 header: ## write include/mailport.h anew, after a change of the C library
 	MAILPORT_REWRITE=1 $(CARGO) test --locked --quiet -p mailport-ffi the_header_is_what_the_source_says
 
+python: ## build the Python wheel, into target/python/wheels
+	@$(PYTHON) check && $(PYTHON) wheel
+
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email python3-venv
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -51,20 +55,23 @@ target/servers/%:
 		"$$(dpkg-deb -f target/servers/$*_*.deb Depends $(if $(filter $*,$(TUNNELS)),$(LIBRARIES)))"
 	rm target/servers/$*_*.deb && mv $@.new $@
 
-setup: ## install what the tests need: packages (as root), cargo-deny, rustfmt, clippy
+setup: ## install what the tests need: packages (as root), PyPI's, cargo-deny, rustfmt, clippy
 	@echo "Installing $(PACKAGES), and cargo-deny, rustfmt and clippy where they are missing."
 	@echo "Unpacking $(SERVERS) $(TUNNELS) in target/servers, and installing the libraries that they need."
+	@echo "Installing bindings/python/requirements.txt in target/python, for each CPython from 3.10 on."
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); }
 	$(MAKE) --no-print-directory $(patsubst %,target/servers/%,$(SERVERS) $(TUNNELS))
 	$(CARGO) fetch --locked && $(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
+	$(PYTHON) setup
 
 test: tools lint ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
 	$(CARGO) test --locked -p mailport-ffi
 	$(CARGO) test --locked -p mailport-demo
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
+	$(PYTHON) test
 
 # The lab makes network namespaces, and its mail servers run as several users: as root, or as root
 # of a user namespace that has others.
@@ -94,6 +101,7 @@ tools:
 	need 'OpenSSH, unpacked with its libraries there: make setup' sh -c 'target/servers/openssh-client/usr/bin/ssh -V && target/servers/openssh-server/usr/sbin/sshd -V'; \
 	need 'microsocks, unpacked: make setup' sh -c 'target/servers/microsocks/usr/bin/microsocks -h 2>&1 | grep -qi socks5'; \
 	need 'stunnel, unpacked with its libraries there: make setup' target/servers/stunnel4/usr/bin/stunnel4 -version; \
+	need 'the packages of PyPI, for each CPython from 3.10 on: make setup' $(PYTHON) check; \
 	test -z "$$missing" || { printf "make test needs:$$missing\nmake setup installs what can be installed.\n"; exit 1; }
 
 # Clippy keeps the clock, sockets and threads out of the pure rooms (clippy.toml); these it cannot tell.

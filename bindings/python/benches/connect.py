@@ -1,0 +1,133 @@
+"""The time of a connect on loopback, beside what Python has already: ratios of one run.
+
+``python benches/connect.py [ROUNDS]`` in an environment with mailport, uvloop and aiohappyeyeballs.
+Each client connects once in each round, in turn, so that what slows the machine slows them all. The
+ratio is to the first client of the same loop, and of medians.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import aiohappyeyeballs
+import uvloop
+
+import mailport
+
+HERE = "127.0.0.1"
+Times = dict[str, list[float]]
+
+
+def accept(listener: socket.socket) -> None:
+    """Takes every connection and drops it."""
+    while True:
+        try:
+            listener.accept()[0].close()
+        except OSError:
+            return
+
+
+def blocking(port: int, refused: int, rounds: int) -> Times:
+    """Calls that block."""
+    plan = mailport.Plan(f"{port}:starttls")
+    both = mailport.Plan(f"{refused}:starttls,{port}:starttls")
+    memory = mailport.Memory()
+
+    def by_hand() -> socket.socket:
+        try:
+            return socket.create_connection((HERE, refused), 10)
+        except OSError:
+            return socket.create_connection((HERE, port), 10)
+
+    clients: dict[str, Callable[[], socket.socket]] = {
+        "socket.create_connection": lambda: socket.create_connection((HERE, port), 10),
+        "mailport.connect": lambda: mailport.connect(HERE, plan=plan),
+        "mailport.connect, with a memory": lambda: mailport.connect(HERE, plan=plan, memory=memory),
+        "refused first: create_connection twice": by_hand,
+        "refused first: mailport.connect": lambda: mailport.connect(HERE, plan=both),
+    }
+    times: Times = {name: [] for name in clients}
+    for _ in range(rounds):
+        for name, client in clients.items():
+            begun = time.perf_counter()
+            sock = client()
+            times[name].append(time.perf_counter() - begun)
+            sock.close()
+    return times
+
+
+async def in_loop(port: int, rounds: int) -> Times:
+    """Coroutines."""
+    loop = asyncio.get_running_loop()
+    plan = mailport.Plan(f"{port}:starttls")
+    info = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (HERE, port))
+
+    async def asyncio_s() -> Callable[[], None]:
+        made = await loop.create_connection(asyncio.Protocol, HERE, port, happy_eyeballs_delay=0.25)
+        return made[0].abort
+
+    async def theirs() -> Callable[[], None]:
+        return (await aiohappyeyeballs.start_connection([info], happy_eyeballs_delay=0.25)).close
+
+    async def ours() -> Callable[[], None]:
+        return (await mailport.start_connection(HERE, plan=plan)).close
+
+    async def streams() -> Callable[[], None]:
+        return (await mailport.open_connection(HERE, plan=plan))[1].transport.abort
+
+    clients: dict[str, Callable[[], Awaitable[Callable[[], None]]]] = {
+        "loop.create_connection(happy_eyeballs_delay=)": asyncio_s,
+        "aiohappyeyeballs.start_connection": theirs,
+        "mailport.start_connection": ours,
+        "mailport.open_connection": streams,
+    }
+    if isinstance(loop, uvloop.Loop):
+        # Its create_connection has no happy_eyeballs_delay.
+        del clients["loop.create_connection(happy_eyeballs_delay=)"]
+    times: Times = {name: [] for name in clients}
+    for _ in range(rounds):
+        for name, client in clients.items():
+            begun = time.perf_counter()
+            close = await client()
+            times[name].append(time.perf_counter() - begun)
+            close()
+            await asyncio.sleep(0)
+    return times
+
+
+def show(title: str, times: Times) -> None:
+    """Prints the medians, and their ratios to the first."""
+    print(f"{title:<48} median     ratio")
+    first = None
+    for name, taken in times.items():
+        median = statistics.median(taken)
+        first = first or median
+        print(f"  {name:<45} {median * 1e6:6.0f} us  {median / first:6.2f}")
+
+
+def main() -> None:
+    """Runs everything."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 2000
+    with socket.create_server((HERE, 0), backlog=512) as listener, socket.socket() as held:
+        held.bind((HERE, 0))
+        port, refused = listener.getsockname()[1], held.getsockname()[1]
+        thread = threading.Thread(target=accept, args=(listener,))
+        thread.start()
+        print(f"Python {sys.version.split()[0]}, mailport {mailport.__version__}, {rounds} rounds")
+        show("blocking", blocking(port, refused, rounds))
+        for name, make in [("asyncio", asyncio.new_event_loop), ("uvloop", uvloop.new_event_loop)]:
+            loop = make()
+            show(name, loop.run_until_complete(in_loop(port, rounds)))
+            loop.close()
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""Builds the wheel and tests it in every CPython of this machine: what `make` calls.
+
+Everything goes below the build folder: an environment for each interpreter, and the wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
+FOLDER = TARGET / "python"
+WHEELS = FOLDER / "wheels"
+REQUIREMENTS = HERE / "requirements.txt"
+CARGO = os.environ.get("CARGO", "cargo")
+# Debian's own comes first: it is what the tools run in.
+SYSTEM = Path("/usr/bin/python3")
+PROBE = (
+    "import sys, sysconfig; assert sys.implementation.name == 'cpython';"
+    "assert not sysconfig.get_config_var('Py_GIL_DISABLED');"
+    "print('%d.%d' % sys.version_info[:2], sys.version.split()[0])"
+)
+
+
+def interpreters() -> dict[str, tuple[str, Path]]:
+    """Every CPython from 3.10 on that is found here, one of each minor version, with its path."""
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(":") if folder]
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    folders += sorted(pyenv.glob("versions/*/bin"))
+    named = [path for folder in folders for path in sorted(folder.glob("python3.[0-9]*"))]
+    found: dict[str, tuple[str, Path]] = {}
+    for path in [SYSTEM, *named]:
+        if not re.fullmatch(r"python3(\.\d+)?", path.name):
+            continue
+        try:
+            asked = subprocess.run(
+                [path, "-c", PROBE], capture_output=True, text=True, check=False, timeout=20
+            )
+        except OSError:
+            continue
+        if asked.returncode == 0:
+            minor, version = asked.stdout.split()
+            if tuple(map(int, minor.split("."))) >= (3, 10):
+                found.setdefault(minor, (version, path))
+    return found
+
+
+def python(minor: str) -> Path:
+    """The interpreter in the environment of a version."""
+    return FOLDER / minor / "bin" / "python"
+
+
+def tool(name: str) -> Path:
+    """A program of the first environment, which is Debian's."""
+    return FOLDER / next(iter(interpreters())) / "bin" / name
+
+
+def run(*words: str | Path, **variables: str) -> None:
+    """Runs a command in the package's folder; its failure is ours."""
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), **variables}
+    done = subprocess.run(words, cwd=HERE, env=environment, check=False)
+    if done.returncode != 0:
+        sys.exit(f"failed: {' '.join(map(str, words))}")
+
+
+def setup() -> None:
+    """Installs what the tests need from PyPI, in an environment for each interpreter."""
+    for minor, (version, path) in interpreters().items():
+        print(f"Python {version}: {path}, in {FOLDER / minor}")
+        run(path, "-m", "venv", FOLDER / minor)
+        pip = python(minor), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"
+        run(*pip, "--requirement", REQUIREMENTS)
+        shutil.copy(REQUIREMENTS, FOLDER / minor / "installed.txt")
+
+
+def check() -> None:
+    """Fails where what `setup` installs is not there."""
+    for minor in interpreters():
+        installed = FOLDER / minor / "installed.txt"
+        if not installed.exists() or installed.read_text() != REQUIREMENTS.read_text():
+            sys.exit(f"no environment for Python {minor}: make setup")
+
+
+def wheel() -> None:
+    """Builds the one wheel."""
+    shutil.rmtree(WHEELS, ignore_errors=True)
+    maturin = tool("maturin"), "build", "--quiet", "--release", "--locked", "--offline"
+    run(*maturin, "--interpreter", SYSTEM, "--out", WHEELS)
+
+
+def test() -> None:
+    """Checks the types and runs the tests, in every interpreter."""
+    check()
+    wheel()
+    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
+    (built,) = WHEELS.glob("*.whl")
+    install = "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"
+    for minor in interpreters():
+        run(python(minor), *install, "--no-deps", "--force-reinstall", built)
+    run(tool("ruff"), "check", "--quiet")
+    run(tool("ruff"), "format", "--quiet", "--check")
+    run(tool("mypy"))
+    run(tool("stubtest"), "mailport._native", "--mypy-config-file", HERE / "pyproject.toml")
+    for minor, (version, path) in interpreters().items():
+        print(f"Python {version} ({path})", flush=True)
+        run(
+            *(python(minor), "-m", "pytest", "--quiet", "-p", "no:cacheprovider"),
+            MAILPORT_COMMAND=str(TARGET / "debug" / "mailport"),
+        )
+
+
+if __name__ == "__main__":
+    commands = {command.__name__: command for command in (setup, check, wheel, test)}
+    if sys.argv[1:2] == [] or sys.argv[1] not in commands:
+        sys.exit(f"usage: {Path(__file__).name} {'|'.join(commands)}")
+    commands[sys.argv[1]]()

@@ -1,0 +1,285 @@
+"""A dial in one call, and a dial for any event loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import math
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Literal
+
+from . import _native
+from ._errors import ConnectError
+from ._memory import Memory
+from ._plan import DEFAULT_TIMEOUT, LONGEST, Config, Plan, Service, Tls, settings_of
+from ._report import Answer, Question, Report, question_of, report_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+Ask = Callable[[Question], "Answer | str"]
+AsyncAsk = Callable[[Question], "Answer | str | Awaitable[Answer | str]"]
+FLUSH = 0.05
+"""How long a memory may take to save what a dial has taught, in seconds."""
+Status = Literal["pending", "asking", "connected", "failed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Connected:
+    """A connection, and how it came about."""
+
+    socket: socket.socket
+    """The connected socket; the caller's to close."""
+    service: Service
+    """The service that was reached."""
+    report: Report
+    """What the dial did; ``report.host`` is the name that TLS must verify."""
+
+    @property
+    def tls(self) -> Tls:
+        """The TLS mode that the plan demands: insist on it, and send no credentials before."""
+        return self.service.tls
+
+
+class Dial:
+    """A dial under way, for any event loop: a descriptor to watch, a call that never blocks.
+
+    Watch :meth:`fileno` for reading with whatever watches descriptors, and call :meth:`process`
+    when it is readable, and once at the start; timers are inside the descriptor. When the status is
+    neither ``"pending"`` nor ``"asking"``, take it out of the loop, and :meth:`result` gives the
+    connection. Where *asks* is true, the dial stops with a :attr:`question` before each further
+    service, and goes on with the :meth:`answer`.
+
+    Closing it cancels it. It belongs to one thread at a time, and to the process that started it.
+    The other arguments are those of :func:`connect`.
+
+    >>> import selectors
+    >>> with Dial("127.0.0.1", plan=f"{server.port}:starttls") as dial:
+    ...     with selectors.DefaultSelector() as selector:
+    ...         _ = selector.register(dial, selectors.EVENT_READ)
+    ...         while dial.process() == "pending":
+    ...             _ = selector.select()
+    ...     connected = dial.result()
+    >>> connected.tls
+    <Tls.STARTTLS: 'starttls'>
+    >>> connected.socket.close()
+    """
+
+    __slots__ = ("_host", "_native")
+
+    def __init__(
+        self,
+        host: str,
+        port: int | None = None,
+        *,
+        plan: Plan | str | None = None,
+        timeout: float | None = DEFAULT_TIMEOUT,
+        config: Config | None = None,
+        asks: bool = False,
+        memory: Memory | None = None,
+        via: str | None = None,
+    ) -> None:
+        if not isinstance(host, str):
+            raise TypeError(f"host is a str, not {type(host).__name__}")
+        settings = settings_of(config or Config(), deadline_of(timeout), ask=asks)
+        self._host = host
+        remembers = None if memory is None else memory._native
+        try:
+            self._native = _native.Dial(host, plan_of(port, plan)._parsed, settings, remembers, via)
+        except OSError as error:
+            raise ConnectError(error.errno, f"{host}: {error.strerror}") from None
+
+    def fileno(self) -> int:
+        """Gives the descriptor, which is the same for the dial's whole life."""
+        return self._native.fileno()
+
+    def process(self) -> Status:
+        """Does what can be done now, and says how the dial stands. Never blocks."""
+        return self._native.process()
+
+    def wait(self, timeout: float | None = None) -> Status:
+        """Blocks until the status is not ``"pending"``, at most for *timeout* seconds.
+
+        Other threads run meanwhile, and signals are handled.
+        """
+        return self._native.wait(timeout)
+
+    @property
+    def question(self) -> Question | None:
+        """The question that the dial has stopped with."""
+        raw = self._native.question()
+        return None if raw is None else question_of(raw)
+
+    def answer(self, question: Question, answer: Answer | str) -> bool:
+        """Answers a question; :meth:`process` then goes on.
+
+        ``False``, with nothing changed, where that question no longer stands.
+        """
+        return self._native.answer(question.number, Answer(answer))
+
+    @property
+    def report(self) -> Report:
+        """The dial so far; complete once it has ended."""
+        return report_of(self._native.report())
+
+    def result(self) -> Connected:
+        """Gives the connection, non-blocking, or raises the :exc:`ConnectError` of the dial.
+
+        The connection is given once; :exc:`RuntimeError` before the end and after that.
+        """
+        descriptor, native = self._native.take()
+        report = report_of(native)
+        if descriptor is None or report.winner is None:
+            raise ConnectError(report.errno, report.summary(), report)
+        connection = socket.socket(fileno=descriptor)
+        connection.settimeout(0.0)
+        return Connected(connection, report.winner.service, report)
+
+    def close(self) -> None:
+        """Closes everything that the dial holds; harmless when done twice."""
+        self._native.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._host!r}>"
+
+
+def connect(
+    host: str,
+    port: int | None = None,
+    *,
+    plan: Plan | str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    config: Config | None = None,
+    ask: Ask | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
+) -> socket.socket:
+    """Connects to a mail server's best port, in the manner of :func:`socket.create_connection`.
+
+    *host* is a name or an address; TLS must verify this and nothing else. *port* is what the user
+    configured, and becomes a plan (:meth:`Plan.for_port`); or *plan* says which services are tried,
+    a :class:`Plan` or its text. The default plan is 587 and then 25, both with STARTTLS.
+
+    *timeout* is how long the dial may take, in seconds, look-up included, and then the timeout of
+    the socket; ``None`` is no limit. *config* has the rarer settings. *ask*, if given, is called
+    with a :class:`Question` before each further service, and returns the :class:`Answer`.
+
+    *memory* is a :class:`Memory` of earlier dials. *via* is a SOCKS5 proxy,
+    ``socks5://[USER:PASSWORD@]HOST[:PORT]``, or a command whose standard input and output are the
+    connection, such as ``command:ssh -W '[%h]:%p' GATEWAY``; no shell reads it, and the socket is
+    then an AF_UNIX one.
+
+    Other threads run while it blocks, and Ctrl-C works at once.
+
+    The socket alone does not say which TLS mode was reached. So every service of the plan must have
+    the same; for another plan use :func:`dial`. Raises :exc:`ConnectError`; :exc:`ValueError` and
+    :exc:`TypeError` for the caller's mistakes.
+
+    >>> with mailport.connect("127.0.0.1", plan=f"{server.port}:starttls") as connection:
+    ...     connection.recv(4)
+    b'220 '
+    """
+    resolved = plan_of(port, plan)
+    one_mode(resolved, "dial")
+    connected = dial(
+        host, plan=resolved, timeout=timeout, config=config, ask=ask, memory=memory, via=via
+    )
+    return connected.socket
+
+
+def dial(
+    host: str,
+    port: int | None = None,
+    *,
+    plan: Plan | str | None = None,
+    timeout: float | None = DEFAULT_TIMEOUT,
+    config: Config | None = None,
+    ask: Ask | None = None,
+    memory: Memory | None = None,
+    via: str | None = None,
+) -> Connected:
+    """Does what :func:`connect` does, and gives the whole result, of any plan.
+
+    >>> connected = mailport.dial("127.0.0.1", plan=f"{server.port}:starttls")
+    >>> connected.service.port == server.port, connected.tls
+    (True, <Tls.STARTTLS: 'starttls'>)
+    >>> print(connected.report)  # doctest: +ELLIPSIS
+    connected to ... over IPv4 in ... ms
+    >>> connected.socket.close()
+    """
+    if ask is not None and inspect.iscoroutinefunction(ask):
+        raise TypeError("ask is a coroutine function, which only the asyncio functions can await")
+    given = Dial(
+        host,
+        port,
+        plan=plan,
+        timeout=timeout,
+        config=config,
+        asks=ask is not None,
+        memory=memory,
+        via=via,
+    )
+    with given as dial:
+        while dial.wait() == "asking":
+            question = dial.question
+            if question is not None and ask is not None:
+                answer = answer_of(ask(question))
+                # What has connected meanwhile counts more.
+                if dial.process() == "asking":
+                    dial.answer(question, answer)
+        connected = dial.result()
+    connected.socket.settimeout(timeout)
+    if memory is not None:
+        memory.flush(FLUSH)
+    return connected
+
+
+def plan_of(port: int | None, plan: Plan | str | None) -> Plan:
+    """The plan that the two arguments mean."""
+    if plan is None:
+        return Plan.for_port(port)
+    if port is not None:
+        raise ValueError("port and plan are both given: a plan has its ports")
+    return plan if isinstance(plan, Plan) else Plan(plan)
+
+
+def one_mode(plan: Plan, instead: str) -> None:
+    """Refuses a plan where a socket alone would not say which TLS mode was reached."""
+    modes = list(dict.fromkeys(service.tls.value for service in plan.services))
+    if len(modes) > 1:
+        raise ValueError(
+            f"the plan {plan} has services with {' and '.join(modes)}: use {instead}(), which says "
+            "which one was reached"
+        )
+
+
+def deadline_of(timeout: float | None) -> float:
+    """The deadline of a dial; without a limit, the longest there is."""
+    if timeout is None:
+        return LONGEST
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout is a number of seconds or None, not {type(timeout).__name__}")
+    if timeout == 0:
+        raise ValueError("a timeout of 0 leaves no time to connect")
+    return LONGEST if math.inf == timeout else timeout
+
+
+def answer_of(answer: object) -> Answer:
+    """What `ask` returned, as an answer."""
+    if isinstance(answer, str):
+        return Answer(answer)
+    raise TypeError(f"ask returned {answer!r}, which is not an Answer")

@@ -1,0 +1,129 @@
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypedDict, final
+
+__all__ = [
+    "Dial",
+    "Memory",
+    "Plan",
+    "Report",
+    "__version__",
+    "check",
+    "defaults",
+    "json_of_refusal",
+]
+
+__version__: str
+
+_Service = tuple[int, str, str | None]
+_Status = Literal["pending", "asking", "connected", "failed"]
+
+class _Settings(TypedDict):
+    resolution_delay: float
+    attempt_delay: float
+    port_delay: float
+    patience: float | None
+    deadline: float
+    strict: bool
+    gate: float | None
+    ask: bool
+    skip: bool
+    families: str
+    source: str | None
+    device: str | None
+    mark: int | None
+
+class _Attempt(TypedDict):
+    service: _Service
+    family: str | None
+    address: str | None
+    stage: str
+    started: float
+    connected: float | None
+    ended: float
+    outcome: str
+    case: int | None
+    errno: int | None
+    icmp: tuple[int, int, int, str | None, str] | None
+    via: str | None
+    note: str | None
+    greeting: str | None
+    syns: int | None
+    reason: str
+
+class _Lookup(TypedDict):
+    family: str
+    ended: float | None
+    addresses: int | None
+    error: str | None
+
+class _Report(TypedDict):
+    host: str
+    via: str | None
+    attempts: list[_Attempt]
+    lookups: list[_Lookup]
+    end: str
+    winner: int | None
+    errno: int | None
+    elapsed: float
+
+class _Question(TypedDict):
+    number: int
+    unavailable: _Service
+    next: _Service
+    reason: str
+    attempts: list[_Attempt]
+    asked: float
+    text: str
+
+@final
+class Plan:
+    def __new__(cls, text: str, allow_cleartext: bool, strict: bool) -> Plan: ...
+    @staticmethod
+    def for_port(port: int | None) -> Plan: ...
+    @staticmethod
+    def names() -> list[str]: ...
+    @property
+    def services(self) -> list[_Service]: ...
+    @property
+    def strict(self) -> bool: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Memory:
+    def __new__(cls, path: str | PathLike[str] | None) -> Memory: ...
+    @staticmethod
+    def default_path() -> Path | None: ...
+    def forget(self, host: str) -> int: ...
+    def clear(self) -> int: ...
+    def consent(
+        self, host: str, service: str, answer: str, settings: _Settings, via: str | None
+    ) -> bool: ...
+    def flush(self, timeout: float) -> bool: ...
+
+@final
+class Report:
+    def summary(self) -> str: ...
+    def timeline(self, width: int) -> str: ...
+    def to_json(self) -> str: ...
+    def facts(self) -> _Report: ...
+
+@final
+class Dial:
+    def __new__(
+        cls, host: str, plan: Plan, settings: _Settings, memory: Memory | None, via: str | None
+    ) -> Dial: ...
+    def fileno(self) -> int: ...
+    def process(self) -> _Status: ...
+    def wait(self, timeout: float | None) -> _Status: ...
+    def question(self) -> _Question | None: ...
+    def answer(self, number: int, answer: str) -> bool: ...
+    def report(self) -> Report: ...
+    def take(self) -> tuple[int | None, Report]: ...
+    def close(self) -> None: ...
+
+def defaults() -> _Settings: ...
+def json_of_refusal(sentence: str) -> str: ...
+def check(settings: _Settings) -> None: ...

@@ -1,0 +1,166 @@
+//! One dial: a descriptor to watch, and calls that never block, but for one.
+
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, Instant};
+
+use mailport::{ConnectError, Dialer, Status};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::memory::{Memory, answer_of, via_of};
+use crate::report::{QuestionFacts, Report};
+use crate::settings::{Plan, Settings, misuse, target};
+
+/// How long a wait goes on without a look at the interpreter's signals. A signal that this thread
+/// gets ends the wait by itself; this is for one that came a moment before, or to another thread.
+const SLICE: Duration = Duration::from_millis(100);
+
+/// A dial under way. Closing it, or dropping it, closes everything that it holds.
+///
+/// The lock is never waited for, and never held while Python runs.
+#[pyclass(frozen, module = "mailport._native")]
+pub(crate) struct Dial {
+    dial: Mutex<Option<mailport::Dial>>,
+}
+
+#[pymethods]
+impl Dial {
+    #[new]
+    #[pyo3(signature = (host, plan, settings, memory, via))]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what comes from Python is made for the call"
+    )]
+    fn new(
+        py: Python<'_>,
+        host: &str,
+        plan: &Plan,
+        settings: Settings,
+        memory: Option<&Memory>,
+        via: Option<&str>,
+    ) -> PyResult<Dial> {
+        let (target, config) = (target(host)?, settings.config()?);
+        let mut dialer = Dialer::default();
+        if let Some(memory) = memory {
+            dialer = dialer.with_memory(memory.0.clone());
+        }
+        if let Some(via) = via_of(via)? {
+            dialer = dialer.with_via(via);
+        }
+        let dial = py.detach(|| dialer.start(&target, &plan.0, &config)).map_err(told)?;
+        Ok(Dial { dial: Mutex::new(Some(dial)) })
+    }
+
+    /// The descriptor to watch for reading.
+    fn fileno(&self) -> PyResult<RawFd> {
+        self.with(|dial| Ok(dial.as_raw_fd()))
+    }
+
+    /// Does what can be done now, without blocking, and says how the dial stands.
+    fn process(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let mut dial = self.lock()?;
+        let dial = dial.as_mut().ok_or_else(closed)?;
+        py.detach(|| name_of(dial.process()))
+    }
+
+    /// Blocks, at most for `timeout` seconds, while the status is `pending`. Other threads run
+    /// meanwhile, and signals are handled.
+    #[pyo3(signature = (timeout))]
+    fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<&'static str> {
+        let until = timeout
+            .map(|seconds| Duration::try_from_secs_f64(seconds).map_err(misuse))
+            .transpose()?
+            .and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let slice = left.map_or(SLICE, |left| left.min(SLICE));
+            let status = {
+                let mut dial = self.lock()?;
+                let dial = dial.as_mut().ok_or_else(closed)?;
+                py.detach(|| dial.wait(Some(slice)))
+            };
+            py.check_signals()?;
+            if status != Status::Pending || left == Some(Duration::ZERO) {
+                return name_of(status);
+            }
+        }
+    }
+
+    /// The question that the dial has stopped with.
+    fn question(&self) -> PyResult<Option<QuestionFacts>> {
+        self.with(|dial| Ok(dial.question().as_ref().map(QuestionFacts::of)))
+    }
+
+    /// Answers a question; `False` where it no longer stands.
+    fn answer(&self, number: u32, answer: &str) -> PyResult<bool> {
+        let answer = answer_of(answer)?;
+        self.with(|dial| Ok(dial.answer(number, answer).is_ok()))
+    }
+
+    /// The dial so far.
+    fn report(&self) -> PyResult<Report> {
+        self.with(|dial| Ok(Report(dial.report())))
+    }
+
+    /// The descriptor of the connection, which is the caller's from now on, or `None` where the
+    /// dial has failed; and the report.
+    fn take(&self) -> PyResult<(Option<RawFd>, Report)> {
+        self.with(|dial| match dial.take() {
+            Ok(connected) => Ok((Some(connected.socket.into_raw_fd()), Report(connected.report))),
+            Err(ConnectError::Failed(report)) => Ok((None, Report(*report))),
+            Err(error) => Err(told(error)),
+        })
+    }
+
+    /// Closes everything; a closed dial can be closed again.
+    fn close(&self) -> PyResult<()> {
+        let dial = self.lock()?.take();
+        drop(dial);
+        Ok(())
+    }
+}
+
+impl Dial {
+    fn lock(&self) -> PyResult<MutexGuard<'_, Option<mailport::Dial>>> {
+        match self.dial.try_lock() {
+            Ok(dial) => Ok(dial),
+            // What panicked has left the dial as it was between two calls.
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => {
+                Err(PyRuntimeError::new_err("another thread is in this dial"))
+            }
+        }
+    }
+
+    fn with<T>(&self, what: impl FnOnce(&mut mailport::Dial) -> PyResult<T>) -> PyResult<T> {
+        what(self.lock()?.as_mut().ok_or_else(closed)?)
+    }
+}
+
+fn closed() -> PyErr {
+    PyValueError::new_err("this dial is closed")
+}
+
+fn name_of(status: Status) -> PyResult<&'static str> {
+    match status {
+        Status::Pending => Ok("pending"),
+        Status::Asking => Ok("asking"),
+        Status::Connected => Ok("connected"),
+        Status::Failed => Ok("failed"),
+        Status::Forked => Err(told(ConnectError::Forked)),
+        _ => Err(PyRuntimeError::new_err("a status that this module does not know")),
+    }
+}
+
+/// An error without a report, as Python's own kinds.
+fn told(error: ConnectError) -> PyErr {
+    match error {
+        ConnectError::Config(error) => misuse(error),
+        ConnectError::Setup(source) => {
+            let errno = source.raw_os_error();
+            PyOSError::new_err((errno, ConnectError::Setup(source).to_string()))
+        }
+        error => PyRuntimeError::new_err(error.to_string()),
+    }
+}

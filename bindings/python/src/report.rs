@@ -1,0 +1,181 @@
+//! What a dial did, as plain Python data.
+
+use std::time::Duration;
+
+use mailport::machine::Question;
+use mailport::report::{Attempt, End, Greeting, Lookup, Stage};
+use pyo3::prelude::*;
+
+use crate::settings::{ServiceTuple, tuple_of};
+
+/// A report that can be drawn; its facts are given as dictionaries.
+#[pyclass(frozen, module = "mailport._native")]
+pub(crate) struct Report(pub(crate) mailport::Report);
+
+#[pymethods]
+impl Report {
+    /// One sentence for people.
+    fn summary(&self) -> String {
+        self.0.summary()
+    }
+
+    /// The drawing, at most this wide.
+    fn timeline(&self, width: usize) -> String {
+        self.0.timeline(width).to_string()
+    }
+
+    /// The object that the command prints with `--json`.
+    fn to_json(&self) -> String {
+        self.0.to_json()
+    }
+
+    /// Everything else.
+    fn facts(&self) -> ReportFacts {
+        ReportFacts {
+            host: self.0.host.clone(),
+            via: self.0.via.clone(),
+            attempts: self.0.attempts.iter().map(AttemptFacts::of).collect(),
+            lookups: self.0.lookups.iter().map(LookupFacts::of).collect(),
+            end: name_of(self.0.end),
+            winner: match self.0.end {
+                End::Connected(index) => Some(index),
+                _ => None,
+            },
+            errno: match self.0.end {
+                End::Connected(_) => None,
+                _ => self.0.telling().and_then(|attempt| attempt.errno).map(|errno| errno.0),
+            },
+            elapsed: self.0.elapsed.as_secs_f64(),
+        }
+    }
+}
+
+/// The JSON object of a dial that never began.
+#[pyfunction]
+pub(crate) fn json_of_refusal(sentence: &str) -> String {
+    mailport::Report::json_of_refusal(sentence)
+}
+
+#[derive(IntoPyObject)]
+pub(crate) struct ReportFacts {
+    host: String,
+    via: Option<String>,
+    attempts: Vec<AttemptFacts>,
+    lookups: Vec<LookupFacts>,
+    end: &'static str,
+    winner: Option<usize>,
+    errno: Option<i32>,
+    elapsed: f64,
+}
+
+#[derive(IntoPyObject)]
+pub(crate) struct AttemptFacts {
+    service: ServiceTuple,
+    family: Option<&'static str>,
+    address: Option<String>,
+    stage: &'static str,
+    started: f64,
+    connected: Option<f64>,
+    ended: f64,
+    outcome: &'static str,
+    case: Option<u8>,
+    errno: Option<i32>,
+    icmp: Option<(u8, u8, u8, Option<String>, String)>,
+    via: Option<String>,
+    note: Option<String>,
+    greeting: Option<&'static str>,
+    syns: Option<u32>,
+    reason: String,
+}
+
+impl AttemptFacts {
+    fn of(attempt: &Attempt) -> AttemptFacts {
+        AttemptFacts {
+            service: tuple_of(attempt.service),
+            family: attempt.family.map(mailport::Family::name),
+            address: attempt.address.map(|address| match address {
+                std::net::SocketAddr::V6(v6) if v6.scope_id() > 0 => {
+                    format!("{}%{}", v6.ip(), v6.scope_id())
+                }
+                _ => address.ip().to_string(),
+            }),
+            stage: match attempt.stage {
+                Stage::Connect => "connect",
+                Stage::Confirm => "confirm",
+            },
+            started: attempt.started.as_secs_f64(),
+            connected: attempt.connected.as_ref().map(Duration::as_secs_f64),
+            ended: attempt.ended.as_secs_f64(),
+            outcome: attempt.outcome.name(),
+            case: attempt.outcome.case(),
+            errno: attempt.errno.map(|errno| errno.0),
+            icmp: attempt.icmp.map(|icmp| {
+                let from = icmp.from.map(|from| from.to_string());
+                (icmp.version(), icmp.kind, icmp.code, from, icmp.to_string())
+            }),
+            via: attempt.via.map(|error| error.to_string()),
+            note: attempt.note.clone(),
+            greeting: attempt.greeting.map(Greeting::name),
+            syns: attempt.syns,
+            reason: attempt.reason.to_string(),
+        }
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(crate) struct LookupFacts {
+    family: &'static str,
+    ended: Option<f64>,
+    addresses: Option<usize>,
+    error: Option<String>,
+}
+
+impl LookupFacts {
+    fn of(lookup: &Lookup) -> LookupFacts {
+        LookupFacts {
+            family: lookup.family.name(),
+            ended: lookup.ended.as_ref().map(Duration::as_secs_f64),
+            addresses: lookup.result.as_ref().ok().copied(),
+            error: lookup.result.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+#[derive(IntoPyObject)]
+pub(crate) struct QuestionFacts {
+    number: u32,
+    unavailable: ServiceTuple,
+    next: ServiceTuple,
+    reason: String,
+    attempts: Vec<AttemptFacts>,
+    asked: f64,
+    text: String,
+}
+
+impl QuestionFacts {
+    pub(crate) fn of(question: &Question) -> QuestionFacts {
+        QuestionFacts {
+            number: question.number,
+            unavailable: tuple_of(question.unavailable),
+            next: tuple_of(question.next),
+            reason: question.reason.to_string(),
+            attempts: question.attempts.iter().map(AttemptFacts::of).collect(),
+            asked: question.asked.as_secs_f64(),
+            text: question.to_string(),
+        }
+    }
+}
+
+fn name_of(end: End) -> &'static str {
+    match end {
+        End::Connected(_) => "connected",
+        End::Exhausted => "exhausted",
+        End::Deadline => "deadline",
+        End::Unresolved => "unresolved",
+        End::OwnTrouble => "own-trouble",
+        End::Via => "via",
+        End::Declined => "declined",
+        End::Cancelled => "cancelled",
+        _ => "unknown",
+    }
+}

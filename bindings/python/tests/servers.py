@@ -1,0 +1,96 @@
+"""A mail server for the tests: aiosmtpd with STARTTLS, AUTH and implicit TLS."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Makes a certificate for localhost and 127.0.0.1, and its key."""
+    made, key = folder / "certificate.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+         "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", made,
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-addext", "basicConstraints=critical,CA:TRUE"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return made, key
+
+
+class Server:
+    """Two listeners in a thread: `port` with STARTTLS, `implicit` with TLS from the first byte."""
+
+    def __init__(self, authority: tuple[Path, Path], context: ssl.SSLContext) -> None:
+        self.context = context
+        """What a client of it trusts."""
+        self.received: list[Envelope] = []
+        self.logins: list[bytes] = []
+        offered = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        offered.load_cert_chain(*authority)
+        common: dict[str, Any] = {
+            "hostname": "127.0.0.1",
+            "authenticator": self.authenticate,
+            "auth_required": True,
+            "decode_data": False,
+        }
+        self.plain = _Controller(
+            self, port=_free(), tls_context=offered, require_starttls=True, **common
+        )
+        self.tls = _Controller(
+            self, port=_free(), ssl_context=offered, auth_require_tls=False, **common
+        )
+        self.bare = _Controller(self, port=_free(), hostname="127.0.0.1")
+
+    @property
+    def port(self) -> int:
+        return int(self.plain.port)
+
+    @property
+    def implicit(self) -> int:
+        return int(self.tls.port)
+
+    @property
+    def cleartext(self) -> int:
+        """A port where neither TLS nor AUTH is offered."""
+        return int(self.bare.port)
+
+    def authenticate(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _way: str, data: LoginPassword
+    ) -> AuthResult:
+        self.logins.append(data.login)
+        return AuthResult(success=data == LoginPassword(b"user", b"password"), handled=False)
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.received.append(envelope)
+        return "250 taken"
+
+    def __enter__(self) -> Server:
+        for controller in (self.plain, self.tls, self.bare):
+            controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for controller in (self.plain, self.tls, self.bare):
+            controller.stop()
+
+
+class _Controller(Controller):
+    def _trigger_server(self) -> None:
+        # Its own first connection would be without our certificate.
+        with socket.create_connection((self.hostname, self.port), 5):
+            pass
+
+
+def _free() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port

@@ -1,0 +1,295 @@
+"""The dial's cases, in one call that blocks."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import selectors
+import socket
+import threading
+import time
+
+import pytest
+
+import mailport
+from conftest import HASTY, Silent, starttls
+from mailport import Answer, Config, ConnectError, Dial, Outcome, Plan, Question, Tls
+
+HERE = "127.0.0.1"
+
+
+def port_of(sock: socket.socket) -> int:
+    port: int = sock.getsockname()[1]
+    return port
+
+
+def test_an_open_port_is_connected(opened: socket.socket) -> None:
+    with mailport.connect(HERE, plan=starttls(port_of(opened))) as sock:
+        assert sock.getpeername() == opened.getsockname()
+        assert sock.gettimeout() == 30.0
+        assert not sock.get_inheritable()
+
+
+def test_a_refused_port_gives_way_to_the_next(refused: int, opened: socket.socket) -> None:
+    connected = mailport.dial(HERE, plan=starttls(refused, port_of(opened)))
+    with connected.socket:
+        assert connected.service.port == port_of(opened)
+        assert connected.tls is Tls.STARTTLS
+        first, second = connected.report.attempts
+        assert (first.outcome, first.case, first.errno) == (Outcome.RESET, 2, errno.ECONNREFUSED)
+        assert second.outcome == "connected"
+        assert connected.report.winner == second
+        assert connected.report.errno is None
+        assert connected.report.host == HERE
+        assert str(connected.report).startswith(f"{refused} is refused; connected to ")
+
+
+def test_a_silent_port_gives_way_to_the_next(silent: Silent, opened: socket.socket) -> None:
+    plan = starttls(silent.port, port_of(opened))
+    connected = mailport.dial(HERE, plan=plan, config=HASTY)
+    with connected.socket:
+        assert [a.outcome for a in connected.report.attempts] == ["timeout", "connected"]
+
+
+@pytest.mark.parametrize("timeout", [5, 2.5, None])
+def test_the_socket_has_the_timeout_that_was_asked_for(
+    opened: socket.socket, timeout: float | None
+) -> None:
+    with mailport.connect(HERE, plan=starttls(port_of(opened)), timeout=timeout) as sock:
+        assert sock.gettimeout() == timeout
+        if timeout is None:
+            assert sock.getblocking()
+
+
+def test_a_failure_names_host_services_and_reasons(refused: int, silent: Silent) -> None:
+    with pytest.raises(ConnectError) as caught:
+        mailport.connect(HERE, plan=starttls(silent.port, refused), timeout=0.3, config=HASTY)
+    error = caught.value
+    assert isinstance(error, OSError)
+    assert isinstance(error, mailport.MailportError)
+    assert error.errno == errno.ECONNREFUSED
+    said = str(error)
+    assert "\n" not in said
+    assert all(part in said for part in [HERE, f"{silent.port} is silent", f"{refused} is refused"])
+    assert [attempt.service.port for attempt in error.attempts] == [silent.port, refused]
+    assert error.report is not None
+    assert error.report.timeline(60).count("\n") == 2
+
+
+def test_silence_alone_has_no_errno(silent: Silent) -> None:
+    with pytest.raises(ConnectError) as caught:
+        mailport.connect(HERE, plan=starttls(silent.port), timeout=0.1)
+    assert caught.value.errno is None
+    assert [attempt.outcome for attempt in caught.value.attempts] == ["timeout"]
+
+
+def test_a_name_that_does_not_exist_is_told(opened: socket.socket) -> None:
+    with pytest.raises(ConnectError, match=r"nowhere\.invalid") as caught:
+        mailport.connect("nowhere.invalid", plan=starttls(port_of(opened)), timeout=5)
+    assert caught.value.attempts == ()
+
+
+def test_a_name_is_looked_up(opened: socket.socket) -> None:
+    connected = mailport.dial("localhost", plan=starttls(port_of(opened)))
+    with connected.socket:
+        assert {lookup.family for lookup in connected.report.lookups} == {"ipv4", "ipv6"}
+
+
+def test_an_error_can_be_pickled(refused: int) -> None:
+    with pytest.raises(ConnectError) as caught:
+        mailport.connect(HERE, plan=starttls(refused))
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy), copy.errno) == (ConnectError, str(caught.value), 111)
+    assert copy.attempts == caught.value.attempts
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "message"),
+    [
+        (ValueError, {"host": "mail.example:587"}, "without a port"),
+        (ValueError, {"host": ""}, "empty"),
+        (ValueError, {"host": "bücher.example"}, "xn--bcher-kva.example"),
+        (TypeError, {"host": 5}, "host"),
+        (ValueError, {"host": HERE, "port": 0}, "port number"),
+        (ValueError, {"host": HERE, "port": 70000}, "70000"),
+        (ValueError, {"host": HERE, "port": 587, "plan": "mew"}, "both given"),
+        (ValueError, {"host": HERE, "plan": "587:none"}, "cleartext"),
+        (ValueError, {"host": HERE, "plan": "rfc8314"}, "use dial"),
+        (ValueError, {"host": HERE, "timeout": 0}, "no time"),
+        (ValueError, {"host": HERE, "timeout": -1}, "not negative"),
+        (ValueError, {"host": HERE, "timeout": float("nan")}, "not negative"),
+        (TypeError, {"host": HERE, "timeout": "30"}, "timeout"),
+    ],
+)
+def test_misuse_is_told_before_anything_is_sent(
+    kind: type[Exception], arguments: dict[str, object], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        mailport.connect(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"port_delay": 0}, "port delay"),
+        ({"families": "ipv5"}, "ipv5"),
+        ({"source": "here"}, "source"),
+        ({"source": "192.0.2.1", "families": "ipv6"}, r"192\.0\.2\.1"),
+        ({"device": "a-name-too-long-for-linux"}, "interface"),
+        ({"patience": -1}, "patience"),
+    ],
+)
+def test_settings_are_checked_where_they_are_made(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Config(**settings)  # type: ignore[arg-type]
+
+
+def test_a_plan_is_a_value() -> None:
+    plan = Plan([mailport.Service(587, Tls.STARTTLS), mailport.Service(25, Tls.STARTTLS, "ipv4")])
+    assert str(plan) == "587:starttls,25/ipv4:starttls"
+    assert plan == Plan(str(plan))
+    assert hash(plan) == hash(Plan(str(plan)))
+    assert plan != Plan(str(plan), strict=True)
+    cleartext = Plan("25:none", allow_cleartext=True, strict=True)
+    assert pickle.loads(pickle.dumps(cleartext)) == cleartext
+    assert eval(repr(cleartext)) == cleartext
+    with pytest.raises(AttributeError):
+        plan._parsed = None  # type: ignore[assignment]
+    assert all(Plan(name).services for name in Plan.NAMES)
+
+
+def test_a_question_stops_a_dial_until_it_is_answered(refused: int, opened: socket.socket) -> None:
+    asked: list[Question] = []
+
+    def ask(question: Question) -> Answer:
+        asked.append(question)
+        return Answer.FALL_BACK
+
+    plan = starttls(refused, port_of(opened))
+    with mailport.connect(HERE, plan=plan, ask=ask) as sock:
+        assert sock.getpeername() == opened.getsockname()
+    (question,) = asked
+    assert question.next.port == port_of(opened)
+    assert question.attempts[0].outcome is Outcome.RESET
+    assert str(question) == f"{refused} is refused. Fall back to {port_of(opened)} (STARTTLS)?"
+
+
+def test_an_answer_may_be_no(refused: int, opened: socket.socket) -> None:
+    plan = starttls(refused, port_of(opened))
+    with pytest.raises(ConnectError, match="as you wish"):
+        mailport.connect(HERE, plan=plan, ask=lambda _: "give-up")
+    with pytest.raises(ValueError, match="perhaps"):
+        mailport.connect(HERE, plan=plan, ask=lambda _: "perhaps")
+    with pytest.raises(TypeError, match="not an Answer"):
+        mailport.connect(HERE, plan=plan, ask=lambda _: True)  # type: ignore[arg-type,return-value]
+
+
+def test_what_ask_raises_ends_the_dial(refused: int, opened: socket.socket) -> None:
+    def ask(_: Question) -> Answer:
+        raise LookupError("gone")
+
+    with pytest.raises(LookupError, match="gone"):
+        mailport.connect(HERE, plan=starttls(refused, port_of(opened)), ask=ask)
+
+
+def test_a_coroutine_function_cannot_be_asked_by_a_call_that_blocks() -> None:
+    async def ask(_: Question) -> Answer:
+        return Answer.GIVE_UP
+
+    with pytest.raises(TypeError, match="coroutine"):
+        mailport.connect(HERE, ask=ask)  # type: ignore[arg-type]
+
+
+def test_a_service_that_connects_meanwhile_counts_more_than_the_answer(
+    silent: Silent, opened: socket.socket
+) -> None:
+    def ask(_: Question) -> Answer:
+        silent.make_room()
+        time.sleep(1.5)  # The first retransmission comes after one second.
+        return Answer.GIVE_UP
+
+    plan = starttls(silent.port, port_of(opened))
+    connected = mailport.dial(HERE, plan=plan, config=HASTY, ask=ask)
+    connected.socket.close()
+    assert connected.service.port == silent.port
+
+
+def test_other_threads_run_while_a_dial_blocks(silent: Silent) -> None:
+    turns = []
+    stop = threading.Event()
+
+    def count() -> None:
+        while not stop.wait(0.005):
+            turns.append(1)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    with pytest.raises(ConnectError):
+        mailport.connect(HERE, plan=starttls(silent.port), timeout=0.5)
+    stop.set()
+    thread.join()
+    assert len(turns) > 10
+
+
+def test_any_loop_can_watch_a_dial(refused: int, opened: socket.socket) -> None:
+    plan = starttls(refused, port_of(opened))
+    with Dial(HERE, plan=plan) as dial, selectors.DefaultSelector() as selector:
+        selector.register(dial, selectors.EVENT_READ)
+        while dial.process() == "pending":
+            assert selector.select(20)
+        connected = dial.result()
+        with pytest.raises(RuntimeError, match="no connection to take"):
+            dial.result()
+        assert dial.report == connected.report
+    with connected.socket:
+        assert connected.socket.gettimeout() == 0.0
+    dial.close()
+    with pytest.raises(ValueError, match="closed"):
+        dial.process()
+
+
+def test_a_dial_has_no_result_before_its_end(silent: Silent) -> None:
+    with Dial(HERE, plan=starttls(silent.port)) as dial:
+        assert dial.process() == "pending"
+        assert dial.wait(0.01) == "pending"
+        assert dial.report.end == "cancelled"
+        with pytest.raises(RuntimeError):
+            dial.result()
+
+
+def test_a_dial_is_for_one_thread_at_a_time(silent: Silent) -> None:
+    with Dial(HERE, plan=starttls(silent.port)) as dial:
+        seen: list[str] = []
+        thread = threading.Thread(target=lambda: seen.append(dial.wait(0.3)))
+        thread.start()
+        time.sleep(0.05)
+        with pytest.raises(RuntimeError, match="another thread"):
+            dial.process()
+        thread.join()
+        assert seen == ["pending"]
+
+
+def test_a_hundred_threads_dial_at_once(
+    refused: int, opened: socket.socket, unhandled: list[threading.ExceptHookArgs]
+) -> None:
+    plan = Plan(starttls(refused, port_of(opened)))
+
+    def work() -> None:
+        for host in [HERE, "localhost", HERE]:
+            mailport.connect(host, plan=plan, config=Config(families="prefer-ipv4")).close()
+
+    threads = [threading.Thread(target=work) for _ in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert unhandled == []
+
+
+def test_the_defaults_are_the_library_s() -> None:
+    from mailport import _native
+    from mailport._plan import DEFAULT_TIMEOUT, settings_of
+
+    assert settings_of(Config(), DEFAULT_TIMEOUT, ask=False) == _native.defaults()

@@ -1,0 +1,127 @@
+"""Ctrl-C in the middle of every phase: it works at once, and nothing is left."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from test_aio import Scripted
+
+import mailport
+from conftest import HASTY, Silent, starttls
+from mailport import SMTP, Question
+from servers import Server
+
+HERE = "127.0.0.1"
+
+
+@pytest.fixture
+def soon() -> Iterator[None]:
+    """A Ctrl-C, a moment from now; and the default handler, which raises."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    yield
+    timer.cancel()
+    timer.join()
+    signal.signal(signal.SIGINT, before)
+
+
+class AtOnce:
+    """Fails what takes longer than it may after the Ctrl-C."""
+
+    def __enter__(self) -> None:
+        self.begun = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        assert time.monotonic() - self.begun < 2
+
+
+@pytest.mark.usefixtures("soon")
+class TestCtrlC:
+    """In the middle of..."""
+
+    def test_a_connect(self, silent: Silent) -> None:
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect(HERE, plan=starttls(silent.port))
+
+    def test_a_connect_without_a_limit(self, silent: Silent) -> None:
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect(HERE, plan=starttls(silent.port), timeout=None)
+
+    def test_a_connection_that_is_held(self, silent: Silent, server: Server) -> None:
+        config = mailport.Config(port_delay=0.01, patience=30)
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect(HERE, plan=starttls(silent.port, server.port), config=config)
+
+    def test_the_wait_for_a_greeting(self) -> None:
+        with Scripted(b"") as server, AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect(HERE, plan=starttls(server.port), config=mailport.Config(gate=30))
+
+    def test_a_question(self, refused: int, server: Server) -> None:
+        def ask(_: Question) -> str:
+            time.sleep(30)
+            raise AssertionError
+
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect(HERE, plan=starttls(refused, server.port), ask=ask)
+
+    def test_a_greeting_that_smtp_waits_for(self) -> None:
+        with Scripted(b"") as server, AtOnce(), pytest.raises(KeyboardInterrupt):
+            SMTP.for_submission(HERE, plan=starttls(server.port))
+
+    def test_a_wait_of_a_dial(self, silent: Silent) -> None:
+        with mailport.Dial(HERE, plan=starttls(silent.port)) as dial:
+            with AtOnce(), pytest.raises(KeyboardInterrupt):
+                dial.wait()
+            # The dial is as it was.
+            assert dial.process() == "pending"
+
+    def test_a_dial_in_asyncio(self, silent: Silent) -> None:
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            asyncio.run(mailport.start_dial(HERE, plan=starttls(silent.port)))
+
+    def test_a_coroutine_that_is_asked(self, refused: int, server: Server) -> None:
+        async def ask(_: Question) -> str:
+            await asyncio.sleep(30)
+            raise AssertionError
+
+        plan = starttls(refused, server.port)
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            asyncio.run(mailport.start_dial(HERE, plan=plan, ask=ask))
+
+
+def test_a_signal_whose_handler_returns_does_not_end_a_dial(silent: Silent) -> None:
+    seen = []
+    before = signal.signal(signal.SIGALRM, lambda *_: seen.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        with pytest.raises(mailport.ConnectError):
+            mailport.connect(HERE, plan=starttls(silent.port), timeout=0.5)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(seen) > 5
+
+
+def test_want_of_descriptors_is_told_and_passes(server: Server) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    used = os.open("/dev/null", os.O_RDONLY)
+    os.close(used)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
+    try:
+        with pytest.raises(mailport.ConnectError, match="cannot start to dial") as caught:
+            mailport.connect(HERE, plan=starttls(server.port))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.errno == errno.EMFILE
+    assert caught.value.report is None
+    assert caught.value.attempts == ()
+    mailport.connect(HERE, plan=starttls(server.port), config=HASTY).close()
