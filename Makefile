@@ -42,11 +42,11 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 	cp $(TARGET)/release/libmailport_module.so bindings/emacs/mailport-module.so.new
 	mv bindings/emacs/mailport-module.so.new bindings/emacs/mailport-module.so
 	$(BATCH) --eval "(setq byte-compile-error-on-warn t)" -f batch-byte-compile $(ELISP)
-	rm -rf target/$(PACKAGE) && mkdir -p target/$(PACKAGE)
-	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* target/$(PACKAGE)
+	rm -rf $(TARGET)/$(PACKAGE) && mkdir -p $(TARGET)/$(PACKAGE)
+	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* $(TARGET)/$(PACKAGE)
 	printf '(define-package "mailport" "%s" "Dial mail servers without freezing" (quote ((emacs "28.1"))))\n' \
-	  $(VERSION) > target/$(PACKAGE)/mailport-pkg.el
-	tar -C target -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
+	  $(VERSION) > $(TARGET)/$(PACKAGE)/mailport-pkg.el
+	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email \
