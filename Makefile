@@ -3,7 +3,7 @@
 CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
-.PHONY: help demo lib install uninstall header python setup tools test lint soak bench bench-setup
+.PHONY: help demo emacs lib install uninstall header python setup tools test lint soak bench bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +35,26 @@ header: ## write include/mailport.h anew, after a change of the C library
 python: ## build the Python wheel, into target/python/wheels
 	@$(PYTHON) check && $(PYTHON) wheel
 
+EMACS ?= emacs
+BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq backtrace-on-error-noninteractive nil)"
+ELISP := bindings/emacs/mailport.el bindings/emacs/mailport-mew.el
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+PACKAGE := mailport-$(VERSION)
+
+emacs: ## build mailport-mode and its package, in bindings/emacs
+	$(CARGO) build --locked --release -p mailport-emacs
+	cp $(TARGET)/release/libmailport_module.so bindings/emacs/mailport-module.so.new
+	mv bindings/emacs/mailport-module.so.new bindings/emacs/mailport-module.so
+	$(BATCH) --eval "(setq byte-compile-error-on-warn t)" -f batch-byte-compile $(ELISP)
+	rm -rf $(TARGET)/$(PACKAGE) && mkdir -p $(TARGET)/$(PACKAGE)
+	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* $(TARGET)/$(PACKAGE)
+	printf '(define-package "mailport" "%s" "Dial mail servers without freezing" (quote ((emacs "28.1"))))\n' \
+	  $(VERSION) > $(TARGET)/$(PACKAGE)/mailport-pkg.el
+	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
+
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email python3-venv
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email \
+  python3-venv emacs-nox mew tmux
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -70,6 +88,9 @@ test: tools lint ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
 	$(CARGO) test --locked -p mailport-ffi
 	$(CARGO) test --locked -p mailport-demo
+	$(MAKE) --no-print-directory emacs
+	$(CARGO) test --locked -p mailport-emacs
+	$(BATCH) --module-assertions -l bindings/emacs/test/mailport-tests.el -f ert-run-tests-batch-and-exit
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 	$(PYTHON) test
 
@@ -96,6 +117,9 @@ tools:
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
+	need 'Emacs 28 with modules: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or module-file-suffix (kill-emacs 1))'; \
+	need 'Mew: apt-get install mew' test -d /usr/share/emacs/site-lisp/mew; \
+	need 'tmux: apt-get install tmux' tmux -V; \
 	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \
 	need 'OpenSMTPD, unpacked with its libraries there: make setup' sh -c 'target/servers/opensmtpd/usr/sbin/smtpd -h 2>&1 | grep -q ^version'; \
 	need 'OpenSSH, unpacked with its libraries there: make setup' sh -c 'target/servers/openssh-client/usr/bin/ssh -V && target/servers/openssh-server/usr/sbin/sshd -V'; \
@@ -113,7 +137,7 @@ lint:
 	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 	$(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
-	$(CARGO) deny --locked --offline check licenses bans sources
+	$(CARGO) deny --workspace --locked --offline check licenses bans sources
 	@! grep -rnE '$(IMPURE)' src/machine src/memory | grep -vE '^[^:]*:[0-9]+: *//' || { echo 'src/machine and src/memory must stay pure'; exit 1; }
 
 soak: ## the tests at length: ten thousand dials, many more random worlds

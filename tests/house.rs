@@ -87,6 +87,20 @@ fn the_changelog_has_this_version() {
 }
 
 #[test]
+fn the_emacs_package_has_this_version() {
+    // No part of the crate that is published.
+    let read = |name| {
+        let path = format!("{}/bindings/emacs/{name}", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(path).expect("a file of this repository")
+    };
+    let lisp = read("mailport.el");
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(lisp.contains(&format!("\n;; Version: {version}\n")));
+    assert!(lisp.contains(&format!("(defconst mailport-version \"{version}\"")));
+    assert!(read("README.md").contains(&format!("mailport-{version}.tar")));
+}
+
+#[test]
 fn the_design_page_names_every_file_of_the_library() {
     let page = include_str!("../docs/design.md");
     let root = env!("CARGO_MANIFEST_DIR");

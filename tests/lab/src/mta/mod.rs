@@ -11,6 +11,7 @@
 
 mod accounts;
 mod certificate;
+mod logins;
 mod mailbox;
 mod opensmtpd;
 mod postfix;
@@ -34,11 +35,15 @@ use tempfile::TempDir;
 use crate::cell::Cell;
 use crate::explain;
 use crate::real::{Lab, PORTS};
+use logins::Logins;
 
 /// The name in the server's certificate.
 pub const HOST: &str = "mail.example.test";
 /// The address with a mailbox; any other is refused.
 pub const READER: &str = "reader@example.test";
+
+/// The port with TLS from the first byte.
+const IMPLICIT: u16 = 465;
 
 /// How often something that is waited for is looked at.
 const STEP: Duration = Duration::from_millis(10);
@@ -48,7 +53,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Whose server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Software {
-    /// Of the package postfix. STARTTLS is offered on port 25 and required elsewhere.
+    /// Of the package postfix. STARTTLS is offered on port 25 and required elsewhere; port 465 has
+    /// TLS from the first byte. Under TLS `reader` may log in with the password `secret`.
     Postfix,
     /// Of the package opensmtpd, without TLS: that of Debian 12 (6.8.0p2) breaks off every
     /// handshake, since OpenSSL 3 no longer asks its separate key process to sign
@@ -61,6 +67,7 @@ pub enum Software {
 pub struct Server {
     // Dropped in this order: the folder goes when nobody writes into it.
     cell: Cell,
+    logins: Option<Logins>,
     certificate: Option<Certificate>,
     queues: Vec<PathBuf>,
     folder: TempDir,
@@ -88,13 +95,13 @@ impl Server {
     ) -> io::Result<Server> {
         let folder = folder()?;
         let place = folder.path();
-        let (certificate, recipe) = match software {
+        let (certificate, logins, recipe) = match software {
             Software::Postfix => {
                 let certificate = Certificate::new(place)?;
-                let recipe = postfix::recipe(place, ports, &certificate)?;
-                (Some(certificate), recipe)
+                let (recipe, logins) = postfix::recipe(place, ports, &certificate)?;
+                (Some(certificate), Some(logins), recipe)
             }
-            Software::OpenSmtpd => (None, opensmtpd::recipe(place, addresses, ports)?),
+            Software::OpenSmtpd => (None, None, opensmtpd::recipe(place, addresses, ports)?),
         };
         let Recipe { command, mut mounts, queues } = recipe;
         mounts.extend(accounts::files(place)?);
@@ -104,7 +111,7 @@ impl Server {
             }
         }
         let cell = lab.server(|| Cell::start(&command, &mounts, &place.join("output")))?;
-        let server = Server { cell, certificate, queues, folder };
+        let server = Server { cell, logins, certificate, queues, folder };
         let all = addresses.iter().flat_map(|a| ports.iter().map(|p| SocketAddr::new(*a, *p)));
         let greeted =
             lab.server(|| all.into_iter().try_for_each(|at| server.wait_for_greeting(at)));
@@ -113,7 +120,7 @@ impl Server {
 
     /// The certificate that a client must trust, where the server does TLS.
     pub fn certificate(&self) -> Option<&Path> {
-        self.certificate.as_ref().map(Certificate::public)
+        self.certificate.as_ref().map(Certificate::authority)
     }
 
     /// The folder of everything that is this server's.
@@ -131,6 +138,11 @@ impl Server {
             thread::sleep(STEP);
         }
         mailbox::read(&home(self.folder.path()))
+    }
+
+    /// Whether each login so far was right.
+    pub fn logins(&self) -> Vec<bool> {
+        self.logins.as_ref().map(Logins::tried).unwrap_or_default()
     }
 
     /// What the server has said.
@@ -158,9 +170,12 @@ impl Server {
     }
 }
 
-/// Tells whether a server says that it is ready.
+/// Tells whether a server says that it is ready; where TLS comes first, whether it is there.
 fn greeting(at: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
+    if at.port() == IMPLICIT {
+        return Ok(true);
+    }
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut code = [0; 3];
     stream.read_exact(&mut code)?;

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 
 use super::accounts::{POSTDROP, POSTFIX, READER};
 use super::certificate::Certificate;
-use super::{Recipe, give, home, name_on, write};
+use super::logins::Logins;
+use super::{IMPLICIT, Recipe, give, home, name_on, write};
 use crate::packages;
 
 /// The file of its log, in the server's folder.
@@ -49,6 +50,10 @@ virtual_uid_maps = static:{reader}
 virtual_gid_maps = static:{reader}
 smtpd_tls_security_level = may
 smtpd_tls_chain_files = {key}, {certificate}
+smtpd_tls_auth_only = yes
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = private/logins
 ";
 
 /// The services behind those that listen; none is in a chroot, which would need files of its own.
@@ -73,7 +78,7 @@ pub(super) fn recipe(
     folder: &Path,
     ports: &[u16],
     certificate: &Certificate,
-) -> io::Result<Recipe> {
+) -> io::Result<(Recipe, Logins)> {
     let package = packages::unpacked("postfix")?;
     let configuration = folder.join("postfix");
     fs::create_dir(&configuration)?;
@@ -92,6 +97,7 @@ pub(super) fn recipe(
         give(&queue.join(name), POSTFIX, 0, 0o700)?;
     }
     give(&queue.join("maildrop"), POSTFIX, POSTDROP, 0o730)?;
+    let logins = Logins::start(&queue.join("private/logins"))?;
     give(&queue.join("public"), POSTFIX, POSTDROP, 0o710)?;
     give(&queue.join("pid"), 0, 0, 0o755)?;
     give(&folder.join("data"), POSTFIX, 0, 0o700)?;
@@ -100,7 +106,7 @@ pub(super) fn recipe(
     command.arg("-c").arg(&configuration).arg("-s");
     command.env("LD_LIBRARY_PATH", package.join("usr/lib/postfix"));
     let queues: Vec<PathBuf> = QUEUES.map(|name| queue.join(name)).into();
-    Ok(Recipe { command, mounts: Vec::new(), queues })
+    Ok((Recipe { command, mounts: Vec::new(), queues }, logins))
 }
 
 fn main(folder: &Path, package: &Path, certificate: &Certificate) -> String {
@@ -112,7 +118,7 @@ fn main(folder: &Path, package: &Path, certificate: &Certificate) -> String {
         ("{home}", path(&home(folder))),
         ("{reader}", READER.to_string()),
         ("{key}", path(certificate.key())),
-        ("{certificate}", path(certificate.public())),
+        ("{certificate}", path(certificate.own())),
     ]
     .into_iter()
     .fold(MAIN.to_owned(), |text, (name, value)| text.replace(name, &value))
@@ -123,9 +129,11 @@ fn master(ports: &[u16]) -> String {
     for port in ports {
         let name = name_on(*port);
         let tls = if *port == 25 { "may" } else { "encrypt" };
+        let wrapper = if *port == IMPLICIT { "yes" } else { "no" };
         writeln!(
             text,
-            "{port} inet n - n - - smtpd -o myhostname={name} -o smtpd_tls_security_level={tls}"
+            "{port} inet n - n - - smtpd -o myhostname={name} -o smtpd_tls_security_level={tls} \
+             -o smtpd_tls_wrappermode={wrapper}"
         )
         .expect("a String takes everything");
     }

@@ -160,14 +160,14 @@ fn behind_stunnel_the_gate_tells_a_refusal_and_silence_too_if_it_is_longer_than_
                 near,
                 "[{local}]\nclient = yes\naccept = 127.0.0.1:{local}\nconnect = {address}:{tls}\n\
                  verifyChain = yes\nCAfile = {}\ncheckHost = {HOST}\n",
-                certificate.public().display(),
+                certificate.authority().display(),
             )
             .unwrap();
             write!(
                 far_end,
                 "[{local}]\naccept = {address}:{tls}\nconnect = {address}:{port}\n\
                  cert = {}\nkey = {}\n",
-                certificate.public().display(),
+                certificate.own().display(),
                 certificate.key().display(),
             )
             .unwrap();

@@ -133,11 +133,12 @@ fn forwarded(offset: u16) -> Vec<String> {
 /// stunnel in front of both services, at either end; at the far one it has a certificate of its own,
 /// which the near one trusts.
 fn stunnel(certificate: &Certificate) -> (String, String) {
-    let (public, key) = (certificate.public().display(), certificate.key().display());
+    let authority = certificate.authority().display();
+    let (own, key) = (certificate.own().display(), certificate.key().display());
     let near = [587, 25].map(|port| {
         format!(
             "[{port}]\nclient = yes\naccept = 127.0.0.1:{}\nconnect = {FAR}:{}\n\
-             verifyChain = yes\nCAfile = {public}\n",
+             verifyChain = yes\nCAfile = {authority}\n",
             20_000 + port,
             1000 + port
         )
@@ -145,7 +146,7 @@ fn stunnel(certificate: &Certificate) -> (String, String) {
     let far = [587, 25].map(|port| {
         let tls = 1000 + port;
         format!(
-            "[{port}]\naccept = {FAR}:{tls}\nconnect = {FAR}:{port}\ncert = {public}\nkey = {key}\n"
+            "[{port}]\naccept = {FAR}:{tls}\nconnect = {FAR}:{port}\ncert = {own}\nkey = {key}\n"
         )
     });
     (near.concat(), far.concat())

@@ -1,0 +1,644 @@
+;;; mailport-tests.el --- Tests of mailport on loopback  -*- lexical-binding: t; -*-
+
+;; SPDX-License-Identifier: MIT OR Apache-2.0
+
+;;; Commentary:
+
+;; Run by `make emacs-test'.  Each test's name is a claim.
+
+;;; Code:
+
+(require 'ert)
+(require 'cl-lib)
+(require 'mailport)
+(require 'nsm)
+
+;;;; Ports with a fate
+
+(defvar mailport-tests--open nil "What the running test has opened.")
+
+(defun mailport-tests--server (&optional on-connect on-input)
+  "Return a server process, whose connections are given to ON-CONNECT.
+What they send is given to ON-INPUT."
+  (let ((server (make-network-process
+                 :name "server" :server 8 :host "127.0.0.1" :service t :family 'ipv4
+                 :coding 'binary :noquery t
+                 :filter (or on-input #'ignore)
+                 :log (lambda (_ client _)
+                        (push client mailport-tests--open)
+                        (when on-connect (funcall on-connect client))))))
+    (push server mailport-tests--open)
+    server))
+
+(defun mailport-tests--port (server)
+  "Return the port of SERVER."
+  (process-contact server :service))
+
+(defun mailport-tests--greeter (&optional greeting)
+  "Return the port of a server that says GREETING."
+  (mailport-tests--port
+   (mailport-tests--server
+    (lambda (client) (process-send-string client (or greeting "220 hello\r\n"))))))
+
+(defun mailport-tests--refused ()
+  "Return a port that refuses."
+  (let* ((server (mailport-tests--server))
+         (port (mailport-tests--port server)))
+    (delete-process server)
+    port))
+
+(defun mailport-tests--silent ()
+  "Return a port that drops what comes: its queue is full."
+  (let ((server (make-network-process :name "silent" :server 1 :host "127.0.0.1" :service t
+                                      :family 'ipv4 :noquery t)))
+    (stop-process server)
+    (push server mailport-tests--open)
+    (dotimes (_ 6)
+      ;; By address, for a name is looked up in the background.
+      (push (make-network-process :name "queued" :nowait t :noquery t
+                                  :remote (vector 127 0 0 1 (mailport-tests--port server)))
+            mailport-tests--open))
+    (mailport-tests--port server)))
+
+(defun mailport-tests--count (folder)
+  "Return how many entries FOLDER has."
+  (length (directory-files folder nil nil t)))
+
+(defun mailport-tests--descriptors ()
+  "Return how many descriptors Emacs has."
+  (mailport-tests--count "/proc/self/fd"))
+
+(defun mailport-tests--until (what)
+  "Wait until the function WHAT returns non-nil."
+  (with-timeout (10 (ert-fail "It never happened"))
+    (while (not (funcall what))
+      (accept-process-output nil 0.02))))
+
+(defun mailport-tests--idle-p ()
+  "Whether no dial and no relay is left."
+  (garbage-collect)
+  (equal (mailport-module-census) '(:wakers 0 :relays 0)))
+
+(defmacro mailport-tests--with (&rest body)
+  "Evaluate BODY with defaults, and see that it leaves nothing behind."
+  (declare (indent 0) (debug t))
+  `(let ((mailport-plans nil) (mailport-port-delay 0.2) (mailport-patience 0.4)
+         (mailport-ask nil) (mailport-handoff 'relay) (mailport-memory nil) (mailport-via nil)
+         (mailport-verbose nil) (mailport--history nil)
+         (mailport-tests--open nil))
+     (mailport-mode 1)
+     (unwind-protect
+         (progn ,@body)
+       (mailport-mode -1)
+       (mapc #'delete-process mailport-tests--open)
+       (dolist (process (process-list))
+         (when (string-match-p "\\`\\(?:server\\|mail\\)" (process-name process))
+           (set-process-sentinel process #'ignore)
+           (delete-process process))))
+     (mailport-tests--until #'mailport-tests--idle-p)
+     (should-not (advice-member-p #'mailport--redirect 'make-network-process))
+     (should (= 0 mailport--passages))))
+
+(defun mailport-tests--plan (&rest services)
+  "Let 127.0.0.1 have a plan of SERVICES, ports or strings."
+  (setq mailport-plans
+        (list (cons "127.0.0.1"
+                    (mapconcat (lambda (service)
+                                 (if (integerp service) (format "%d:none" service) service))
+                               services ",")))))
+
+(defun mailport-tests--open (&rest parameters)
+  "Open a stream to port 587 of 127.0.0.1 with PARAMETERS, and return its list."
+  (apply #'open-network-stream "mail" (get-buffer-create " *mail*") "127.0.0.1" 587
+         :return-list t :end-of-command "\n" parameters))
+
+(defun mailport-tests--smtp (&rest parameters)
+  "Open a stream as an SMTP client does, with PARAMETERS."
+  (apply #'mailport-tests--open
+         :capability-command "EHLO here\r\n" :end-of-command "^[0-9]+ .*\r\n" :success "^2.*\n"
+         :always-query-capabilities t
+         :starttls-function (lambda (capabilities)
+                              (and (string-match "[ -]STARTTLS" capabilities) "STARTTLS\r\n"))
+         parameters))
+
+(defvar mailport-tests--gap 0 "The longest time that a timer had to wait.")
+
+(defmacro mailport-tests--ticking (&rest body)
+  "Evaluate BODY while a timer ticks, and note the longest time between two ticks."
+  `(let* ((last (float-time))
+          (tick (lambda ()
+                  (let ((now (float-time)))
+                    (setq mailport-tests--gap (max mailport-tests--gap (- now last))
+                          last now))))
+          (timer (run-at-time 0 0.05 tick)))
+     (setq mailport-tests--gap 0)
+     (unwind-protect (prog1 (progn ,@body) (funcall tick))
+       (cancel-timer timer))))
+
+;;;; Whose business it is
+
+(ert-deftest mailport-dials-mail-ports-and-nothing-else ()
+  (let ((mailport-plans '(("other.example" . nil) ("mine.example" . "2525:starttls")
+                          ("mine.example:587" . "465:implicit")))
+        (smtp '(:success "2" :capability-command "EHLO")))
+    (pcase-dolist (`(,host ,service ,parameters ,plan)
+                   `(("m.example" 587 ,smtp "submission")
+                     ("m.example" 25 ,smtp "submission")
+                     ("m.example" "25" ,smtp "submission")
+                     ("m.example" "smtp" ,smtp "submission")
+                     ("m.example" "submission" (:type starttls) "submission")
+                     ("m.example" 465 ,smtp "submissions")
+                     ("m.example" "smtps" (:type tls) "465:implicit")
+                     ("m.example" "submissions" ,smtp "submissions")
+                     ("m.example" 587 (:type ssl) "587:implicit")
+                     ("m.example" 25 (:type plain) "25:none")
+                     ("m.example" 25 nil "25:none")
+                     ("m.example" 587 (:type shell) nil)
+                     ("m.example" 993 (:type tls) nil)
+                     ("m.example" "imaps" (:type tls) nil)
+                     ("m.example" 80 nil nil)
+                     (nil 25 nil nil)
+                     ("OTHER.example" 587 ,smtp nil)
+                     ("mine.example" 2525 ,smtp "2525:starttls")
+                     ("Mine.example" 25 ,smtp "2525:starttls")
+                     ("mine.example" 587 ,smtp "465:implicit")
+                     ("mine.example" 993 (:type tls) nil)))
+      (should (equal (list host service (mailport--plan host service parameters))
+                     (list host service plan))))))
+
+(ert-deftest mailport-leaves-other-streams-alone ()
+  (mailport-tests--with
+    (let* ((port (mailport-tests--greeter))
+           (process (open-network-stream "mail" nil "127.0.0.1" port)))
+      (should (eq (process-contact process :family) nil))
+      (should-not (process-contact process :remote-path))
+      (should-not mailport--history))))
+
+;;;; TLS
+
+(ert-deftest mailport-is-never-weaker-than-asked ()
+  (let ((smtp '(:success "2" :capability-command "EHLO" :starttls-function ignore)))
+    (pcase-dolist (`(,tls ,asked ,type)
+                   '((implicit nil tls) (implicit starttls tls) (implicit tls tls)
+                     (starttls nil starttls) (starttls starttls starttls)
+                     (starttls plain starttls)
+                     (none nil nil) (none plain plain)))
+      (should (eq type (mailport--type tls (list :type asked)))))
+    (dolist (asked '(starttls tls ssl))
+      (should-error (mailport--check "m" "25:none" (append (list :type asked) smtp))
+                    :type 'mailport-misuse-error)
+      (should-error (mailport--check "m" "587:starttls,25:none" (append (list :type asked) smtp))
+                    :type 'mailport-misuse-error)
+      (mailport--check "m" "587:starttls,25:starttls" (append (list :type asked) smtp)))
+    ;; Without the means for STARTTLS the stream would stay in cleartext.
+    (should-error (mailport--check "m" "submission" nil) :type 'mailport-misuse-error)
+    (should-error (mailport--check "m" "465:implicit,587/ipv4:starttls" '(:type plain))
+                  :type 'mailport-misuse-error)
+    (mailport--check "m" "465:implicit" nil)))
+
+(ert-deftest mailport-does-not-speak-cleartext-where-starttls-is-missing ()
+  (mailport-tests--with
+    (let* ((said "")
+           (port (mailport-tests--port
+                  (mailport-tests--server
+                   (lambda (client) (process-send-string client "220 hello\r\n"))
+                   (lambda (client text)
+                     (setq said (concat said text))
+                     (process-send-string client "250 nothing\r\n"))))))
+      (mailport-tests--plan (format "%d:starttls" port))
+      (let ((result (mailport-tests--smtp :type nil)))
+        (should-not (car result))
+        (should (string-match-p "does not support TLS" (plist-get (cdr result) :error))))
+      (should (equal said "EHLO here\r\n")))))
+
+(ert-deftest mailport-does-not-look-the-name-up-again ()
+  (mailport-tests--with
+    (mailport-tests--plan
+     (mailport-tests--port
+      (mailport-tests--server
+       (lambda (client) (process-send-string client "220 hello\r\n"))
+       (lambda (client _) (process-send-string client "250 nothing\r\n")))))
+    (cl-letf (((symbol-function 'network-lookup-address-info)
+               (lambda (&rest _) (ert-fail "It looks the name up"))))
+      (should (process-live-p (car (mailport-tests--smtp :type nil)))))))
+
+;;;; Dials
+
+(ert-deftest mailport-reaches-an-open-port ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--greeter))
+    (let* ((result (mailport-tests--open :type 'plain))
+           (process (car result)))
+      (should (equal (plist-get (cdr result) :greeting) "220 hello\r\n"))
+      (should (process-live-p process))
+      (should (equal (process-contact process :host) "127.0.0.1"))
+      (should (equal (process-contact process :service) 587)))))
+
+(ert-deftest mailport-falls-back-from-a-refused-port ()
+  (mailport-tests--with
+    (let ((open (mailport-tests--greeter)))
+      (mailport-tests--plan (mailport-tests--refused) open)
+      (should (process-live-p (car (mailport-tests--open :type 'plain))))
+      (let ((report (mailport--report (car mailport--history))))
+        (should (= open (plist-get report :port)))
+        (should (eq 'none (plist-get report :tls)))
+        (should (equal '(reset connected)
+                       (mapcar (lambda (attempt) (plist-get attempt :outcome))
+                               (plist-get report :attempts))))))))
+
+(ert-deftest mailport-keeps-emacs-alive-while-a-port-is-silent ()
+  (mailport-tests--with
+    (setq mailport-port-delay nil mailport-patience nil mailport-verbose t)
+    (let ((silent (mailport-tests--silent)) (told nil))
+      (mailport-tests--plan silent (mailport-tests--greeter))
+      (cl-letf (((symbol-function 'message)
+                 (lambda (format &rest arguments)
+                   (when format (push (apply #'format format arguments) told)))))
+        (mailport-tests--ticking
+         (should (process-live-p (car (mailport-tests--open :type 'plain))))))
+      (should (< 1200 (plist-get (mailport--report (car mailport--history)) :elapsed) 5000))
+      (should (< mailport-tests--gap 0.4))
+      (should (cl-some (lambda (line)
+                         (string-match-p (format "%d silent for 1 s, trying [0-9]+ too" silent)
+                                         line))
+                       told)))))
+
+(ert-deftest mailport-tells-why-there-is-no-connection ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--refused))
+    (let ((error (should-error (mailport-tests--open :type 'plain)
+                               :type 'mailport-connect-error)))
+      (should (string-match-p "is refused" (error-message-string error)))
+      (should-not (string-match-p "attempts\\|(:port" (error-message-string error)))
+      (should (eq 'reset (plist-get (car (mailport-error-attempts error)) :outcome)))
+      (should (memq 'mailport-error (get (car error) 'error-conditions))))))
+
+(ert-deftest mailport-tells-a-name-that-does-not-exist-from-a-port ()
+  (mailport-tests--with
+    (should-error (open-network-stream "mail" nil "no-such-host.invalid" 587 :type 'plain)
+                  :type 'mailport-resolve-error)))
+
+(ert-deftest mailport-refuses-nonsense-before-anything-is-sent ()
+  (mailport-tests--with
+    (dolist (plan '("587" "25:ssl" "0:none" ""))
+      (let ((mailport-plans (list (cons "127.0.0.1" plan))))
+        (should-error (mailport-tests--open) :type 'mailport-misuse-error)))
+    (let ((mailport-deadline -1))
+      (should-error (open-network-stream "mail" nil "127.0.0.1" 25)
+                    :type 'mailport-misuse-error))
+    (should-error (open-network-stream "mail" nil "a b" 25) :type 'mailport-misuse-error)
+    (should-error (mailport-open-network-stream "mail" nil "127.0.0.1" 80)
+                  :type 'mailport-misuse-error)
+    (should-not (process-list))))
+
+(ert-deftest mailport-quit-cancels-and-leaves-nothing-open ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--silent) (mailport-tests--silent))
+    (setq mailport-port-delay nil)
+    (let ((processes (length (process-list)))
+          (descriptors (mailport-tests--descriptors)))
+      (dolist (quit (list (lambda () (setq quit-flag t)) #'keyboard-quit))
+        (should (eq 'quit (condition-case nil
+                              (progn (run-at-time 0.3 nil quit)
+                                     (mailport-tests--open :type 'plain))
+                            (quit 'quit))))
+        (should (= processes (length (process-list))))
+        (mailport-tests--until #'mailport-tests--idle-p)
+        (should (= descriptors (mailport-tests--descriptors)))
+        (should (eq 'cancelled (plist-get (mailport--report (car mailport--history)) :end)))))))
+
+(ert-deftest mailport-quit-while-the-server-is-silent-closes-the-connection ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--port (mailport-tests--server)))
+    (should (eq 'quit (condition-case nil
+                          (progn (run-at-time 0.3 nil (lambda () (setq quit-flag t)))
+                                 (mailport-tests--open :type 'plain))
+                        (quit 'quit))))
+    (should-not (get-process "mail"))
+    (mailport-tests--until (lambda ()
+                             (cl-every (lambda (process)
+                                         (or (eq (process-status process) 'listen)
+                                             (not (process-live-p process))))
+                                       mailport-tests--open)))))
+
+(ert-deftest mailport-dials-within-a-dial ()
+  (mailport-tests--with
+    (let ((silent (mailport-tests--silent)) (open (mailport-tests--greeter)) inner)
+      (mailport-tests--plan silent open)
+      (run-at-time 0.1 nil (lambda ()
+                             (mailport-tests--plan open)
+                             (setq inner (mailport-open-network-stream
+                                          "mail" nil "127.0.0.1" 587 :type 'plain))))
+      (let ((outer (car (mailport-tests--open :type 'plain))))
+        (should (process-live-p outer))
+        (should (process-live-p inner))
+        (should-not (eq inner outer))))))
+
+(ert-deftest mailport-redirects-the-one-connection-that-was-asked-for ()
+  (let ((mailport--passage (mailport--make-passage :host "m.example" :service 587))
+        entered)
+    (cl-letf (((symbol-function 'mailport--enter)
+               (lambda (passage &rest _)
+                 (setf (mailport--passage-used passage) t)
+                 (push 'entered entered)))
+              ((symbol-function 'mailport-tests--made)
+               (lambda (&rest arguments)
+                 (push (list (plist-get arguments :host) (plist-get arguments :service))
+                       entered))))
+      (mailport--redirect #'mailport-tests--made :host "other.example" :service 587)
+      (mailport--redirect #'mailport-tests--made :host "m.example" :service 25)
+      (mailport--redirect #'mailport-tests--made :host "m.example" :service 587)
+      (mailport--redirect #'mailport-tests--made :host "m.example" :service 587))
+    (should (equal (nreverse entered)
+                   '(("other.example" 587) ("m.example" 25) entered ("m.example" 587))))))
+
+;;;; The way into Emacs
+
+(defun mailport-tests--echo ()
+  "Return the port of a server that greets, and echoes."
+  (mailport-tests--port
+   (mailport-tests--server (lambda (client) (process-send-string client "220 hello\r\n"))
+                           #'process-send-string)))
+
+(ert-deftest mailport-carries-what-is-sent-either-way ()
+  (dolist (handoff '(relay dup2))
+    (mailport-tests--with
+      (setq mailport-handoff handoff)
+      (mailport-tests--plan (mailport-tests--echo))
+      (let* ((process (car (mailport-tests--open :type 'plain :coding 'binary)))
+             (text (make-string 300000 ?x)) (received 0))
+        (should (= (if (eq handoff 'dup2) 0 1)
+                   (plist-get (mailport-module-census) :relays)))
+        (set-process-filter process (lambda (_ text) (cl-incf received (length text))))
+        (process-send-string process text)
+        (mailport-tests--until (lambda () (= received (length text))))))))
+
+(ert-deftest mailport-closes-both-sides-when-one-is-gone ()
+  (dolist (handoff '(relay dup2))
+    (mailport-tests--with
+      (setq mailport-handoff handoff)
+      (let* ((clients nil)
+             (port (mailport-tests--port
+                    (mailport-tests--server
+                     (lambda (client)
+                       (push client clients)
+                       (process-send-string client "220 hello\r\n"))))))
+        (mailport-tests--plan port)
+        ;; Emacs' side goes.
+        (delete-process (car (mailport-tests--open :type 'plain)))
+        (mailport-tests--until (lambda () (not (process-live-p (car clients)))))
+        ;; The server goes.
+        (let ((process (car (mailport-tests--open :type 'plain))))
+          (delete-process (car clients))
+          (mailport-tests--until (lambda () (not (process-live-p process)))))
+        (mailport-tests--until #'mailport-tests--idle-p)))))
+
+(ert-deftest mailport-leaves-no-folder-of-its-socket ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--greeter))
+    (let ((path (process-contact (car (mailport-tests--open :type 'plain)) :remote)))
+      (should (string-match-p "/mailport-[^/]+/s\\'" path))
+      (should-not (file-exists-p (file-name-directory path))))))
+
+(ert-deftest mailport-leaves-nothing-of-two-hundred-dials ()
+  (mailport-tests--with
+    (let ((refused (mailport-tests--refused)) (open (mailport-tests--greeter)))
+      (cl-flet ((dials (count)
+                  (dotimes (turn count)
+                    (setq mailport-handoff (if (cl-evenp turn) 'relay 'dup2))
+                    (mailport-tests--plan refused open)
+                    (delete-process (car (mailport-tests--open :type 'plain)))
+                    (mailport-tests--plan refused)
+                    (should-error (mailport-tests--open :type 'plain))
+                    (mapc #'delete-process
+                          (cl-remove-if (lambda (process)
+                                          (eq (process-status process) 'listen))
+                                        mailport-tests--open)))
+                  (mailport-tests--until #'mailport-tests--idle-p)))
+        (dials 4)
+        (let ((descriptors (mailport-tests--descriptors))
+              (threads (mailport-tests--count "/proc/self/task"))
+              (processes (length (process-list))))
+          (dials 100)
+          (should (= descriptors (mailport-tests--descriptors)))
+          (should (= threads (mailport-tests--count "/proc/self/task")))
+          (should (= processes (length (process-list)))))))))
+
+(defun mailport-tests--drop-dials (count plan)
+  "Start COUNT dials by PLAN that nobody is told of or refers to."
+  (dotimes (_ count)
+    (let ((pipe (mailport--dial-pipe (mailport--start "127.0.0.1" plan))))
+      (set-process-sentinel pipe #'ignore)
+      (process-put pipe 'mailport-dial nil)
+      (delete-process pipe))))
+
+(ert-deftest mailport-closes-a-dial-that-is-collected ()
+  (mailport-tests--with
+    (let ((plan (format "%d:none" (mailport-tests--silent)))
+          (descriptors (mailport-tests--descriptors)))
+      (mailport-tests--drop-dials 50 plan)
+      (should (< (+ 100 descriptors) (mailport-tests--descriptors)))
+      ;; Emacs looks at its stack when it collects, so what looks like a reference may stay.
+      (mailport-tests--until (lambda ()
+                               (garbage-collect)
+                               (< (mailport-tests--descriptors) (+ 15 descriptors)))))))
+
+;;;; In the background
+
+(defun mailport-tests--async (&rest parameters)
+  "Open a stream in the background with PARAMETERS.
+Return a function that returns the process of the dial, and what came, if anything."
+  (let* (came
+         (dial (apply #'mailport-open-network-stream-async (lambda (result) (push result came))
+                      "mail" (get-buffer-create " *mail*") "127.0.0.1" 587 parameters)))
+    (lambda (&optional pipe)
+      (if pipe dial
+        (should-not (cdr came))
+        (car came)))))
+
+(ert-deftest mailport-gives-a-process-in-the-background ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--silent) (mailport-tests--greeter))
+    (let ((came (mailport-tests--async :type 'plain)))
+      (should-not (funcall came))
+      (mailport-tests--until came)
+      (should (process-live-p (funcall came))))))
+
+(ert-deftest mailport-gives-an-error-in-the-background ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--refused))
+    (let ((came (mailport-tests--async :type 'plain)))
+      (mailport-tests--until came)
+      (should (eq 'mailport-connect-error (car (funcall came))))
+      (should (mailport-error-attempts (funcall came))))))
+
+(ert-deftest mailport-waits-for-a-late-greeting-in-the-background ()
+  (mailport-tests--with
+    (mailport-tests--plan
+     (mailport-tests--port
+      (mailport-tests--server
+       (lambda (client)
+         (run-at-time 0.5 nil #'process-send-string client "220 at last\r\n"))
+       (lambda (client _) (process-send-string client "250 nothing\r\n")))))
+    (let ((came (mailport-tests--async
+                 :return-list t :type 'plain :end-of-command "\n"
+                 :always-query-capabilities t :capability-command "EHLO here\r\n")))
+      (mailport-tests--until came)
+      (should (equal "220 at last\r\n" (plist-get (cdr (funcall came)) :greeting)))
+      (should (equal "250 nothing\r\n" (plist-get (cdr (funcall came)) :capabilities))))))
+
+(ert-deftest mailport-tells-of-a-server-that-never-greets-in-the-background ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--port (mailport-tests--server #'delete-process)))
+    (let ((came (mailport-tests--async :type 'plain :end-of-command "\n"
+                                       :always-query-capabilities t
+                                       :capability-command "EHLO here\r\n")))
+      (mailport-tests--until came)
+      (should (string-match-p "closed before its greeting"
+                              (error-message-string (funcall came)))))))
+
+(ert-deftest mailport-cancels-a-dial-whose-process-is-deleted ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--silent))
+    (let ((came (mailport-tests--async :type 'plain)))
+      (delete-process (funcall came t))
+      (mailport-tests--until came)
+      (should (eq 'mailport-connect-error (car (funcall came))))
+      (should (string-match-p "cancelled" (error-message-string (funcall came)))))))
+
+(ert-deftest mailport-promises-a-process-at-once ()
+  (mailport-tests--with
+    (let* ((plan (format "%d:none,%d:none" (mailport-tests--silent) (mailport-tests--greeter)))
+           (received "")
+           (process (mailport--promise plan "mail" "127.0.0.1" 587 #'ignore
+                                       :filter (lambda (_ text)
+                                                 (setq received (concat received text))))))
+      (should (eq 'open (process-status process)))
+      (mailport-tests--until (lambda () (equal received "220 hello\r\n"))))))
+
+(ert-deftest mailport-breaks-a-promise-with-its-error ()
+  (mailport-tests--with
+    (let* (failed
+           (process (mailport--promise (format "%d:none" (mailport-tests--refused)) "mail"
+                                       "127.0.0.1" 587
+                                       (lambda (process error)
+                                         (push (cons process error) failed)))))
+      (mailport-tests--until (lambda () failed))
+      (should (eq process (caar failed)))
+      (should (eq 'mailport-connect-error (cadar failed)))
+      (mailport-tests--until (lambda () (not (process-live-p process))))
+      (should-not (cdr failed)))))
+
+(ert-deftest mailport-cancels-a-promise-that-nobody-wants ()
+  (mailport-tests--with
+    (let ((process (mailport--promise (format "%d:none" (mailport-tests--silent)) "mail"
+                                      "127.0.0.1" 587 #'ignore)))
+      (delete-process process)
+      (mailport-tests--until #'mailport-tests--idle-p))))
+
+;;;; Asking
+
+(defmacro mailport-tests--typing (events &rest body)
+  "Evaluate BODY as if somebody answered with EVENTS."
+  (declare (indent 1))
+  `(let ((noninteractive nil) (events ,events) (prompts nil))
+     (cl-letf (((symbol-function 'read-event)
+                (lambda (prompt &rest _)
+                  (push prompt prompts)
+                  (accept-process-output nil 0.05)
+                  (pop events))))
+       ,@body)))
+
+(ert-deftest mailport-asks-with-the-facts ()
+  (mailport-tests--with
+    (setq mailport-ask t)
+    (let ((refused (mailport-tests--refused)) (open (mailport-tests--greeter)))
+      (mailport-tests--plan refused open)
+      (mailport-tests--typing (list ?x nil ?f)
+        (should (process-live-p (car (mailport-tests--open :type 'plain))))
+        (should (string-match-p (format "%d is refused.* Fall back to %d (cleartext)\\?"
+                                        refused open)
+                                (car prompts)))
+        (should (= 3 (length prompts)))))))
+
+(ert-deftest mailport-takes-no-for-an-answer-and-remembers-it ()
+  (mailport-tests--with
+    (setq mailport-ask t mailport-memory 'session)
+    (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
+    (mailport-tests--typing (list ?G)
+      (dotimes (_ 2)
+        (should-error (mailport-tests--open :type 'plain) :type 'mailport-connect-error)
+        (should (eq 'declined (plist-get (mailport--report (car mailport--history)) :end))))
+      (should (= 1 (length prompts)))
+      (mailport-forget "127.0.0.1")
+      (setq events (list ?f))
+      (should (process-live-p (car (mailport-tests--open :type 'plain)))))))
+
+(ert-deftest mailport-follows-the-default-where-nobody-can-be-asked ()
+  (mailport-tests--with
+    (setq mailport-ask t)
+    (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
+    (should noninteractive)
+    (let ((mailport-ask-default 'give-up))
+      (should-error (mailport-tests--open :type 'plain) :type 'mailport-connect-error))
+    (should (process-live-p (car (mailport-tests--open :type 'plain))))))
+
+(ert-deftest mailport-quit-at-the-question-cancels ()
+  (mailport-tests--with
+    (setq mailport-ask t)
+    (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
+    (mailport-tests--typing (list ?\C-g)
+      (should (eq 'quit (condition-case nil (mailport-tests--open :type 'plain)
+                          (quit 'quit)))))))
+
+(ert-deftest mailport-goes-through-a-command ()
+  (mailport-tests--with
+    (let ((open (mailport-tests--greeter)))
+      (dolist (handoff '(relay dup2))
+        (setq mailport-handoff handoff
+              mailport-via (format "command:perl -MIO::Socket::INET -e %s"
+                                   (shell-quote-argument
+                                    (concat "print \"220 \" . join(\" \", @ARGV) . \"\\r\\n\";"
+                                            "$| = 1; sleep 9"))))
+        (setq mailport-via (concat mailport-via " %h %p"))
+        (mailport-tests--plan open)
+        (let ((result (mailport-tests--open :type 'plain)))
+          (should (equal (plist-get (cdr result) :greeting)
+                         (format "220 127.0.0.1 %d\r\n" open)))
+          (delete-process (car result)))))
+    (let ((mailport-via "nonsense"))
+      (should-error (mailport-tests--open :type 'plain) :type 'mailport-misuse-error))))
+
+;;;; The report, and the module
+
+(ert-deftest mailport-reports-the-last-dials ()
+  (mailport-tests--with
+    (let ((refused (mailport-tests--refused)) (open (mailport-tests--greeter)))
+      (mailport-tests--plan refused open)
+      (mailport-tests--open :type 'plain)
+      (let ((mailport-report-length 2))
+        (dotimes (_ 3)
+          (mailport-tests--plan refused)
+          (should-error (mailport-tests--open :type 'plain))))
+      (should (= 2 (length mailport--history)))
+      (mailport-tests--plan refused open)
+      (mailport-tests--open :type 'plain)
+      (mailport-report)
+      (should (derived-mode-p 'tabulated-list-mode))
+      (should (string-match-p (format "connected to %d over IPv4" open) (buffer-string)))
+      (should (string-match-p (format "%d IPv4 127.0.0.1 .*×" refused) (buffer-string)))
+      (revert-buffer)
+      (should (tabulated-list-get-id))
+      (kill-buffer))))
+
+(ert-deftest mailport-wants-a-module-of-its-own-version ()
+  (let ((mailport-version "9.9.9"))
+    (let ((error (should-error (mailport-mode 1))))
+      (should-not mailport-mode)
+      (should (string-match-p "module is mailport .* mailport.el is 9.9.9.*make emacs"
+                              (error-message-string error)))))
+  (should-not (advice-member-p #'mailport--around 'open-network-stream)))
+
+(provide 'mailport-tests)
+
+;;; mailport-tests.el ends here

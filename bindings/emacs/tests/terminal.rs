@@ -1,0 +1,119 @@
+//! Emacs on a real terminal: the echo area, C-g, the question and the report. Needs tmux, Emacs and
+//! the module that `make emacs` builds.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
+#[path = "../../../tests/common/mod.rs"]
+mod common;
+
+use std::path::Path;
+use std::process::{Command, id};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{Port, open, refused, silent};
+
+const BINDING: &str = env!("CARGO_MANIFEST_DIR");
+
+/// An Emacs in a terminal of its own; dropping it ends both.
+struct Terminal {
+    socket: String,
+}
+
+impl Terminal {
+    /// Starts Emacs, where `C-c m` opens a stream by a plan of these ports.
+    fn start(name: &str, ports: &[u16], settings: &str) -> Terminal {
+        assert!(Path::new(BINDING).join("mailport-module.so").exists(), "make emacs");
+        let plan: Vec<String> = ports.iter().map(|port| format!("{port}:none")).collect();
+        let script = format!(
+            "(progn (require 'mailport) (setq mailport-memory nil mailport-plans '((\"127.0.0.1\" \
+             . \"{}\")) inhibit-startup-screen t) {settings} (mailport-mode 1) \
+             (global-set-key (kbd \"C-c m\") (lambda () (interactive) (open-network-stream \
+             \"mail\" nil \"127.0.0.1\" 587) (message \"It is open\"))) \
+             (global-set-key (kbd \"C-c r\") #'mailport-report))",
+            plan.join(",")
+        );
+        let terminal = Terminal { socket: format!("mailport-{}-{name}", id()) };
+        let emacs = format!("emacs -nw -Q -L '{BINDING}' --eval \"$SCRIPT\"");
+        let started = terminal
+            .tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "24"])
+            .args(["-e", &format!("SCRIPT={script}"), "-e", "LANG=C.UTF-8", &emacs])
+            .status()
+            .expect("tmux");
+        assert!(started.success());
+        terminal.until("*scratch*");
+        terminal
+    }
+
+    fn tmux(&self, arguments: &[&str]) -> Command {
+        let mut tmux = Command::new("tmux");
+        tmux.env("LANG", "C.UTF-8").args(["-u", "-L", &self.socket]).args(arguments);
+        tmux
+    }
+
+    fn press(&self, keys: &[&str]) {
+        assert!(self.tmux(&["send-keys"]).args(keys).status().unwrap().success());
+    }
+
+    fn screen(&self) -> String {
+        let shown = self.tmux(&["capture-pane", "-p"]).output().unwrap().stdout;
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
+    /// Waits until the screen shows this.
+    fn until(&self, text: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let screen = self.screen();
+            if screen.contains(text) {
+                return screen;
+            }
+            assert!(Instant::now() < deadline, "no `{text}` on the screen:\n{screen}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.tmux(&["kill-server"]).status();
+    }
+}
+
+#[test]
+fn the_echo_area_says_what_happens_and_the_report_draws_it() {
+    let (first, second) = (silent(), open());
+    let terminal = Terminal::start("echo", &[first.port(), second.port()], "");
+    terminal.press(&["C-c", "m"]);
+    let silent = format!("{} silent for 1 s, trying {} too", first.port(), second.port());
+    terminal.until(&silent);
+    terminal.until("It is open");
+    terminal.press(&["C-c", "r"]);
+    let screen = terminal.until(&format!("connected to {} over IPv4", second.port()));
+    assert!(screen.contains('├') && screen.contains("timeout, 2 SYNs"), "{screen}");
+}
+
+#[test]
+fn a_quit_ends_the_dial_at_once() {
+    let (first, second) = (silent(), silent());
+    let terminal = Terminal::start("quit", &[first.port(), second.port()], "");
+    terminal.press(&["C-c", "m"]);
+    terminal.until(&format!("trying {}", first.port()));
+    let before = Instant::now();
+    terminal.press(&["C-g"]);
+    terminal.until("Quit");
+    assert!(before.elapsed() < Duration::from_secs(5));
+    terminal.press(&["C-c", "r"]);
+    terminal.until("cancelled after");
+}
+
+#[test]
+fn the_question_is_asked_and_answered_with_one_key() {
+    let (first, second) = (refused(), open());
+    let terminal = Terminal::start("ask", &[first.port(), second.port()], "(setq mailport-ask t)");
+    terminal.press(&["C-c", "m"]);
+    let question = format!("Fall back to {} (cleartext)?", second.port());
+    let screen = terminal.until(&question);
+    assert!(screen.contains(&format!("{} is refused", first.port())), "{screen}");
+    terminal.press(&["f"]);
+    terminal.until("It is open");
+}

@@ -1,0 +1,262 @@
+//! Emacs sends mail to a real server while it lives, whatever becomes of port 587.
+//!
+//! Needs root (or a user namespace with several users) and /dev/net/tun, Emacs and Mew (`make
+//! setup`), and the module that `make emacs` builds; fails without them.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use mailport_lab::mta::{HOST, Server, Software};
+use mailport_lab::real::Lab;
+use mailport_lab::{Fate, Network};
+use serde_json::Value;
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+const BINDING: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../bindings/emacs");
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/emacs/send.el");
+
+/// The paper's cases, by what becomes of the submission service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    Open,
+    Refused,
+    Filtered,
+    Unreachable,
+    Silent,
+}
+
+impl Case {
+    const ALL: [Case; 5] =
+        [Case::Open, Case::Refused, Case::Filtered, Case::Unreachable, Case::Silent];
+
+    fn fate(self, address: IpAddr) -> Fate {
+        let icmp = |v4, v6| {
+            let (kind, code) = if address.is_ipv4() { v4 } else { v6 };
+            Fate::Icmp { kind, code }
+        };
+        match self {
+            Case::Open => Fate::Open,
+            Case::Refused => Fate::Reset,
+            Case::Filtered => icmp((3, 13), (1, 1)),
+            Case::Unreachable => icmp((3, 1), (1, 3)),
+            Case::Silent => Fate::Silent,
+        }
+    }
+
+    fn port(self) -> u16 {
+        if self == Case::Open { 587 } else { 25 }
+    }
+}
+
+/// A lab with a server, whose port 587 has this fate.
+fn world(case: Case) -> (Lab, Server) {
+    let network = Network::new(ROUND_TRIP).address(V4, Fate::Open).address(V6, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    let server = Server::start(&lab, Software::Postfix, &[V4, V6], &[587, 465, 25])
+        .unwrap_or_else(|error| panic!("{error}"));
+    for address in [V4, V6] {
+        lab.set(address, 587, case.fate(address));
+    }
+    (lab, server)
+}
+
+/// A letter for Emacs to send.
+#[derive(Clone, Copy)]
+struct Letter<'a> {
+    subject: &'a str,
+    host: &'a str,
+    port: u16,
+    /// `smtpmail-stream-type`; empty for nil.
+    stream: &'a str,
+    /// `mailport-handoff`; empty for Emacs alone.
+    mailport: &'a str,
+    mew: bool,
+}
+
+impl<'a> Letter<'a> {
+    fn new(subject: &'a str) -> Letter<'a> {
+        Letter { subject, host: HOST, port: 587, stream: "", mailport: "relay", mew: false }
+    }
+}
+
+/// What Emacs says of a letter.
+#[derive(Debug)]
+struct Sent {
+    result: Value,
+    output: String,
+}
+
+impl Sent {
+    fn text(&self, key: &str) -> &str {
+        self.result[key].as_str().unwrap_or_default()
+    }
+
+    fn seconds(&self, key: &str) -> f64 {
+        self.result[key].as_f64().unwrap_or_else(|| panic!("no {key}: {self:?}"))
+    }
+}
+
+fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
+    let home = tempfile::tempdir().expect("a temporary folder");
+    // The password is under the port that the user knows, and under no other.
+    let login =
+        |port, password| format!("machine {HOST} port {port} login reader password {password}\n");
+    let other = if letter.port == 25 { 587 } else { 25 };
+    let logins = login(letter.port, "secret") + &login(other, "wrong");
+    fs::write(home.path().join("authinfo"), logins).expect("a file");
+    assert!(
+        Path::new(BINDING).join("mailport-module.so").exists(),
+        "the module is not built: make emacs"
+    );
+    let output = lab.client(|| {
+        Command::new("emacs")
+            .args(["--batch", "-Q", "--module-assertions", "-L", BINDING])
+            .args(["--eval", "(setq backtrace-on-error-noninteractive nil)", "-l", SCRIPT])
+            .envs([("HOME", home.path().as_os_str()), ("XDG_RUNTIME_DIR", home.path().as_os_str())])
+            .env("LAB_CERTIFICATE", server.certificate().expect("Postfix has one"))
+            .env("LAB_HOST", letter.host)
+            .env("LAB_PORT", letter.port.to_string())
+            .env("LAB_TYPE", letter.stream)
+            .env("LAB_SUBJECT", letter.subject)
+            .env("LAB_MAILPORT", letter.mailport)
+            .env("LAB_MEW", if letter.mew { "yes" } else { "" })
+            .stdin(Stdio::null())
+            .output()
+            .expect("Emacs (make setup)")
+    });
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let output = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    let line = output.lines().find_map(|line| line.strip_prefix("RESULT "));
+    let line = line.unwrap_or_else(|| panic!("Emacs has no result: {output}"));
+    let result = serde_json::from_str(line).expect("JSON");
+    Sent { result, output }
+}
+
+/// Sends, and finds the letter where it belongs, sent under TLS by somebody who logged in.
+fn deliver(lab: &Lab, server: &Server, letter: Letter, port: u16) -> Sent {
+    let logins = server.logins().len();
+    let sent = send(lab, server, letter);
+    let story = || format!("{}\n{sent:#?}\n{}\n{}", letter.subject, sent.output, server.log());
+    assert_eq!(sent.result["trouble"], Value::Null, "{}", story());
+    let mailbox = server.mailbox().expect("a mailbox");
+    let copies: Vec<_> =
+        mailbox.iter().filter(|m| m.field("Subject") == Some(letter.subject)).collect();
+    let [copy] = copies[..] else { panic!("{} copies\n{}", copies.len(), story()) };
+    assert_eq!(copy.port(), Some(port), "{}", story());
+    if !letter.mew {
+        let received = copy.field("Received").unwrap_or_default();
+        assert!(received.contains("ESMTPSA"), "{received}\n{}", story());
+        assert_eq!(server.logins()[logins..], [true], "{}", story());
+    }
+    sent
+}
+
+const FAMILIES: [(&str, &[IpAddr]); 3] =
+    [("both families", &[V6, V4]), ("IPv4", &[V4]), ("IPv6", &[V6])];
+
+fn name(lab: &Lab, host: &str, addresses: &[IpAddr]) {
+    let pairs: Vec<_> = addresses.iter().map(|address| (host, *address)).collect();
+    lab.hosts(&pairs).expect("the lab's own file");
+}
+
+/// A timer of 50 ms waits no longer than this while Emacs dials, even on a busy machine.
+const LONGEST_GAP: f64 = 0.5;
+
+#[test]
+fn smtpmail_sends_in_every_case_over_every_family_and_emacs_lives() {
+    // One after the other: this measures time.
+    for case in Case::ALL {
+        let (lab, server) = world(case);
+        for (families, addresses) in FAMILIES {
+            name(&lab, HOST, addresses);
+            let subject = format!("587 {case:?}, {families}");
+            let sent = deliver(&lab, &server, Letter::new(&subject), case.port());
+            let (dial, took) = (sent.seconds("dial"), sent.seconds("took"));
+            println!(
+                "{subject}: {took:.2} s, longest gap {:.0} ms: {}",
+                dial * 1000.0,
+                sent.text("summary")
+            );
+            assert!(dial < LONGEST_GAP, "{sent:#?}");
+            assert_eq!(sent.result["census"]["relays"], 0, "{sent:#?}");
+        }
+    }
+}
+
+#[test]
+fn smtpmail_sends_by_either_hand_off_and_every_kind_of_tls() {
+    let (lab, server) = world(Case::Refused);
+    name(&lab, HOST, &[V6, V4]);
+    for mailport in ["relay", "dup2"] {
+        for (port, stream, reached) in [
+            (587, "starttls", 25),
+            (25, "", 25),
+            (465, "", 465),
+            (465, "ssl", 465),
+            (25, "starttls", 25),
+        ] {
+            let subject = format!("{mailport}, type `{stream}`, port {port}");
+            let letter = Letter { port, stream, mailport, ..Letter::new(&subject) };
+            deliver(&lab, &server, letter, reached);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_for_another_name_is_refused() {
+    let (lab, server) = world(Case::Refused);
+    let host = "other.example.test";
+    name(&lab, host, &[V6, V4]);
+    for (port, stream) in [(587, ""), (587, "starttls"), (465, "tls")] {
+        for mailport in ["relay", "dup2"] {
+            let letter = Letter { host, port, stream, mailport, ..Letter::new("Never sent") };
+            let sent = send(&lab, &server, letter);
+            assert!(sent.text("summary").contains("connected to"), "{sent:#?}");
+            assert!(!sent.text("trouble").is_empty(), "{sent:#?}");
+            assert_eq!(sent.result["census"]["relays"], 0, "{sent:#?}");
+        }
+    }
+    assert!(server.logins().is_empty());
+    assert_eq!(server.mailbox().expect("a mailbox"), []);
+}
+
+#[test]
+fn mew_falls_back_and_never_waits_though_ipv6_drops_both_ports() {
+    let (lab, server) = world(Case::Silent);
+    lab.set(V6, 25, Fate::Silent);
+    name(&lab, HOST, &[V6, V4]);
+    let letter = Letter { mew: true, ..Letter::new("By Mew") };
+    let sent = deliver(&lab, &server, letter, 25);
+    assert!(sent.text("summary").contains("connected to 25 over IPv4"), "{sent:#?}");
+    println!(
+        "Mew: longest gap {:.0} ms, {:.2} s",
+        sent.seconds("dial") * 1e3,
+        sent.seconds("took")
+    );
+}
+
+#[test]
+#[ignore = "minutes long, for the figures: what Emacs does alone"]
+fn smtpmail_alone() {
+    thread::scope(|scope| {
+        for case in Case::ALL {
+            scope.spawn(move || {
+                let (lab, server) = world(case);
+                for (families, addresses) in FAMILIES {
+                    name(&lab, HOST, addresses);
+                    let subject = format!("587 {case:?}, {families}");
+                    let sent =
+                        send(&lab, &server, Letter { mailport: "", ..Letter::new(&subject) });
+                    let (gap, took) = (sent.seconds("gap"), sent.seconds("took"));
+                    println!("{subject}: {took:.1} s, frozen {gap:.1} s: {}", sent.text("trouble"));
+                }
+            });
+        }
+    });
+}
