@@ -1,4 +1,12 @@
-//! A connected socket joined to an input and an output: what a tunnel command does.
+//! A connected socket joined to what uses it: to another socket ([`Pair`]), driven by readiness and
+//! without a thread; or to an input and an output that may block ([`join()`]), as a tunnel command
+//! does.
+
+mod pair;
+mod pipes;
+
+pub use pair::{Pair, Progress, Wants};
+pub use pipes::Stock;
 
 use std::error::Error;
 use std::fmt;
@@ -13,23 +21,24 @@ use crate::driver::wait_until_ready;
 /// What is read at once: more is no faster.
 const CHUNK: usize = 64 * 1024;
 
-/// How much went each way before both ends closed.
+/// How much went each way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Joined {
-    /// Bytes from the input to the socket.
+    /// Bytes from the input to the socket; of a [`Pair`], from the near end to the far one.
     pub sent: u64,
-    /// Bytes from the socket to the output.
+    /// Bytes from the socket to the output; of a [`Pair`], from the far end to the near one.
     pub received: u64,
 }
 
 /// The end of a join that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
-    /// The input could not be read.
+    /// The input, or the near end of a [`Pair`], could not be read.
     Input,
-    /// The output could not be written: `BrokenPipe` where its reader has gone.
+    /// The output, or the near end of a [`Pair`], could not be written: `BrokenPipe` where its
+    /// reader has gone.
     Output,
-    /// The connection broke.
+    /// The connection, the far end of a [`Pair`], broke.
     Socket,
 }
 

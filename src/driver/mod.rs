@@ -17,6 +17,6 @@ pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;
 pub use memory::Memory;
 pub use prober::{ProbeError, Prober, Progress};
-pub(crate) use sys::wait_until_ready;
+pub(crate) use sys::{splice, wait_until_ready};
 
 pub use resolve::{LookupResult, Resolver};

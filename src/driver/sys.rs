@@ -88,6 +88,16 @@ pub(crate) fn wait_until_ready(descriptor: BorrowedFd, for_writing: bool) -> io:
     }
 }
 
+/// Moves at most `length` bytes between a socket and a pipe without copying them; 0 is the end. It
+/// never waits for the pipe; a socket that must not be waited for is non-blocking.
+pub(crate) fn splice(from: BorrowedFd, to: BorrowedFd, length: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    let (none, from, to) = (ptr::null_mut(), from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: both descriptors are open, and no offsets are given.
+    let moved = unsafe { libc::splice(from, none, to, none, length, flags) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
 // ---- sockets ---------------------------------------------------------------------------------
 
 /// Turns the queueing of ICMP errors on or off (`IP_RECVERR`, `IPV6_RECVERR`).
