@@ -19,9 +19,10 @@ use relaying::{
     GREETING, MAILPORT, PATIENCE, Relay, echo, fixed, line, message, reader, rest, server, wait_for,
 };
 
-/// Closes a connection by a reset.
-fn reset(stream: TcpStream) {
-    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+/// Closes a connection, by a reset or as usual.
+fn close(stream: TcpStream, by_reset: bool) {
+    let linger = by_reset.then_some(Duration::ZERO);
+    socket2::SockRef::from(&stream).set_linger(linger).unwrap();
     drop(stream);
 }
 
@@ -59,7 +60,7 @@ fn bring(to: usize, reader: &mut TcpStream, server: &mut TcpStream) {
         // More than anybody takes: it is under way in both directions.
         for stream in [&*reader, &*server] {
             stream.set_nonblocking(true).unwrap();
-            let block = [7; 65536];
+            let block = vec![7; 65536];
             while (&mut &*stream).write(&block).is_ok() {}
             stream.set_nonblocking(false).unwrap();
         }
@@ -80,11 +81,7 @@ fn either_side_may_die_at_any_step() {
             let (mut reader, mut server) = session(&relay, &streams);
             bring(step, &mut reader, &mut server);
             let (gone, stays) = if by_server { (server, reader) } else { (reader, server) };
-            if by_reset {
-                reset(gone)
-            } else {
-                drop(gone)
-            };
+            close(gone, by_reset);
             // Whoever stays sees the end, after whatever was on its way.
             let mut buffer = vec![0; 65536];
             let end = loop {
@@ -116,11 +113,7 @@ fn a_reader_that_leaves_during_the_dial_ends_it() {
     for by_reset in [false, true] {
         let reader = relay.connect();
         wait_for("it dials", || relay.status().dialling == 1);
-        if by_reset {
-            reset(reader)
-        } else {
-            drop(reader)
-        };
+        close(reader, by_reset);
         relay.quiet();
     }
     assert_eq!(relay.status().failed, 0);
@@ -179,10 +172,12 @@ fn a_slow_reader_costs_no_memory() {
     relay.quiet();
 }
 
-/// As many descriptors as this process may have.
-fn raise_limit() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
+/// Lets this process, and the relay that it starts, have so many descriptors.
+fn raise_limit(to: u64) {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    if soft < to {
+        setrlimit(Resource::RLIMIT_NOFILE, to, hard.max(to)).expect("that many descriptors");
+    }
 }
 
 /// A server on one thread whose greeting is the number of the connection; the connections.
@@ -204,9 +199,9 @@ fn numbered() -> (u16, mpsc::Receiver<TcpStream>) {
 
 #[test]
 fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
-    raise_limit();
     let sessions: usize = std::env::var("MAILPORT_SOAK_SESSIONS")
         .map_or(1_000, |text| text.parse().expect("MAILPORT_SOAK_SESSIONS is a number"));
+    raise_limit(2 * sessions as u64 + 2_000);
     let (port, streams) = numbered();
     let plan = format!("{port}:starttls");
     let most = (sessions + 10).to_string();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
+#![allow(clippy::print_stderr, reason = "a test that fails shows the relay's log")]
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -117,7 +118,9 @@ impl Drop for Relay {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if thread::panicking() {
-            eprintln!("{}", self.log());
+            let log = self.log();
+            let last = log.lines().count().saturating_sub(40);
+            log.lines().skip(last).for_each(|line| eprintln!("{line}"));
         }
     }
 }

@@ -41,7 +41,7 @@ impl Message {
     pub fn port(&self) -> Option<u16> {
         let received = self.field("Received")?;
         let by = received.split_whitespace().skip_while(|word| *word != "by").nth(1)?;
-        [587, 25].into_iter().find(|port| by == name_on(*port))
+        [587, 25, 465].into_iter().find(|port| by == name_on(*port))
     }
 }
 

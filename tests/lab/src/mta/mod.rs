@@ -51,7 +51,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Whose server it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Software {
-    /// Of the package postfix. STARTTLS is offered on port 25 and required elsewhere.
+    /// Of the package postfix. STARTTLS is offered on port 25 and required
+    /// elsewhere, but for 465, where TLS comes first.
     Postfix,
     /// Of the package opensmtpd, without TLS: that of Debian 12 (6.8.0p2) breaks off every
     /// handshake, since OpenSSL 3 no longer asks its separate key process to sign
@@ -108,7 +109,9 @@ impl Server {
         }
         let cell = lab.server(|| Cell::start(&command, &mounts, &place.join("output")))?;
         let server = Server { cell, certificate, queues, folder };
-        let all = addresses.iter().flat_map(|a| ports.iter().map(|p| SocketAddr::new(*a, *p)));
+        // Where TLS comes first, nobody greets.
+        let greets = ports.iter().filter(|port| **port != 465);
+        let all = addresses.iter().flat_map(|a| greets.clone().map(|p| SocketAddr::new(*a, *p)));
         let greeted =
             lab.server(|| all.into_iter().try_for_each(|at| server.wait_for_greeting(at)));
         greeted.map(|()| server)

@@ -121,12 +121,13 @@ fn master(ports: &[u16]) -> String {
     let mut text = MASTER.to_owned();
     for port in ports {
         let name = name_on(*port);
-        let tls = if *port == 25 { "may" } else { "encrypt" };
-        writeln!(
-            text,
-            "{port} inet n - n - - smtpd -o myhostname={name} -o smtpd_tls_security_level={tls}"
-        )
-        .expect("a String takes everything");
+        let tls = match *port {
+            25 => "smtpd_tls_security_level=may",
+            465 => "smtpd_tls_wrappermode=yes",
+            _ => "smtpd_tls_security_level=encrypt",
+        };
+        writeln!(text, "{port} inet n - n - - smtpd -o myhostname={name} -o {tls}")
+            .expect("a String takes everything");
     }
     text
 }
