@@ -179,8 +179,9 @@ pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> u16 
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
-        for stream in listener.incoming() {
-            let (serve, stream) = (serve.clone(), stream.unwrap());
+        // One that was reset before it was accepted is none.
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
             thread::spawn(move || serve(stream));
         }
     });
