@@ -32,7 +32,8 @@ header: ## write include/mailport.h anew, after a change of the C library
 	MAILPORT_REWRITE=1 $(CARGO) test --locked --quiet -p mailport-ffi the_header_is_what_the_source_says
 
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt nftables curl \
+	git git-email
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -83,6 +84,8 @@ tools:
 	need 'the command openssl: apt-get install openssl' openssl version; \
 	need 'swaks with TLS: apt-get install swaks libnet-ssleay-perl' sh -c 'swaks --version && perl -MNet::SSLeay -e 1'; \
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
+	need 'the command nft: apt-get install nftables' nft --version; \
+	need 'the command curl: apt-get install curl' curl --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \

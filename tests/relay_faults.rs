@@ -6,7 +6,7 @@ mod common;
 mod relaying;
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Mutex;
 use std::sync::mpsc;
@@ -16,7 +16,8 @@ use std::time::Duration;
 use common::{Port, silent};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use relaying::{
-    GREETING, MAILPORT, PATIENCE, Relay, echo, fixed, line, message, reader, rest, server, wait_for,
+    GREETING, MAILPORT, PATIENCE, Relay, echo, fixed, line, listener, message, reader, rest,
+    server, wait_for,
 };
 
 /// Closes a connection, by a reset or as usual.
@@ -93,15 +94,17 @@ fn either_side_may_die_at_any_step() {
             };
             let story = format!("{name}, by the server: {by_server}, by reset: {by_reset}");
             assert!(matches!(end, Ok(()) | Err(ErrorKind::ConnectionReset)), "{story}: {end:?}");
-            if by_reset {
+            // Before they are joined, a reader that goes only ends the dial.
+            if by_reset && step > 0 {
                 assert_eq!(end, Err(ErrorKind::ConnectionReset), "a reset is passed on: {story}");
             }
             drop(stays);
             relay.quiet();
         }
     }
+    // Pipes that are kept.
     let spare = 2 * 16;
-    assert!(relay.descriptors() <= before + spare, "but for pipes that are kept");
+    wait_for("its descriptors are closed", || relay.descriptors() <= before + spare);
     let (mut reader, mut server) = session(&relay, &streams);
     bring(2, &mut reader, &mut server);
 }
@@ -176,14 +179,14 @@ fn a_slow_reader_costs_no_memory() {
 fn raise_limit(to: u64) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if soft < to {
-        setrlimit(Resource::RLIMIT_NOFILE, to, hard.max(to)).expect("that many descriptors");
+        setrlimit(Resource::RLIMIT_NOFILE, to, hard.max(to))
+            .expect("so many descriptors (ulimit -n)");
     }
 }
 
 /// A server on one thread whose greeting is the number of the connection; the connections.
 fn numbered() -> (u16, mpsc::Receiver<TcpStream>) {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (port, listener) = listener();
     let (give, streams) = mpsc::channel();
     thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
@@ -235,9 +238,9 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
     let (full, open) = round(0);
     assert!(open <= idle + 2 * sessions + 8, "two descriptors each: {open}");
     let after = relay.resident_kib();
-    assert_eq!(relay.descriptors(), idle);
+    wait_for("its descriptors are closed", || relay.descriptors() == idle);
     let (again, _) = round(sessions);
-    assert_eq!(relay.descriptors(), idle);
+    wait_for("its descriptors are closed", || relay.descriptors() == idle);
     assert!(again < full + full / 4 + 1024, "{again} KiB in the second round, {full} in the first");
     assert!(relay.resident_kib() < after + after / 4 + 1024);
 }
@@ -266,7 +269,7 @@ fn a_storm_of_connections_is_served() {
     });
     let status = relay.quiet();
     assert_eq!((status.accepted, status.ended), (300, 300));
-    assert!(relay.descriptors() <= before + 32, "but for pipes that are kept");
+    wait_for("all but pipes that are kept is closed", || relay.descriptors() <= before + 32);
 }
 
 #[test]

@@ -176,8 +176,7 @@ pub(crate) fn echo() -> u16 {
 
 /// A server that does this with every connection, on a thread each; its port.
 pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let (port, listener) = listener();
     thread::spawn(move || {
         // One that was reset before it was accepted is none.
         for stream in listener.incoming().flatten() {
@@ -186,6 +185,16 @@ pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> u16 
         }
     });
     port
+}
+
+/// A listener with room for a storm: where a queue is full, the kernel lets a client believe that it
+/// is connected.
+pub(crate) fn listener() -> (u16, TcpListener) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.listen(4096).unwrap();
+    let listener = TcpListener::from(socket);
+    (listener.local_addr().unwrap().port(), listener)
 }
 
 /// A port that nobody listens on for now.

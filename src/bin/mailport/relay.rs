@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::ValueEnum;
 use ipnet::IpNet;
 use mailport::relay::{self, Door, Line, Orders, Relay, Settings, Way};
-use mailport::{Cleartext, Dialer, Plan, Target};
+use mailport::{Cleartext, Dialer, Memory, Plan, Target};
 
 use crate::{relay_nft, relay_status, values};
 
@@ -221,7 +221,9 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     let (control, mark) = (settings.control.clone(), settings.dial.mark.is_some());
     let format = args.log;
     let log = move |line: &Line| write(format, line);
-    let relay = Relay::start(settings, Dialer::default(), inherited, log)?;
+    // Where a service is silent, only the first reader waits for it.
+    let dialer = Dialer::default().with_memory(Memory::new());
+    let relay = Relay::start(settings, dialer, inherited, log)?;
     if let Some(user) = &args.user {
         relay::become_user(user, mark)
             .map_err(|error| io::Error::new(error.kind(), format!("--user {user}: {error}")))?;

@@ -263,6 +263,9 @@ fn deliver(world: &World, program: Program, door: Door, port: u16, subject: &str
 fn mail_gets_through_every_way_in_whatever_becomes_of_submission() {
     let world = world();
     let doors = [Door::Fixed, Door::Socks, Door::Transparent(V4), Door::Transparent(V6)];
+    // A reader that is set to 25 gets the better port as well.
+    let door = Door::Transparent(V4);
+    assert_eq!(deliver(&world, Program::Curl, door, 25, "Set to 25"), Some(587));
     for case in Case::ALL {
         for (address, fate) in case.fates() {
             world.lab.set(address, 587, fate);
@@ -279,10 +282,6 @@ fn mail_gets_through_every_way_in_whatever_becomes_of_submission() {
             }
         }
     }
-    // A reader that is set to 25 gets the better port as well.
-    world.lab.set(V4, 587, Fate::Open);
-    let door = Door::Transparent(V4);
-    assert_eq!(deliver(&world, Program::Curl, door, 25, "Set to 25"), Some(587));
 }
 
 #[test]
