@@ -53,8 +53,8 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email \
-  python3-venv emacs-nox mew tmux
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt nftables curl \
+  git git-email python3-venv emacs-nox mew tmux
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -115,6 +115,8 @@ tools:
 	need 'the command openssl: apt-get install openssl' openssl version; \
 	need 'swaks with TLS: apt-get install swaks libnet-ssleay-perl' sh -c 'swaks --version && perl -MNet::SSLeay -e 1'; \
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
+	need 'the command nft: apt-get install nftables' nft --version; \
+	need 'the command curl: apt-get install curl' curl --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Emacs 28 with modules: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or module-file-suffix (kill-emacs 1))'; \

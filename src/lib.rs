@@ -9,6 +9,8 @@ mod blocking;
 mod driver;
 #[cfg(feature = "driver")]
 pub mod join;
+#[cfg(feature = "relay")]
+pub mod relay;
 
 // The pure rooms: no clock, socket, file, thread or randomness, as clippy.toml lists them.
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

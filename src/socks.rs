@@ -1,6 +1,10 @@
 //! SOCKS5 as frames (RFC 1928, RFC 1929), without I/O: what a client sends, how much it wants to
 //! read next, and what came of it.
 
+mod server;
+
+pub use server::{Mistake, Reply, Request, Server};
+
 use std::fmt;
 use std::net::IpAddr;
 

@@ -97,6 +97,17 @@ fn any_bytes_of_a_proxy_are_read_by_its_frames() {
 }
 
 #[test]
+fn any_bytes_are_a_request_of_socks_or_a_named_mistake() {
+    fuzz("socks_server", targets::socks_server, 100_000);
+}
+
+#[test]
+#[cfg(feature = "relay")]
+fn any_bytes_on_the_control_socket_are_a_request_or_a_named_mistake() {
+    fuzz("control", targets::control, 50_000);
+}
+
+#[test]
 #[cfg(feature = "driver")]
 fn any_text_is_a_way_or_a_mistake_that_repeats_nothing() {
     fuzz("via", targets::via, 50_000);

@@ -17,6 +17,8 @@ pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;
 pub use memory::Memory;
 pub use prober::{ProbeError, Prober, Progress};
+#[cfg(feature = "relay")]
+pub(crate) use sys::adopt;
 pub(crate) use sys::{splice, wait_until_ready};
 
 pub use resolve::{LookupResult, Resolver};

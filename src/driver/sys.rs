@@ -77,6 +77,13 @@ pub(super) fn close_leaked(descriptor: RawFd) {
     unsafe { libc::close(descriptor) };
 }
 
+/// Takes over a descriptor that the process was started with.
+#[cfg(feature = "relay")]
+pub(crate) fn adopt(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: whoever started the process has left it to us, and each is adopted once.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
 /// Blocks until a descriptor can be read or written, or has failed.
 pub(crate) fn wait_until_ready(descriptor: BorrowedFd, for_writing: bool) -> io::Result<()> {
     let events = if for_writing { libc::POLLOUT } else { libc::POLLIN };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, CommandFactory, ValueEnum};
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, presets};
+use mailport::relay::{Limits, MAIL_PORTS};
 use mailport::{Cleartext, Config, Families, Gate, Patience, Plan, Prober};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,8 +66,8 @@ struct Object<'a> {
     meaning: &'a str,
 }
 
-/// Every option of `mailport connect`, in the order of its help, and those that `mailport probe`
-/// has besides or with another value.
+/// Every option of `mailport connect`, in the order of its help, those that `mailport probe` has
+/// besides or with another value, and the limits of `mailport relay`.
 fn settings() -> Vec<Setting> {
     let (connect, probe) = (options("connect"), options("probe"));
     let own = |arg: &&Arg| {
@@ -74,7 +75,9 @@ fn settings() -> Vec<Setting> {
         same.is_none_or(|other| other.get_default_values() != arg.get_default_values())
     };
     let of_probe = probe.iter().filter(own).map(setting_of_probe);
-    connect.iter().map(setting).chain(of_probe).collect()
+    let relay = options("relay");
+    let of_relay = relay.iter().filter_map(setting_of_relay);
+    connect.iter().map(setting).chain(of_probe).chain(of_relay).collect()
 }
 
 fn options(command: &str) -> Vec<Arg> {
@@ -92,6 +95,24 @@ fn setting_of_probe(arg: &Arg) -> Setting {
         _ => Default::None("none"),
     };
     Setting { option: format!("probe {}", of_dial.option), default, ..of_dial }
+}
+
+/// The other options of a relay say where it listens, or are those of every dial.
+fn setting_of_relay(arg: &Arg) -> Option<Setting> {
+    let limits = Limits::default();
+    let ports = || MAIL_PORTS.map(|port| port.to_string()).join(",");
+    let (default, source) = match arg.get_id().as_str() {
+        "ports" => (Default::Word(ports()), DESIGN),
+        "allow" => (Default::None("none"), DESIGN),
+        "connections" => (Default::Word(limits.connections.to_string()), DESIGN),
+        "per_client" => (Default::Word(limits.per_client.to_string()), DESIGN),
+        "idle" => (Default::Time(limits.idle), "RFC 5321 section 4.5.3.2"),
+        "grace" => (Default::Time(limits.grace), DESIGN),
+        _ => return None,
+    };
+    let of_dial = setting(arg);
+    let option = format!("relay {}", of_dial.option);
+    Some(Setting { option, default, source: Some(source), ..of_dial })
 }
 
 fn setting(arg: &Arg) -> Setting {
@@ -255,9 +276,10 @@ mod tests {
     #[test]
     fn a_source_is_the_one_that_the_help_cites() {
         let help = |option: &str| {
-            let name = option.trim_start_matches("--");
+            let (command, name) = option.split_once("--").unwrap();
+            let command = if command.is_empty() { "connect" } else { command.trim() };
             let arg =
-                options("connect").into_iter().find(|arg| arg.get_long() == Some(name)).unwrap();
+                options(command).into_iter().find(|arg| arg.get_long() == Some(name)).unwrap();
             let values = arg.get_possible_values();
             let of_values = values.iter().filter_map(|value| value.get_help());
             let texts = arg.get_long_help().or(arg.get_help()).into_iter().chain(of_values);

@@ -10,6 +10,9 @@ mod options;
 mod paint;
 mod picture;
 mod probe;
+mod relay;
+mod relay_nft;
+mod relay_status;
 mod values;
 mod via;
 
@@ -36,6 +39,7 @@ enum Command {
     Connect(Box<connect::Args>),
     Probe(Box<probe::Args>),
     Memory(memory::Args),
+    Relay(Box<relay::Args>),
     Defaults(defaults::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -46,6 +50,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Connect(args) }) => connect::run(&args),
         Ok(Cli { command: Command::Probe(args) }) => probe::run(&args),
         Ok(Cli { command: Command::Memory(args) }) => memory::run(&args),
+        Ok(Cli { command: Command::Relay(args) }) => relay::run(&args),
         Ok(Cli { command: Command::Defaults(args) }) => defaults::run(&args),
         Ok(Cli { command: Command::Completions(args) }) => completions::run(&args),
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),

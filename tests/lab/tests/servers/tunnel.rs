@@ -64,7 +64,7 @@ pub(crate) fn mailport() -> &'static Path {
 }
 
 /// Builds the command, and tells where it is.
-fn build() -> PathBuf {
+pub(crate) fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--locked", "--package", "mailport", "--features", "cli"]);
     cargo.args(["--bin", "mailport", "--message-format", "json"]);

@@ -1,0 +1,78 @@
+//! The sockets that a relay listens on.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+
+use socket2::{Domain, Socket, Type};
+
+use super::lines::Line;
+use super::serve::way_in_words;
+use super::settings::{Door, Settings};
+
+/// How many connections wait in the kernel while the relay is busy, or has no room.
+const BACKLOG: i32 = 1024;
+
+/// A door that is open.
+pub(super) struct Open {
+    pub(super) listener: TcpListener,
+    /// With the port that the system chose, where none was given.
+    pub(super) door: Rc<Door>,
+}
+
+/// Where a door's listener comes from.
+pub(super) enum Listener {
+    /// It is one that listens already, by its number.
+    Same(usize),
+    New(TcpListener),
+}
+
+/// Finds or makes a listener for every door, or fails and leaves everything as it was.
+pub(super) fn open(
+    settings: &Settings,
+    open: &BTreeMap<usize, Open>,
+    mut inherited: Vec<TcpListener>,
+) -> io::Result<Vec<(Rc<Door>, Listener)>> {
+    let mut found = Vec::new();
+    for door in &settings.doors {
+        let same = open.iter().find(|(_, open)| open.door.address == door.address);
+        if let Some((&number, _)) = same {
+            found.push((Rc::new(door.clone()), Listener::Same(number)));
+            continue;
+        }
+        let is_it = |listener: &TcpListener| listener.local_addr().ok() == Some(door.address);
+        let listener = match inherited.iter().position(is_it) {
+            Some(index) => inherited.swap_remove(index),
+            None => listen(door.address).map_err(|error| {
+                let words = format!("cannot listen on {}: {error}", door.address);
+                io::Error::new(error.kind(), words)
+            })?,
+        };
+        listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        found.push((Rc::new(Door { address, ..door.clone() }), Listener::New(listener)));
+    }
+    match inherited.first().map(TcpListener::local_addr) {
+        None => Ok(found),
+        Some(address) => Err(io::Error::other(format!(
+            "a socket was handed over that listens on {}, for which no way is given",
+            address?
+        ))),
+    }
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+pub(super) fn line(door: &Door) -> Line {
+    Line::new("listening").with("door", door.address).with("way", way_in_words(&door.way))
+}
