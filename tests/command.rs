@@ -312,10 +312,14 @@ fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
         assert!(all.iter().any(|one| one["option"] == format!("--{option}")), "{option}");
         assert!(table.contains(&format!(" --{option} ")), "{option}");
     }
-    // And what is the probe's own, or has another value there.
-    let of_probe: Vec<&str> =
+    // And what is the probe's own, or has another value there; and the limits of a relay.
+    let others: Vec<&str> =
         all[options.len()..].iter().filter_map(|o| o["option"].as_str()).collect();
+    let relay = ["ports", "allow", "connections", "per-client", "idle", "grace"];
+    let relay = relay.map(|name| format!("relay --{name}"));
+    let (of_probe, of_relay) = others.split_at(2);
     assert_eq!(of_probe, ["probe --file", "probe --deadline"]);
+    assert_eq!(of_relay, relay);
     let deadline = of("probe --deadline")["value"].as_u64().map(u128::from);
     assert_eq!(deadline, Some(mailport::Prober::DEADLINE.as_millis()));
     assert!(text(&run(&["probe", "--help"]).stdout).contains("[default: 5s]"));
