@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use nix::sys::socket;
+use nix::sys::socket::{self, shutdown};
 
 use crate::explain;
 use crate::real::Lab;
@@ -73,7 +73,7 @@ impl Drop for Greeters {
     fn drop(&mut self) {
         for (_, listener, thread) in self.listeners.drain(..) {
             // It wakes whoever waits in `accept`, with an error.
-            let _ = socket::shutdown(listener.as_raw_fd(), socket::Shutdown::Both);
+            let _ = shutdown(listener.as_raw_fd(), socket::Shutdown::Both);
             let _ = thread.join();
         }
         for (stream, thread) in std::mem::take(&mut *lock(&self.accepted)).into_values().flatten() {

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags};
+use nix::sys::socket::{Shutdown, shutdown};
 
 use super::explain;
 use super::ledger::Ledger;
@@ -93,7 +94,11 @@ impl Desk {
                     return Ok(());
                 }
                 for (at, _closed) in self.orders.try_iter() {
-                    self.listeners.remove(&at);
+                    if let Some(listener) = self.listeners.remove(&at) {
+                        // A process that another thread starts at this moment has a copy until it
+                        // is executed, by which the port would still be in use.
+                        let _ = shutdown(listener.as_raw_fd(), Shutdown::Both);
+                    }
                 }
             }
         }
