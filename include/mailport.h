@@ -779,8 +779,8 @@ const char *mailport_dial_address(const mailport_dial *dial);
 const char *mailport_dial_message(const mailport_dial *dial);
 
 /**
- * The system's error of the attempt that says most of a dial that failed, an errno(3) number; 0
- * where there is none. For programs that show one; mailport_dial_message() says more.
+ * The error number that stands for a dial that failed, as in errno(3): the system's of the attempt
+ * that says most, or `ETIMEDOUT` where that was silent; 0 where none fits. For programs that show one; mailport_dial_message() says more.
  *
  * Since 0.1.
  */

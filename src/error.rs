@@ -36,10 +36,10 @@ impl ConnectError {
         }
     }
 
-    /// The system's error of the attempt that [`Report::summary`] tells first.
+    /// The error number that stands for it: [`Report::errno`], or why the dial could not begin.
     pub fn errno(&self) -> Option<Errno> {
         match self {
-            ConnectError::Failed(report) => report.telling().and_then(|attempt| attempt.errno),
+            ConnectError::Failed(report) => report.errno(),
             ConnectError::Setup(error) => error.raw_os_error().map(Errno),
             _ => None,
         }

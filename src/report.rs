@@ -228,6 +228,19 @@ impl Report {
         self.attempts.iter().min_by_key(|attempt| weight(attempt.outcome))
     }
 
+    /// The error number that stands for a dial without a connection: that of the attempt that
+    /// [`Report::summary`] tells first, or `ETIMEDOUT` where this was silent, or where the deadline
+    /// came before any attempt. `None` for a dial that connected, and where no number fits.
+    pub fn errno(&self) -> Option<Errno> {
+        let silence = Some(Errno(libc::ETIMEDOUT));
+        match (self.end, self.telling()) {
+            (End::Connected(_), _) => None,
+            (End::Deadline, None) => silence,
+            (_, Some(told)) if told.outcome == Outcome::Timeout => told.errno.or(silence),
+            (_, told) => told.and_then(|attempt| attempt.errno),
+        }
+    }
+
     /// One line for people: what became of each service, in order, and what the dial ended with.
     ///
     /// A service is told by the attempt that says most of it, which is the first of these in this

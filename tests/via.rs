@@ -15,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Port, hasty, open, plan, refused, silent};
+use mailport::memory::{Remembered, What};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting};
 use mailport::{Config, ConnectError, Dialer, Families, Gate, Memory, Outcome, Via};
@@ -422,7 +423,7 @@ fn remembered(memory: &Memory, url: &str, skip: bool) -> Vec<u16> {
 }
 
 #[test]
-fn a_memory_knows_what_a_proxy_refused_and_only_of_that_proxy() {
+fn a_memory_keeps_apart_what_two_proxies_refused_and_changes_no_order() {
     let refusing = || {
         proxy(|_, mut stream, requests| {
             stream.read_exact(&mut [0; 3]).unwrap();
@@ -436,11 +437,15 @@ fn a_memory_knows_what_a_proxy_refused_and_only_of_that_proxy() {
         })
     };
     let (one, other, memory) = (refusing(), refusing(), Memory::new());
-    assert_eq!(remembered(&memory, &one.url, true), [587, 25], "nothing is known yet");
-    assert_eq!(remembered(&memory, &one.url, true), [25]);
-    assert_eq!(remembered(&memory, &one.url, false), [587, 25], "asked first, unless skipped");
-    assert_eq!(remembered(&memory, &other.url, true), [587, 25], "another proxy, another network");
-    assert_eq!(remembered(&memory, &other.url, true), [25]);
+    assert_eq!(remembered(&memory, &one.url, false), [587, 25]);
+    let refused = |memory: &Memory| {
+        let of_587 = |line: &Remembered| line.service.port() == 587 && line.is_used;
+        memory.list().into_iter().filter(of_587).map(|line| line.what).collect::<Vec<_>>()
+    };
+    assert_eq!(refused(&memory), [What::Outcome(Outcome::Proxy)]);
+    assert_eq!(remembered(&memory, &one.url, true), [587, 25], "a silent 25 would end the dial");
+    assert_eq!(remembered(&memory, &other.url, true), [587, 25]);
+    assert_eq!(refused(&memory).len(), 2, "another proxy, another network");
     let asked = |proxy: &Proxy| proxy.requests.try_iter().collect::<Vec<_>>();
-    assert_eq!((asked(&one), asked(&other)), (vec![587, 25, 25, 587, 25], vec![587, 25, 25]));
+    assert_eq!((asked(&one), asked(&other)), (vec![587, 25, 587, 25], vec![587, 25]));
 }

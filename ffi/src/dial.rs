@@ -348,15 +348,15 @@ pub extern "C" fn mailport_dial_message(dial: Option<&Dial>) -> *const c_char {
     })
 }
 
-/// The system's error of the attempt that says most of a dial that failed, an errno(3) number; 0
-/// where there is none. For programs that show one; mailport_dial_message() says more.
+/// The error number that stands for a dial that failed, as in errno(3): the system's of the attempt
+/// that says most, or `ETIMEDOUT` where that was silent; 0 where none fits. For programs that show one; mailport_dial_message() says more.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_errno(dial: Option<&Dial>) -> c_int {
     export!(0; dial => {
         let report = dial.usable().filter(|dial| dial.status < MAILPORT_OK).and_then(Dial::report);
-        report.and_then(Report::telling).and_then(|attempt| attempt.errno).map_or(0, |errno| errno.0)
+        report.and_then(Report::errno).map_or(0, |errno| errno.0)
     })
 }
 

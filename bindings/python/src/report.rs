@@ -41,10 +41,7 @@ impl Report {
                 End::Connected(index) => Some(index),
                 _ => None,
             },
-            errno: match self.0.end {
-                End::Connected(_) => None,
-                _ => self.0.telling().and_then(|attempt| attempt.errno).map(|errno| errno.0),
-            },
+            errno: self.0.errno().map(|errno| errno.0),
             elapsed: self.0.elapsed.as_secs_f64(),
         }
     }

@@ -76,10 +76,10 @@ def test_a_failure_names_host_services_and_reasons(refused: int, silent: Silent)
     assert error.report.timeline(60).count("\n") == 2
 
 
-def test_silence_alone_has_no_errno(silent: Silent) -> None:
+def test_silence_is_etimedout(silent: Silent) -> None:
     with pytest.raises(ConnectError) as caught:
         mailport.connect(HERE, plan=starttls(silent.port), timeout=0.1)
-    assert caught.value.errno is None
+    assert caught.value.errno == errno.ETIMEDOUT
     assert [attempt.outcome for attempt in caught.value.attempts] == ["timeout"]
 
 

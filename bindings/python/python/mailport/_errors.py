@@ -21,7 +21,7 @@ class ConnectError(MailportError, OSError):
 
     :attr:`errno` is the system's error of the attempt that says most of the dial: the first by
     outcome, in this order: ICMP hard error, reset, closed, proxy, ICMP soft error, silence, local.
-    It is ``None`` where that attempt has no error of the system, as after silence.
+    It is ``ETIMEDOUT`` after silence, and ``None`` where no number fits.
     """
 
     attempts: tuple[Attempt, ...]

@@ -122,7 +122,8 @@ class Report:
     winner: Attempt | None
     """The attempt that won."""
     errno: int | None
-    """The system's error of the attempt that says most, where the dial has failed."""
+    """The system's error of the attempt that says most, where the dial has failed; ``ETIMEDOUT``
+    where that was silent."""
     elapsed: float
     """From the call to the result, in seconds."""
     _native: _native.Report = dataclasses.field(repr=False, compare=False)
