@@ -48,6 +48,20 @@ fn a_silent_service_is_waited_for_as_in_any_dial() {
 }
 
 #[test]
+fn what_a_dial_has_found_out_is_saved_although_the_file_system_is_given_up() {
+    let (off, on) = (refused(), echo());
+    let relay = Relay::start(&fixed(&format!("{}:starttls,{on}:starttls", off.port())));
+    assert_eq!(line(relay.connect()), GREETING);
+    let memory = relay.path().join("memory").join("memory.json");
+    let named = format!("{}:starttls", off.port());
+    wait_for("the refusal is in the file", || {
+        let list =
+            Command::new(MAILPORT).args(["memory", "list", "--memory"]).arg(&memory).output();
+        String::from_utf8(list.unwrap().stdout).unwrap().contains(&named)
+    });
+}
+
+#[test]
 fn a_server_that_pauses_before_it_greets_is_left_to_pause() {
     let port = server(|mut stream| {
         thread::sleep(Duration::from_millis(700));

@@ -1,6 +1,8 @@
 //! What a relay gives up once it listens: its user, and the file system.
 
+use std::fs;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -10,8 +12,9 @@ use landlock::{
 };
 use nix::unistd::{Gid, Uid, User, initgroups, setgid, setuid};
 
-/// Where the system's look-ups of names read.
-const READ: [&str; 7] = ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run", "/proc/self"];
+/// Where the system's look-ups of names read, and a memory what network this is.
+const READ: [&str; 8] =
+    ["/etc", "/usr", "/lib", "/lib64", "/run", "/var/run", "/proc/self", "/sys"];
 
 /// Becomes this user, given by name or number, for good. With `mark`, the one capability is kept
 /// that marking connections takes (`CAP_NET_ADMIN`).
@@ -50,13 +53,17 @@ pub fn become_user(name: &str, mark: bool) -> io::Result<()> {
 }
 
 /// Takes the file system away from this process, but for reading where names are looked up and the
-/// settings are, and for writing in the folder of the control socket. Says what came of it: not
-/// every kernel can.
-pub fn confine(config: Option<&Path>, control: Option<&Path>) -> String {
+/// settings are, and for writing in the folders of these files (the control socket, the memory),
+/// which are made if need be. Says what came of it: not every kernel can.
+pub fn confine(config: Option<&Path>, written: &[&Path]) -> String {
     let parent = |path: &Path| path.parent().map(Path::to_owned);
     let read = READ.iter().map(|path| Path::new(path).to_owned());
     let read = read.chain(config.and_then(parent));
-    let write: Vec<_> = control.and_then(parent).into_iter().collect();
+    let write: Vec<_> = written.iter().filter_map(|path| parent(path)).collect();
+    for folder in &write {
+        // Where it cannot be made, nothing can be written either, and whoever tries will say so.
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    }
     let result = (|| {
         let all = AccessFs::from_all(ABI::V3);
         let mut rules = Ruleset::default()

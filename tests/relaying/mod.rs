@@ -43,6 +43,7 @@ impl Relay {
         let control = folder.path().join("control").join("relay.sock");
         let log = File::create(folder.path().join("log")).unwrap();
         command.args(["relay", "--log", "json", "--control"]).arg(control).args(options);
+        command.arg("--memory").arg(folder.path().join("memory").join("memory.json"));
         let child = command.stderr(log).spawn().expect("cargo has built it");
         let mut relay = Relay { child, folder, doors: Vec::new() };
         wait_for("the relay listens", || {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mailport::{Cleartext, Config, Memory, Patience, Plan, PlanError};
@@ -111,6 +112,14 @@ pub(crate) struct Options {
     #[arg(help_heading = "Where to leave from")]
     mark: Option<u32>,
 
+    #[command(flatten)]
+    remembering: Remembering,
+}
+
+/// Where earlier dials are remembered.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
+pub(crate) struct Remembering {
     /// The memory of earlier dials [default: $XDG_CACHE_HOME/mailport/memory.json]
     ///
     /// What a dial finds out is remembered for 10min and more, for this network and server alone,
@@ -119,6 +128,22 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE|off", value_parser = values::memory)]
     #[arg(help_heading = "What to remember")]
     memory: Option<values::Memory>,
+}
+
+impl Remembering {
+    /// Whether anything is remembered at all.
+    pub(crate) fn is_on(&self) -> bool {
+        !matches!(self.memory, Some(values::Memory::Off))
+    }
+
+    /// The file, if there is a place for one.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match &self.memory {
+            Some(values::Memory::Off) => None,
+            Some(values::Memory::File(path)) => Some(path.clone()),
+            None => Memory::default_path(),
+        }
+    }
 }
 
 /// The heading of the options that are times.
@@ -143,11 +168,7 @@ impl Options {
 
     /// The memory, if there is to be one.
     pub(crate) fn memory(&self) -> Option<Memory> {
-        match &self.memory {
-            Some(values::Memory::Off) => None,
-            Some(values::Memory::File(path)) => Some(Memory::open(path)),
-            None => Memory::default_path().map(Memory::open),
-        }
+        self.remembering.path().map(Memory::open)
     }
 
     /// The settings of a dial but for its deadline.

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use mailport::relay::{self, Door, Line, Orders, Relay, Settings, Way};
 use mailport::{Cleartext, Dialer, Memory, Plan, Target};
 
+use crate::options::Remembering;
 use crate::{relay_nft, relay_status, values};
 
 /// Relays mail readers that cannot be changed to the best port of their server
@@ -108,6 +109,9 @@ pub(crate) struct Args {
     /// $XDG_RUNTIME_DIR/mailport]
     #[arg(long, value_name = "PATH", help_heading = SERVICE)]
     control: Option<PathBuf>,
+
+    #[command(flatten)]
+    remembering: Remembering,
 
     /// How standard error is written
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = SERVICE)]
@@ -221,8 +225,13 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     let (control, mark) = (settings.control.clone(), settings.dial.mark.is_some());
     let format = args.log;
     let log = move |line: &Line| write(format, line);
-    // Where a service is silent, only the first reader waits for it.
-    let dialer = Dialer::default().with_memory(Memory::new());
+    // Where a service is silent, only the first reader waits for it. A file may be out of reach of
+    // the user that this process becomes; then what is learned ends with the process.
+    let memory = args.remembering.path();
+    let mut dialer = Dialer::default();
+    if args.remembering.is_on() {
+        dialer = dialer.with_memory(memory.as_ref().map_or_else(Memory::new, Memory::open));
+    }
     let relay = Relay::start(settings, dialer, inherited, log)?;
     if let Some(user) = &args.user {
         relay::become_user(user, mark)
@@ -230,7 +239,9 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
         write(format, &Line::new("became").with("user", user));
     }
     let config = args.config.as_deref().and_then(|path| fs::canonicalize(path).ok());
-    let confined = relay::confine(config.as_deref(), control.as_deref());
+    let written: Vec<&Path> =
+        [control.as_deref(), memory.as_deref()].into_iter().flatten().collect();
+    let confined = relay::confine(config.as_deref(), &written);
     write(format, &Line::new("confined").with("landlock", confined));
     relay::tell_ready();
     relay.run(orders, || match &args.config {
