@@ -2,10 +2,11 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo lib install uninstall header setup tools test lint soak bench bench-setup
+.PHONY: help demo lib install uninstall header setup tools readers test test-readers readers-table \
+	lint soak bench bench-setup
 
 help: ## this list
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## watch three mails get through: no root, no network, no configuration
 	@$(CARGO) build --locked -p mailport-demo
@@ -32,7 +33,8 @@ header: ## write include/mailport.h anew, after a change of the C library
 	MAILPORT_REWRITE=1 $(CARGO) test --locked --quiet -p mailport-ffi the_header_is_what_the_source_says
 
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt git git-email \
+	curl autoconf automake meson libssl-dev libgnutls28-dev esmtp
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -50,17 +52,29 @@ target/servers/%:
 setup: ## install what the tests need: packages (as root), cargo-deny, rustfmt, clippy
 	@echo "Installing $(PACKAGES), and cargo-deny, rustfmt and clippy where they are missing."
 	@echo "Unpacking $(SERVERS) in target/servers, and installing the libraries that they need."
+	@echo "Downloading the sources of mail programs from Debian into target/readers."
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); }
 	$(MAKE) --no-print-directory $(SERVERS:%=target/servers/%)
+	examples/patches/fetch.sh target/readers
 	$(CARGO) fetch --locked && $(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
 
-test: tools lint ## check and test everything; installs nothing
+# The mail programs of examples/patches, without and with their patches; downloads nothing.
+readers: lib
+	examples/patches/build.sh target/readers $(C_LIBRARY)
+
+test: tools lint readers ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
 	$(CARGO) test --locked -p mailport-ffi
 	$(CARGO) test --locked -p mailport-demo
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
+
+test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
+	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers
+
+readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
+	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
 
 # The lab makes network namespaces, and its mail servers run as several users: as root, or as root
 # of a user namespace that has others.
@@ -85,6 +99,11 @@ tools:
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
+	need 'autoreconf and automake: apt-get install autoconf automake' sh -c 'autoreconf --version && automake --version'; \
+	need 'meson: apt-get install meson' sh -c 'meson --version && ninja --version'; \
+	need 'the headers of OpenSSL and GnuTLS: apt-get install libssl-dev libgnutls28-dev' pkg-config --exists openssl gnutls; \
+	need 'esmtp: apt-get install esmtp' test -x /usr/bin/esmtp; \
+	need 'the sources of mail programs: make setup' examples/patches/fetch.sh --check target/readers; \
 	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \
 	need 'OpenSMTPD, unpacked with its libraries there: make setup' sh -c 'target/servers/opensmtpd/usr/sbin/smtpd -h 2>&1 | grep -q ^version'; \
 	test -z "$$missing" || { printf "make test needs:$$missing\nmake setup installs what can be installed.\n"; exit 1; }

@@ -373,7 +373,7 @@ fn on_the_port_that_was_fallen_back_to_a_certificate_for_another_name_is_refused
 #[test]
 #[ignore = "waits for minutes, as the programs without the patch do"]
 fn readers_measured() {
-    let patience = Duration::from_secs(600);
+    let patience = LONG * 60;
     let rows = thread::scope(|scope| {
         let cases = Case::ALL.map(|case| {
             scope.spawn(move || {
