@@ -9,6 +9,9 @@ here=$(realpath "$(dirname "$0")")
 folder=$(realpath "$1")
 library=$(realpath "$2")
 
+# What our own make exports is not for theirs.
+unset MAKEFLAGS MFLAGS MAKELEVEL PREFIX DESTDIR BINDIR LIBDIR INCLUDEDIR DATADIR MANDIR
+
 # Compilers look here, too; so no build needs to be told of mailport but for its -lmailport.
 CPATH=$here/../../include
 LIBRARY_PATH=$library
