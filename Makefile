@@ -3,10 +3,11 @@
 CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
-.PHONY: help demo emacs lib install uninstall header python setup tools test lint soak bench bench-setup
+.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-readers readers-table \
+	lint soak bench bench-setup
 
 help: ## this list
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## watch three mails get through: no root, no network, no configuration
 	@$(CARGO) build --locked -p mailport-demo
@@ -54,7 +55,8 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew tmux
+  git git-email python3-venv emacs-nox mew tmux \
+  autoconf automake meson libssl-dev libgnutls28-dev esmtp
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -77,14 +79,20 @@ setup: ## install what the tests need: packages (as root), PyPI's, cargo-deny, r
 	@echo "Installing $(PACKAGES), and cargo-deny, rustfmt and clippy where they are missing."
 	@echo "Unpacking $(SERVERS) $(TUNNELS) in target/servers, and installing the libraries that they need."
 	@echo "Installing bindings/python/requirements.txt in target/python, for each CPython from 3.10 on."
+	@echo "Downloading the sources of mail programs from Debian into target/readers."
 	dpkg -s $(PACKAGES) >/dev/null 2>&1 || { $(APT) update && $(APT) install -y --no-install-recommends $(PACKAGES); }
 	$(MAKE) --no-print-directory $(patsubst %,target/servers/%,$(SERVERS) $(TUNNELS))
+	examples/patches/fetch.sh target/readers
 	$(CARGO) fetch --locked && $(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
 	$(PYTHON) setup
 
-test: tools lint ## check and test everything; installs nothing
+# The mail programs of examples/patches, without and with their patches; downloads nothing.
+readers: lib
+	examples/patches/build.sh target/readers $(C_LIBRARY)
+
+test: tools lint readers ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
 	$(CARGO) test --locked -p mailport-ffi
 	$(CARGO) test --locked -p mailport-demo
@@ -93,6 +101,12 @@ test: tools lint ## check and test everything; installs nothing
 	$(BATCH) --module-assertions -l bindings/emacs/test/mailport-tests.el -f ert-run-tests-batch-and-exit
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 	$(PYTHON) test
+
+test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
+	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers
+
+readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
+	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
 
 # The lab makes network namespaces, and its mail servers run as several users: as root, or as root
 # of a user namespace that has others.
@@ -122,6 +136,11 @@ tools:
 	need 'Emacs 28 with modules: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or module-file-suffix (kill-emacs 1))'; \
 	need 'Mew: apt-get install mew' test -d /usr/share/emacs/site-lisp/mew; \
 	need 'tmux: apt-get install tmux' tmux -V; \
+	need 'autoreconf and automake: apt-get install autoconf automake' sh -c 'autoreconf --version && automake --version'; \
+	need 'meson: apt-get install meson' sh -c 'meson --version && ninja --version'; \
+	need 'the headers of OpenSSL and GnuTLS: apt-get install libssl-dev libgnutls28-dev' pkg-config --exists openssl gnutls; \
+	need 'esmtp: apt-get install esmtp' test -x /usr/bin/esmtp; \
+	need 'the sources of mail programs: make setup' examples/patches/fetch.sh --check target/readers; \
 	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \
 	need 'OpenSMTPD, unpacked with its libraries there: make setup' sh -c 'target/servers/opensmtpd/usr/sbin/smtpd -h 2>&1 | grep -q ^version'; \
 	need 'OpenSSH, unpacked with its libraries there: make setup' sh -c 'target/servers/openssh-client/usr/bin/ssh -V && target/servers/openssh-server/usr/sbin/sshd -V'; \

@@ -422,12 +422,7 @@ fn processes_that_are_killed_while_they_save_leave_a_whole_file_and_no_lock() {
         // From the very first steps of a process to the middle of its saving; at first, until
         // somebody has saved something, however busy the machine is.
         thread::sleep(Duration::from_millis(20 + 7 * round));
-        for _ in 0..6000 {
-            if round > 0 || file.exists() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
+        common::wait_until(|| round > 0 || file.exists());
         for child in &mut children {
             child.kill().unwrap();
             assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
