@@ -1,0 +1,268 @@
+//! The programs of `examples/c` in real networks, and mail through them to a real server.
+//!
+//! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
+//! installs and unpacks; fails without them.
+
+#[path = "../../common/c.rs"]
+mod c;
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::IpAddr;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use c::{LOOPS, program};
+use mailport::Family;
+use mailport_lab::mta::{HOST, READER, Server, Software};
+use mailport_lab::real::Lab;
+use mailport_lab::scenario::{Scenario, V4, V6, table};
+use mailport_lab::{Fate, Network};
+
+/// The rows of the design's table.
+const TABLE: [&str; 8] = [
+    "587 is open twice",
+    "587 is reset twice",
+    "587 is filtered twice",
+    "587 is unreachable twice",
+    "587 is silent twice",
+    "IPv6 is dead and 587 open over IPv4",
+    "IPv6 is dead and 587 reset over IPv4",
+    "587 loses the first SYN over both families",
+];
+/// How much later than the table says a program may end and still say something.
+const HELD_UP: Duration = Duration::from_millis(150);
+const TRIES: usize = 5;
+
+/// What a program prints, and how long it ran.
+fn dialled(lab: &Lab, program: &Path) -> (String, Duration) {
+    lab.client(|| {
+        let start = Instant::now();
+        let output = Command::new(program).arg("mail.example.com").output().expect("it runs");
+        let words = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&words).into_owned(), start.elapsed())
+    })
+}
+
+/// Runs one kind of loop in one network. The program with a thread does not know its port; the
+/// SYNs of its own lab do.
+fn check(scenario: &Scenario, name: &str, program: &Path) {
+    let (port, family) = scenario.expected.end.expect("the rows connect");
+    let after = scenario.expected.after(scenario.network.round_trip);
+    let family = if family == Family::Ipv6 { "IPv6" } else { "IPv4" };
+    for left in (0..TRIES).rev() {
+        let lab =
+            Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
+        let names = [("mail.example.com", V6), ("mail.example.com", V4)];
+        lab.hosts(&names).expect("the lab's own file");
+        let (printed, took) = dialled(&lab, program);
+        let is_right = if name == "thread" {
+            let has_fallen_back = lab.syns().iter().any(|syn| syn.port == 25);
+            let may_fall_back = scenario.expected.attempts.iter().any(|(port, ..)| *port == 25);
+            // A dial that ends sooner has not waited for what it must wait for.
+            let is_early = took < after.saturating_sub(Duration::from_millis(2));
+            printed == "connected to mail.example.com\n"
+                && (has_fallen_back == may_fall_back || port == 587)
+                && !is_early
+        } else {
+            printed.contains(&format!("connected to {port} over {family}"))
+        };
+        if is_right {
+            return;
+        }
+        let held_up = took > after + HELD_UP;
+        assert!(held_up && left > 0, "{}, {name}: {printed} after {took:?}", scenario.name);
+    }
+}
+
+#[test]
+fn every_kind_of_loop_gives_the_table_of_the_design() {
+    let all = table();
+    let rows = TABLE.map(|name| all.iter().find(|row| row.name == name).expect("its name"));
+    let programs =
+        LOOPS.map(|(name, package)| (name, program(&format!("examples/c/{name}.c"), &[package])));
+    // They mostly wait, so a few run side by side; more would hold each other up.
+    thread::scope(|scope| {
+        for lane in 0..4 {
+            let mine = rows.iter().skip(lane).step_by(4);
+            let programs = &programs;
+            scope.spawn(move || {
+                mine.for_each(|row| programs.iter().for_each(|(name, p)| check(row, name, p)));
+            });
+        }
+    });
+}
+
+/// A lab with a server on these ports, by its name and by another that is not in its certificate.
+fn world(software: Software, ports: &[u16]) -> (Lab, Server) {
+    let network = Network::new(Duration::from_millis(20));
+    let network = network.address(V4, Fate::Open).address(V6, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    let server = Server::start(&lab, software, &[V4, V6], ports)
+        .unwrap_or_else(|error| panic!("{software:?}: {error}"));
+    let names: Vec<(&str, IpAddr)> =
+        [HOST, OTHER].iter().flat_map(|name| [(*name, V4), (*name, V6)]).collect();
+    lab.hosts(&names).expect("the lab's own file");
+    (lab, server)
+}
+
+/// A name that is in no certificate.
+const OTHER: &str = "other.example.test";
+const LOGIN: [(&str, &str); 2] = [("SUBMIT_USER", "reader"), ("SUBMIT_PASSWORD", "open sesame")];
+/// Dots, and each way that a line can end; then what arrives.
+const LETTER: &str = "From: sender@example.test\nTo: reader@example.test\r\nSubject: dots\n\n\
+                      .\n..\r\n.x\ragain\n\nGr\u{fc}\u{df}e\nno end";
+const ARRIVES: &str = ".\n..\n.x\nagain\n\nGr\u{fc}\u{df}e\nno end\n";
+
+/// Submits a letter from where the client is.
+fn submit(lab: &Lab, trusted: Option<&Path>, host: &str, settings: &[(&str, &str)]) -> Output {
+    let program = program("examples/c/submit.c", &["openssl"]);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let letter = folder.path().join("letter");
+    fs::write(&letter, LETTER).expect("a file in a folder of ours");
+    lab.client(|| {
+        let mut command = Command::new(program);
+        command.args([host, "sender@example.test", READER]);
+        for name in ["SUBMIT_USER", "SUBMIT_PASSWORD", "SUBMIT_PORT"] {
+            command.env_remove(name);
+        }
+        command.envs(settings.iter().copied()).env("SSL_CERT_DIR", folder.path());
+        command.env("SSL_CERT_FILE", trusted.unwrap_or(Path::new("/dev/null")));
+        command.stdin(File::open(&letter).expect("it was just written"));
+        command.output().expect("it runs")
+    })
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// Runs `submit`, which must say this and deliver nothing.
+fn refuses(
+    (lab, server): &(Lab, Server),
+    trusted: Option<&Path>,
+    host: &str,
+    settings: &[(&str, &str)],
+    why: &str,
+) {
+    let output = submit(lab, trusted, host, settings);
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}\n{}", server.log());
+    assert!(said.contains(why), "{said}\n{}", server.log());
+    assert_eq!(server.mailbox().expect("a mailbox"), [], "{said}");
+}
+
+#[test]
+fn a_small_mail_client_submits_with_starttls_on_either_port() {
+    for (ports, port) in [([587, 25].as_slice(), 587), (&[25], 25)] {
+        let (lab, server) = world(Software::Postfix, ports);
+        let output = submit(&lab, server.certificate(), HOST, &[]);
+        let said = words(&output);
+        assert!(output.status.success(), "{said}\n{}", server.log());
+        assert!(said.contains(&format!("connected to {port} over")), "{said}");
+        let mailbox = server.mailbox().expect("a mailbox");
+        let [letter] = &mailbox[..] else { panic!("{mailbox:?}\n{said}\n{}", server.log()) };
+        assert_eq!(letter.port(), Some(port), "{:#?}", letter.header);
+        assert_eq!(letter.field("Subject"), Some("dots"));
+        assert!(letter.field("Received").unwrap_or_default().contains("ESMTPS"));
+        assert_eq!(String::from_utf8_lossy(&letter.body), ARRIVES);
+    }
+}
+
+#[test]
+fn a_small_mail_client_keeps_its_letter_from_a_server_it_cannot_trust() {
+    let world = world(Software::Postfix, &[587, 25]);
+    let certificate = world.1.certificate().map(Path::to_owned);
+    let trusted = certificate.as_deref();
+    refuses(
+        &world,
+        trusted,
+        OTHER,
+        &[],
+        "no TLS with this server, so no mail through it: hostname",
+    );
+    refuses(&world, trusted, "192.0.2.1", &[], "no mail through it: IP address mismatch");
+    refuses(&world, None, HOST, &[], "no mail through it: self-signed certificate");
+    // It would have to log in, and this server has no logins.
+    refuses(&world, trusted, HOST, &LOGIN, "offers no login with a password");
+}
+
+/// What is left of a server when somebody on the way takes STARTTLS out of its greeting.
+#[test]
+fn a_small_mail_client_keeps_its_letter_and_password_where_there_is_no_starttls() {
+    let world = world(Software::OpenSmtpd, &[587, 25]);
+    for settings in [LOGIN.as_slice(), &[]] {
+        refuses(&world, None, HOST, settings, "offers no STARTTLS, so no mail through it");
+    }
+}
+
+/// Speaks SMTP with a login behind `openssl s_server`, for one client, and gives what that said.
+fn implicit_server(lab: &Lab, folder: &Path) -> thread::JoinHandle<Vec<String>> {
+    let mut openssl = lab.server(|| {
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-naccept", "1", "-accept", "465", "-key"])
+            .arg(folder.join("key.pem"))
+            .arg("-cert")
+            .arg(folder.join("certificate.pem"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command openssl")
+    });
+    thread::spawn(move || {
+        let mut to = openssl.stdin.take().expect("a pipe");
+        let from = BufReader::new(openssl.stdout.take().expect("a pipe"));
+        let mut said = Vec::new();
+        let mut is_letter = false;
+        to.write_all(b"220 ready\r\n").expect("written");
+        for line in from.lines() {
+            let line = line.expect("a line");
+            let reply = match line.split(' ').next().expect("a word") {
+                _ if is_letter && line != ".\r" => "",
+                "EHLO" => "250-mail\r\n250-SIZE\r\n250 AUTH LOGIN PLAIN\r\n",
+                "AUTH" => "235 welcome\r\n",
+                "DATA\r" => "354 go on\r\n",
+                _ => "250 fine\r\n",
+            };
+            is_letter = line == "DATA\r" || (is_letter && line != ".\r");
+            let is_last = line == ".\r";
+            said.push(line);
+            to.write_all(reply.as_bytes()).expect("written");
+            if is_last {
+                break;
+            }
+        }
+        drop(to);
+        // It may have ended with its client.
+        let _ = openssl.kill();
+        openssl.wait().expect("it ends");
+        said
+    })
+}
+
+#[test]
+fn a_small_mail_client_logs_in_inside_tls_from_the_first_byte() {
+    let (lab, server) = world(Software::Postfix, &[25]);
+    let talk = implicit_server(&lab, server.folder());
+    // openssl does not say when it listens; until then the port is refused.
+    let settings = [LOGIN.as_slice(), &[("SUBMIT_PORT", "465")]].concat();
+    let until = Instant::now() + Duration::from_secs(20);
+    let output = loop {
+        let output = submit(&lab, server.certificate(), HOST, &settings);
+        if !words(&output).contains("465 is refused") || Instant::now() > until {
+            break output;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert!(output.status.success(), "{}", words(&output));
+    let said = talk.join().expect("a talk");
+    // printf '\0reader\0open sesame' | base64
+    assert_eq!(said[1], "AUTH PLAIN AHJlYWRlcgBvcGVuIHNlc2FtZQ==\r");
+    assert_eq!(
+        said[2..5],
+        ["MAIL FROM:<sender@example.test>\r", "RCPT TO:<reader@example.test>\r", "DATA\r",]
+    );
+    assert!(said.contains(&"..\r".to_owned()) && said.contains(&"...\r".to_owned()), "{said:?}");
+}
