@@ -83,3 +83,46 @@ pub(crate) fn program(source: &str, flags: &[&str]) -> PathBuf {
     made.insert(program.clone());
     program
 }
+
+/// The program with the sanitizer inside, which is looked for: a compiler that ignored the flag
+/// would find nothing.
+pub(crate) fn sanitized(source: &str, flags: &str) -> PathBuf {
+    let program = program(source, &[flags, "-fsanitize=address"]);
+    let symbols = output_of(Command::new("nm").arg("--dynamic").arg(&program));
+    assert!(symbols.contains(" __asan_init"), "{source}: no sanitizer in the program");
+    program
+}
+
+/// A command that runs a program under valgrind, for which any error and any leak is status 9.
+pub(crate) fn valgrind(program: &Path) -> Command {
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--leak-check=full", "--error-exitcode=9", "--track-fds=yes"]);
+    command.arg("--errors-for-leak-kinds=definite,indirect,possible");
+    let suppressions = repository().join("tests/common/valgrind.supp");
+    command.arg(format!("--suppressions={}", suppressions.display()));
+    // Another program that a child executes is not ours, and a child that does not has its own end.
+    command.args(["--trace-children=no", "--child-silent-after-fork=yes"]).arg(program);
+    command
+}
+
+/// What a program under valgrind prints, which must be clean and leave no descriptor open.
+pub(crate) fn output_of_valgrind(command: &mut Command) -> String {
+    let output = command.output().expect("valgrind (apt-get install valgrind)");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    assert_eq!(left_open(&said), [""; 0], "{command:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The descriptors that valgrind found open, beyond those that the program was started with.
+pub(crate) fn left_open(said: &str) -> Vec<String> {
+    let lines = said.lines().filter_map(|line| line.strip_prefix("==")?.split_once("== "));
+    let text = lines.map(|(_, line)| line).collect::<Vec<_>>().join("\n");
+    let opened = text.split("\n\n").filter(|block| {
+        block.contains("Open ")
+            && !block.contains("<inherited from parent>")
+            // GLib keeps its default context, and the descriptor in there, for ever.
+            && !block.contains("g_main_context_default")
+    });
+    opened.map(str::to_owned).collect()
+}

@@ -9,8 +9,7 @@ mod package;
 mod page;
 mod programs;
 mod symbols;
-
-use c::{library, output_of, repository};
+mod watched;
 
 /// Each symbol with the version that it came in, as `ffi/symbols.txt` has them.
 fn symbols() -> Vec<(&'static str, &'static str)> {
