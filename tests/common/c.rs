@@ -95,11 +95,20 @@ pub(crate) fn sanitized(source: &str, flags: &str) -> PathBuf {
 
 /// A command that runs a program under valgrind, for which any error and any leak is status 9.
 pub(crate) fn valgrind(program: &Path) -> Command {
-    let mut command = Command::new("valgrind");
-    command.args(["--quiet", "--leak-check=full", "--error-exitcode=9", "--track-fds=yes"]);
-    command.arg("--errors-for-leak-kinds=definite,indirect,possible");
     let suppressions = repository().join("tests/common/valgrind.supp");
-    command.arg(format!("--suppressions={}", suppressions.display()));
+    let suppressions = format!("--suppressions={}", suppressions.display());
+    let kinds = "--errors-for-leak-kinds=definite,indirect,possible";
+    valgrind_with(&["--leak-check=full", kinds, &suppressions], program)
+}
+
+/// The same, but a leak is none.
+pub(crate) fn valgrind_for_errors(program: &Path) -> Command {
+    valgrind_with(&["--leak-check=no"], program)
+}
+
+fn valgrind_with(flags: &[&str], program: &Path) -> Command {
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--error-exitcode=9", "--track-fds=yes"]).args(flags);
     // Another program that a child executes is not ours, and a child that does not has its own end.
     command.args(["--trace-children=no", "--child-silent-after-fork=yes"]).arg(program);
     command

@@ -1,5 +1,6 @@
 //! The C library as its users have it: header, symbols, manual page, package, programs in C.
 
+mod abi;
 #[path = "../../../tests/common/c.rs"]
 mod c;
 #[path = "../../../tests/common/mod.rs"]

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use crate::c::{
     LOOPS, left_open, library, output_of, output_of_valgrind, program, sanitized, valgrind,
+    valgrind_for_errors,
 };
 use crate::common::{Port, Silent, open, refused, silent};
 use socket2::Socket;
@@ -103,7 +104,13 @@ fn every_program_is_clean_under_valgrind() {
     let ground = Ground::new();
     for run in ground.runs() {
         let program = program(&run.source, &[run.flags]);
-        output_of_valgrind(valgrind(&program).args(&run.arguments));
+        let mut command = valgrind(&program);
+        if run.source.ends_with("fork.c") {
+            // What a thread of the parent's held is nobody's in the child, where there is no such
+            // thread. The sanitizer looks at the parent alone.
+            command = valgrind_for_errors(&program);
+        }
+        output_of_valgrind(command.args(&run.arguments));
     }
 }
 

@@ -7,8 +7,8 @@
 mod c;
 
 use std::fs::{self, File};
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::IpAddr;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread;
@@ -20,6 +20,7 @@ use mailport_lab::mta::{HOST, READER, Server, Software};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{Scenario, V4, V6, table};
 use mailport_lab::{Fate, Network};
+use socket2::{Domain, Socket, Type};
 
 /// The rows of the design's table.
 const TABLE: [&str; 8] = [
@@ -93,6 +94,53 @@ fn every_kind_of_loop_gives_the_table_of_the_design() {
             });
         }
     });
+}
+
+/// A tenth of the five thousand in the ordinary run. Names are those of /etc/hosts, which the C
+/// library reads from the beginning for each, on at most 16 threads of the resolver.
+#[test]
+fn five_thousand_dials_by_name_at_once_end_right_in_one_thread() {
+    let is_soak = std::env::var_os("MAILPORT_SOAK_DIALS").is_some();
+    let dials = if is_soak { 5000 } else { 500 };
+    let program = program("ffi/tests/c/crowd.c", &["libevent_core"]);
+    let network = Network::new(Duration::from_millis(1)).address(V4, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    let names: Vec<String> = (0..dials).map(|i| format!("mail-{i}.example")).collect();
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    let hosts: Vec<(&str, IpAddr)> = names.iter().map(|name| (&name[..], loopback)).collect();
+    lab.hosts(&hosts).expect("the lab's own file");
+    let (refused, open) = lab.client(|| {
+        let open = TcpListener::bind((loopback, 0)).expect("a free port");
+        let refused = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        refused.bind(&SocketAddr::from((loopback, 0)).into()).expect("a free port");
+        (refused, open)
+    });
+    let refused_at = refused.local_addr().ok().and_then(|at| at.as_socket()).expect("bound").port();
+    let open_at = open.local_addr().expect("bound").port();
+    let printed = thread::scope(|scope| {
+        scope
+            .spawn(|| open.incoming().take_while(|s| s.as_ref().is_ok_and(is_no_farewell)).count());
+        let printed = lab.client(|| {
+            let mut command = Command::new(&program);
+            let output = command
+                .arg(dials.to_string())
+                .args([refused_at.to_string(), open_at.to_string()])
+                .output();
+            // Ends the thread above.
+            let farewell = TcpStream::connect((loopback, open_at));
+            farewell.and_then(|mut stream| stream.write_all(b"!")).expect("an open port");
+            output.expect("it runs")
+        });
+        assert!(printed.status.success(), "{}", words(&printed));
+        words(&printed)
+    });
+    assert_eq!(printed, format!("{dials} dials, {dials} at once\n"), "is `ulimit -Hn` 20000?");
+}
+
+/// Whether a connection says nothing, as those of the dials do.
+fn is_no_farewell(stream: &TcpStream) -> bool {
+    let mut stream = stream;
+    !matches!(stream.read(&mut [0]), Ok(1))
 }
 
 /// A lab with a server on these ports, by its name and by another that is not in its certificate.
