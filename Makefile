@@ -2,7 +2,7 @@
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
-.PHONY: help demo lib install uninstall header setup tools test lint soak freeze bench bench-setup
+.PHONY: help demo lib install uninstall header setup tools test lint soak freeze bench bench-c bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -121,6 +121,9 @@ freeze: ## at a release: keep today's C interface in tests/abi, which later ones
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
 	$(CARGO) build --locked --release --features cli
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
+
+bench-c: lib ## the C library beside libcurl and GLib: a connect, memory, size, time to load
+	benches/c/run.sh $(C_LIBRARY)
 
 # The other clients; the one from PyPI goes into the build folder.
 PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv

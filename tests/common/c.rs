@@ -57,7 +57,7 @@ pub(crate) fn program(source: &str, flags: &[&str]) -> PathBuf {
     let mut name = source.file_stem().expect("a name").to_string_lossy().into_owned();
     name.extend(flags.concat().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }));
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    let mut made = MADE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let mut made = MADE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     if made.contains(&program) {
         return program;
     }

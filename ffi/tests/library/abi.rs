@@ -61,9 +61,8 @@ fn signatures(header: &Path, folder: &Path, name: &str) -> PathBuf {
         let signature = before.rsplit("#endif // __cplusplus").next().expect("a part");
         let is_void = signature.trim_start().starts_with("void ");
         let body = if is_void { "{}" } else { "{ return 0; }" };
-        code.push_str(&format!("{signature}) {body}\n"));
+        code.extend([signature, ") ", body, "\n"]);
     }
-    // Without it, a handle is a name and nothing else.
     let source = folder.join(format!("{name}.c"));
     let made = folder.join(format!("{name}.so"));
     fs::write(&source, code).expect("written");
