@@ -84,13 +84,17 @@ pub(crate) fn program(source: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
-/// The program with the sanitizer inside, which is looked for: a compiler that ignored the flag
-/// would find nothing.
-pub(crate) fn sanitized(source: &str, flags: &str) -> PathBuf {
+/// A command that runs a program with the sanitizer inside, which is looked for: a compiler that
+/// ignored the flag would find nothing.
+pub(crate) fn sanitized(source: &str, flags: &str) -> Command {
     let program = program(source, &[flags, "-fsanitize=address"]);
     let symbols = output_of(Command::new("nm").arg("--dynamic").arg(&program));
     assert!(symbols.contains(" __asan_init"), "{source}: no sanitizer in the program");
-    program
+    let suppressions = repository().join("tests/common/lsan.supp");
+    let suppressions = format!("print_suppressions=0:suppressions={}", suppressions.display());
+    let mut command = Command::new(program);
+    command.env("ASAN_OPTIONS", "detect_leaks=1").env("LSAN_OPTIONS", suppressions);
+    command
 }
 
 /// A command that runs a program under valgrind, for which any error and any leak is status 9.

@@ -80,10 +80,9 @@ fn random_steps(ordinary: usize) -> usize {
 fn every_program_is_clean_under_the_address_sanitizer() {
     let ground = Ground::new();
     for run in ground.runs() {
-        let mut command = Command::new(sanitized(&run.source, run.flags));
-        output_of(command.args(&run.arguments).env("ASAN_OPTIONS", "detect_leaks=1"));
+        output_of(sanitized(&run.source, run.flags).args(&run.arguments));
     }
-    let mut unload = Command::new(sanitized("ffi/tests/c/unload.c", "-ldl"));
+    let mut unload = sanitized("ffi/tests/c/unload.c", "-ldl");
     output_of(unload.arg(library().join("libmailport.so")));
 }
 
@@ -92,7 +91,7 @@ fn calls_without_sense_crash_nothing_and_keep_nothing() {
     let ground = Ground::new();
     let silent = format!("{}:starttls", ground.silent.listener.port());
     let open = format!("{}:starttls", ground.open.port());
-    let mut command = Command::new(sanitized("ffi/tests/c/random.c", ""));
+    let mut command = sanitized("ffi/tests/c/random.c", "");
     command.arg(random_steps(20_000).to_string());
     // The seed, which it tells, can be given.
     command.arg(std::env::var("MAILPORT_SEED").unwrap_or_else(|_| "0".to_owned()));
@@ -119,9 +118,9 @@ fn who_looks_for_leaks_sees_them() {
     let (source, run) = ("ffi/tests/c/leaks.c", |command: &mut Command| {
         command.output().expect("it runs").status.success()
     });
-    let (sanitized, plain) = (sanitized(source, ""), program(source, &[]));
+    let plain = program(source, &[]);
     for (what, is_clean) in [("nothing", [true; 2]), ("memory", [false; 2])] {
-        let seen = [&mut Command::new(&sanitized), &mut valgrind(&plain)];
+        let seen = [&mut sanitized(source, ""), &mut valgrind(&plain)];
         assert_eq!(seen.map(|command| run(command.arg(what))), is_clean, "{what}");
     }
     let output = valgrind(&plain).arg("descriptor").output().expect("it runs");
