@@ -4,7 +4,7 @@ CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
 .PHONY: help demo emacs lib install uninstall header python setup tools readers test test-readers readers-table \
-	lint soak bench bench-setup
+	lint soak freeze bench bench-c bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,7 +56,8 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt nftables curl \
   git git-email python3-venv emacs-nox mew tmux \
-  autoconf automake meson libssl-dev libgnutls28-dev esmtp
+  autoconf automake meson libssl-dev libgnutls28-dev esmtp \
+  libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -122,6 +123,11 @@ tools:
 	need 'a C linker: apt-get install build-essential' cc --version; \
 	need 'a C++ compiler: apt-get install build-essential' c++ --version; \
 	need 'pkg-config: apt-get install pkg-config' pkg-config --version; \
+	for package in glib-2.0/libglib2.0-dev libevent_core/libevent-dev libuv/libuv1-dev libsystemd/libsystemd-dev openssl/libssl-dev; do \
+		need "the library $${package%/*}: apt-get install $${package#*/}" pkg-config --exists "$${package%/*}"; \
+	done; \
+	need 'valgrind: apt-get install valgrind' valgrind --version; \
+	need 'abidiff: apt-get install abigail-tools' abidiff --version; \
 	need 'mandoc: apt-get install mandoc' sh -c 'mandoc /dev/null'; \
 	need 'the command ip: apt-get install iproute2' ip -V; \
 	need 'network namespaces: run as root, or allow user namespaces, install uidmap and have a line in /etc/subuid' $(IN_NAMESPACE) unshare -n true; \
@@ -161,12 +167,23 @@ lint:
 	$(CARGO) deny --workspace --locked --offline check licenses bans sources
 	@! grep -rnE '$(IMPURE)' src/machine src/memory | grep -vE '^[^:]*:[0-9]+: *//' || { echo 'src/machine and src/memory must stay pure'; exit 1; }
 
+RELEASED := $(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\).*/\1/p' Cargo.toml | head -1)
+
 soak: ## the tests at length: ten thousand dials, many more random worlds
 	MAILPORT_SOAK_DIALS=10000 MAILPORT_SOAK_SESSIONS=10000 MAILPORT_SOAK_PROCESSES=200 PROPTEST_CASES=20000 $(CARGO) test --locked --release --all-features
+	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
+	MAILPORT_SOAK_DIALS=10000 $(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test c_programs five_thousand
+
+freeze: ## at a release: keep today's C interface in tests/abi, which later ones are held to
+	@mkdir tests/abi/$(RELEASED) || { echo "tests/abi/$(RELEASED) is frozen already" >&2; exit 1; }
+	cp include/mailport.h ffi/symbols.txt $(wildcard tests/abi/0.1/program.c) tests/abi/$(RELEASED)
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
 	$(CARGO) build --locked --release --features cli
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
+
+bench-c: lib ## the C library beside libcurl and GLib: a connect, memory, size, time to load
+	benches/c/run.sh $(C_LIBRARY)
 
 # The other clients; the one from PyPI goes into the build folder.
 PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv

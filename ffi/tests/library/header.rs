@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::{output_of, repository};
+use crate::c::{output_of, repository};
 
 /// In the order in which a reader wants them.
 const SOURCES: [&str; 8] =

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::c::{library, output_of, repository};
 use crate::common::{Port, open};
-use crate::{library, output_of, repository};
 
 /// The files below a folder, from there on.
 fn files(folder: &Path) -> Vec<String> {

@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::{output_of, repository, symbols};
+use crate::c::{output_of, repository};
+use crate::symbols;
 
 #[test]
 fn the_page_and_the_header_have_every_function_with_its_version() {
@@ -37,4 +38,32 @@ fn the_page_has_every_status_and_is_well_made() {
     let mut lint = Command::new("mandoc");
     lint.args(["-Tlint", "-Wwarning"]).arg(repository().join("ffi/mailport.3"));
     assert_eq!(output_of(&mut lint), "");
+}
+
+/// Each loop that the page shows, by the word before it, and the program that it is taken from.
+const SHOWN: [(&str, &str); 7] = [
+    (".Xr poll 2 :", "poll"),
+    (".Xr epoll 7 :", "epoll"),
+    ("GLib:", "glib"),
+    ("libevent:", "libevent"),
+    ("libuv:", "libuv"),
+    ("sd-event:", "sd_event"),
+    ("milliseconds:", "timer"),
+];
+
+#[test]
+fn the_loops_of_the_page_are_those_of_the_examples() {
+    let page = include_str!("../../mailport.3");
+    for (heading, name) in SHOWN {
+        let start = format!("\n{heading}\n.Bd -literal -offset indent\n");
+        let (_, after) = page.split_once(&start).unwrap_or_else(|| panic!("{heading}: not shown"));
+        let (shown, _) = after.split_once("\n.Ed").expect("an end");
+        let path = repository().join(format!("examples/c/{name}.c"));
+        let example = std::fs::read_to_string(path).expect("UTF-8");
+        let mut lines = example.lines().map(str::trim);
+        for line in shown.lines().map(str::trim).filter(|line| !line.starts_with("/*")) {
+            // The callback comes before the lines that set it up, here as there.
+            assert!(lines.any(|l| l == line), "{name}: the example has no {line:?}, or earlier");
+        }
+    }
 }

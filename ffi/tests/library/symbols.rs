@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use crate::{library, output_of, repository, symbols};
+use crate::c::{library, output_of, repository};
+use crate::symbols;
 
 fn dynamic_section() -> String {
     output_of(Command::new("readelf").args(["--dynamic", "--wide"]).arg(shared()))

@@ -1,0 +1,177 @@
+/* A caller without sense: valid calls and invalid ones in any order, on many handles.
+ * Arguments: the steps, a seed (0 for one of its own, which it tells), plans. */
+#define _POSIX_C_SOURCE 200809L
+#include "check.h"
+
+#include <dirent.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DIALS 24
+#define FEW 4
+
+static uint64_t state;
+static char **plans;
+static unsigned n_plans;
+static mailport_dial *dials[DIALS];
+static mailport_options *options[FEW];
+static mailport_memory *memories[FEW];
+
+/* splitmix64 */
+static unsigned below(unsigned limit)
+{
+    uint64_t z = state += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (unsigned)((z ^ (z >> 31)) >> 32) % limit;
+}
+
+#define ANY(list) ((list)[below(sizeof(list) / sizeof *(list))])
+
+static int32_t number(void)
+{
+    static const int32_t odd[] = {0, 1, 2, -1, 3, 9, 10, 20, 250, 1000, 86400000, INT32_MIN, INT32_MAX};
+    return ANY(odd);
+}
+
+static const char *text(void)
+{
+    static const char *const odd[] = {"",          "127.0.0.1",    "::1",      "localhost", "m\xff",
+                                      "25:none",   "587:starttls", "mew",      "a b",       NULL,
+                                      "0.0.0.0",   "name.invalid", "%h%h%p",   "lo",        "\n",
+                                      "socks5://", "command:true", "command:", "[::1]",     "1,2,3"};
+    return ANY(odd);
+}
+
+static void set(mailport_options *to)
+{
+    switch (below(16)) {
+    case 0: mailport_options_set_plan(to, text(), number()); break;
+    case 1: mailport_options_set_deadline_ms(to, number()); break;
+    case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
+    case 3: mailport_options_set_port_delay_ms(to, number()); break;
+    case 4: mailport_options_set_patience_ms(to, number()); break;
+    case 5: mailport_options_set_resolution_delay_ms(to, number()); break;
+    case 6: mailport_options_set_gate_ms(to, number()); break;
+    case 7: mailport_options_set_strict(to, number()); break;
+    case 8: mailport_options_set_ask(to, number()); break;
+    case 9: mailport_options_set_skip(to, number()); break;
+    case 10: mailport_options_set_families(to, number()); break;
+    case 11: mailport_options_set_source(to, text()); break;
+    case 12: mailport_options_set_device(to, text()); break;
+    case 13: mailport_options_set_via(to, text()); break;
+    case 14: mailport_options_set_memory(to, ANY(memories)); break;
+    default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
+    }
+    CHECK(mailport_options_message(to) != NULL);
+}
+
+static void read_all(const mailport_dial *dial)
+{
+    uint32_t n = below(4) == 0 ? (uint32_t)number() : below(4);
+    size_t words = strlen(mailport_dial_message(dial)) + strlen(mailport_dial_json(dial)) +
+                   strlen(mailport_dial_host(dial)) + strlen(mailport_dial_via(dial)) +
+                   strlen(mailport_dial_address(dial)) + strlen(mailport_dial_question_message(dial)) +
+                   strlen(mailport_dial_attempt_address(dial, n)) +
+                   strlen(mailport_dial_attempt_icmp_message(dial, n)) +
+                   strlen(mailport_dial_attempt_icmp_from(dial, n)) +
+                   strlen(mailport_dial_attempt_proxy_message(dial, n)) +
+                   strlen(mailport_dial_attempt_note(dial, n)) +
+                   strlen(mailport_dial_attempt_reason_message(dial, n)) +
+                   strlen(mailport_dial_lookup_message(dial, n)) +
+                   strlen(mailport_outcome_name(mailport_dial_attempt_outcome(dial, n))) +
+                   strlen(mailport_tls_name(mailport_dial_attempt_tls(dial, n)));
+    CHECK(words < 1000000 && mailport_dial_timeout_ms(dial) >= -1);
+    CHECK(mailport_dial_attempts(dial) < 1000 && mailport_dial_lookups(dial) <= 2);
+}
+
+/* A new dial in a place, or none; whatever was there goes, wherever it was. */
+static void start(mailport_dial **place)
+{
+    const char *const hosts[] = {"127.0.0.1", "127.0.0.1", "127.0.0.1", "::1", "localhost", text()};
+    mailport_dial *dial = NULL;
+    mailport_status status;
+
+    mailport_dial_free(*place);
+    status = mailport_dial_start(ANY(hosts), (uint16_t)number(), ANY(options), &dial);
+    CHECK((status == MAILPORT_OK) == (dial != NULL));
+    *place = dial;
+}
+
+static void step(void)
+{
+    mailport_dial **dial = &ANY(dials);
+    mailport_options **option = &ANY(options);
+    mailport_memory **memory = &ANY(memories);
+    int fd = -77;
+
+    switch (below(16)) {
+    case 0: case 1: start(dial); break;
+    case 2: case 3: case 4: case 5: mailport_dial_process(*dial); break;
+    case 6: mailport_dial_wait(*dial, 0); break;
+    case 7: mailport_dial_answer(*dial, mailport_dial_question(*dial), number()); break;
+    case 8: mailport_dial_answer_for_good(*dial, below(3), 1 + (int32_t)below(3)); break;
+    case 9: case 10:
+        if (mailport_dial_take_fd(*dial, &fd) == MAILPORT_OK)
+            CHECK(fd >= 0 && close(fd) == 0);
+        else
+            CHECK(fd == -77);
+        break;
+    case 11: read_all(*dial); break;
+    case 12: case 13: set(*option); break;
+    case 14:
+        mailport_options_free(*option);
+        *option = below(5) == 0 ? NULL : mailport_options_new();
+        break;
+    default:
+        mailport_memory_clear(below(9) == 0 ? *memory : NULL);
+        mailport_memory_forget(*memory, text());
+        if (below(3) == 0) {
+            mailport_memory_free(*memory);
+            *memory = below(5) == 0 ? NULL : mailport_memory_new();
+        }
+    }
+    CHECK(errno == 77);
+}
+
+/* How many descriptors there are. */
+static int descriptors(void)
+{
+    DIR *folder = opendir("/proc/self/fd");
+    int count = -3; /* itself, . and .. */
+
+    CHECK(folder != NULL);
+    while (readdir(folder) != NULL)
+        count++;
+    closedir(folder);
+    return count;
+}
+
+int main(int argc, char **argv)
+{
+    struct timespec moment = {0, 10000000};
+    unsigned long steps, i;
+    int before, patience = 2000;
+
+    CHECK(argc > 3);
+    plans = argv + 3, n_plans = (unsigned)argc - 3;
+    steps = strtoul(argv[1], NULL, 10);
+    state = strtoul(argv[2], NULL, 10);
+    if (state == 0)
+        state = (uint64_t)time(NULL) * 1000 + (uint64_t)getpid();
+    fprintf(stderr, "seed %llu\n", (unsigned long long)state);
+    before = descriptors();
+    errno = 77;
+    for (i = 0; i < steps; i++)
+        step();
+    for (i = 0; i < DIALS; i++)
+        mailport_dial_free(dials[i]);
+    for (i = 0; i < FEW; i++)
+        mailport_options_free(options[i]), mailport_memory_free(memories[i]);
+    /* The C library's look-up has a socket of its own until it ends, wanted or not. */
+    while (descriptors() != before && patience-- > 0)
+        nanosleep(&moment, NULL);
+    CHECK(descriptors() == before);
+    return 0;
+}

@@ -1,0 +1,128 @@
+//! Every program in C under valgrind and under the address sanitizer: no error, no leak, and no
+//! descriptor that is open at the end.
+//!
+//! The library itself is not instrumented: what is seen are its allocations, what the programs do
+//! with what it gives, and under valgrind every access.
+
+use std::process::Command;
+
+use crate::c::{
+    LOOPS, left_open, library, output_of, output_of_valgrind, program, sanitized, valgrind,
+    valgrind_for_errors,
+};
+use crate::common::{Port, Silent, open, refused, silent};
+use socket2::Socket;
+
+/// Ports that outlive the programs, and a folder.
+struct Ground {
+    open: std::net::TcpListener,
+    refused: Socket,
+    silent: Silent,
+    folder: tempfile::TempDir,
+}
+
+/// A program, and what it is started with.
+struct Run {
+    source: String,
+    flags: &'static str,
+    arguments: Vec<String>,
+}
+
+impl Ground {
+    fn new() -> Ground {
+        let folder = tempfile::tempdir().expect("a folder");
+        Ground { open: open(), refused: refused(), silent: silent(), folder }
+    }
+
+    fn plan(&self) -> String {
+        format!("{}:starttls,{}:starttls", self.refused.port(), self.open.port())
+    }
+
+    /// Every program that needs no terminal, no server and no other library than its loop's.
+    fn runs(&self) -> Vec<Run> {
+        let (plan, open) = (self.plan(), format!("{}:starttls", self.open.port()));
+        let silent = format!("{}:starttls", self.silent.listener.port());
+        let file = self.folder.path().join("memory.json").display().to_string();
+        let run = |source: &str, flags, arguments: &[&str]| Run {
+            source: source.to_owned(),
+            flags,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        };
+        // By name, so that a look-up is among it.
+        let loops = LOOPS.map(|(name, package)| {
+            run(&format!("examples/c/{name}.c"), package, &["localhost", &plan])
+        });
+        let mut runs: Vec<Run> = loops.into();
+        let port = self.open.port().to_string();
+        let steps = random_steps(1000).to_string();
+        runs.extend([
+            run("examples/c/connect.c", "", &["localhost", &port]),
+            run("examples/c/ask.c", "", &["localhost", &open]),
+            run("ffi/tests/c/null.c", "", &[]),
+            run("ffi/tests/c/misuse.c", "", &[&plan, &silent]),
+            run("ffi/tests/c/memory.c", "", &[&file, &open]),
+            run("ffi/tests/c/through.c", "", &[&open]),
+            run("ffi/tests/c/threads.c", "-pthread", &[&open]),
+            run("ffi/tests/c/fork.c", "", &[&open]),
+            run("ffi/tests/c/random.c", "", &[&steps, "0", &plan, &silent, &open]),
+        ]);
+        runs
+    }
+}
+
+/// A tenth of the soak's steps in the ordinary run.
+fn random_steps(ordinary: usize) -> usize {
+    let is_soak = std::env::var_os("MAILPORT_SOAK_DIALS").is_some();
+    if is_soak { ordinary * 10 } else { ordinary }
+}
+
+#[test]
+fn every_program_is_clean_under_the_address_sanitizer() {
+    let ground = Ground::new();
+    for run in ground.runs() {
+        output_of(sanitized(&run.source, run.flags).args(&run.arguments));
+    }
+    let mut unload = sanitized("ffi/tests/c/unload.c", "-ldl");
+    output_of(unload.arg(library().join("libmailport.so")));
+}
+
+#[test]
+fn calls_without_sense_crash_nothing_and_keep_nothing() {
+    let ground = Ground::new();
+    let silent = format!("{}:starttls", ground.silent.listener.port());
+    let open = format!("{}:starttls", ground.open.port());
+    let mut command = sanitized("ffi/tests/c/random.c", "");
+    command.arg(random_steps(20_000).to_string());
+    // The seed, which it tells, can be given.
+    command.arg(std::env::var("MAILPORT_SEED").unwrap_or_else(|_| "0".to_owned()));
+    output_of(command.args([ground.plan(), silent, open]));
+}
+
+#[test]
+fn every_program_is_clean_under_valgrind() {
+    let ground = Ground::new();
+    for run in ground.runs() {
+        let program = program(&run.source, &[run.flags]);
+        let mut command = valgrind(&program);
+        if run.source.ends_with("fork.c") {
+            // What a thread of the parent's held is nobody's in the child, where there is no such
+            // thread. The sanitizer looks at the parent alone.
+            command = valgrind_for_errors(&program);
+        }
+        output_of_valgrind(command.args(&run.arguments));
+    }
+}
+
+#[test]
+fn who_looks_for_leaks_sees_them() {
+    let (source, run) = ("ffi/tests/c/leaks.c", |command: &mut Command| {
+        command.output().expect("it runs").status.success()
+    });
+    let plain = program(source, &[]);
+    for (what, is_clean) in [("nothing", [true; 2]), ("memory", [false; 2])] {
+        let seen = [&mut sanitized(source, ""), &mut valgrind(&plain)];
+        assert_eq!(seen.map(|command| run(command.arg(what))), is_clean, "{what}");
+    }
+    let output = valgrind(&plain).arg("descriptor").output().expect("it runs");
+    assert_eq!(left_open(&String::from_utf8_lossy(&output.stderr)).len(), 1);
+}

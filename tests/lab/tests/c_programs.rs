@@ -1,0 +1,335 @@
+//! The programs of `examples/c` in real networks, and mail through them to a real server.
+//!
+//! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
+//! installs and unpacks; fails without them.
+
+#[path = "../../common/c.rs"]
+mod c;
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use c::{LOOPS, left_open, program, sanitized, valgrind};
+use mailport::Family;
+use mailport_lab::mta::{HOST, READER, Server, Software};
+use mailport_lab::real::Lab;
+use mailport_lab::scenario::{Scenario, V4, V6, table};
+use mailport_lab::{Fate, Network};
+use socket2::{Domain, Socket, Type};
+
+/// The rows of the design's table.
+const TABLE: [&str; 8] = [
+    "587 is open twice",
+    "587 is reset twice",
+    "587 is filtered twice",
+    "587 is unreachable twice",
+    "587 is silent twice",
+    "IPv6 is dead and 587 open over IPv4",
+    "IPv6 is dead and 587 reset over IPv4",
+    "587 loses the first SYN over both families",
+];
+/// How much later than the table says a program may end and still say something.
+const HELD_UP: Duration = Duration::from_millis(150);
+const TRIES: usize = 5;
+
+/// What a program prints, and how long it ran.
+fn dialled(lab: &Lab, program: &Path) -> (String, Duration) {
+    lab.client(|| {
+        let start = Instant::now();
+        let output = Command::new(program).arg("mail.example.com").output().expect("it runs");
+        let words = [output.stdout, output.stderr].concat();
+        (String::from_utf8_lossy(&words).into_owned(), start.elapsed())
+    })
+}
+
+/// Runs one kind of loop in one network. The program with a thread does not know its port; the
+/// SYNs of its own lab do.
+fn check(scenario: &Scenario, name: &str, program: &Path) {
+    let (port, family) = scenario.expected.end.expect("the rows connect");
+    let after = scenario.expected.after(scenario.network.round_trip);
+    let family = if family == Family::Ipv6 { "IPv6" } else { "IPv4" };
+    for left in (0..TRIES).rev() {
+        let lab =
+            Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
+        let names = [("mail.example.com", V6), ("mail.example.com", V4)];
+        lab.hosts(&names).expect("the lab's own file");
+        let (printed, took) = dialled(&lab, program);
+        let is_right = if name == "thread" {
+            let has_fallen_back = lab.syns().iter().any(|syn| syn.port == 25);
+            let may_fall_back = scenario.expected.attempts.iter().any(|(port, ..)| *port == 25);
+            // A dial that ends sooner has not waited for what it must wait for.
+            let is_early = took < after.saturating_sub(Duration::from_millis(2));
+            printed == "connected to mail.example.com\n"
+                && (has_fallen_back == may_fall_back || port == 587)
+                && !is_early
+        } else {
+            printed.contains(&format!("connected to {port} over {family}"))
+        };
+        if is_right {
+            return;
+        }
+        let held_up = took > after + HELD_UP;
+        assert!(held_up && left > 0, "{}, {name}: {printed} after {took:?}", scenario.name);
+    }
+}
+
+#[test]
+fn every_kind_of_loop_gives_the_table_of_the_design() {
+    let all = table();
+    let rows = TABLE.map(|name| all.iter().find(|row| row.name == name).expect("its name"));
+    let programs =
+        LOOPS.map(|(name, package)| (name, program(&format!("examples/c/{name}.c"), &[package])));
+    // They mostly wait, so a few run side by side; more would hold each other up.
+    thread::scope(|scope| {
+        for lane in 0..4 {
+            let mine = rows.iter().skip(lane).step_by(4);
+            let programs = &programs;
+            scope.spawn(move || {
+                mine.for_each(|row| programs.iter().for_each(|(name, p)| check(row, name, p)));
+            });
+        }
+    });
+}
+
+/// A tenth of the five thousand in the ordinary run. Names are those of /etc/hosts, which the C
+/// library reads from the beginning for each, on at most 16 threads of the resolver.
+#[test]
+fn five_thousand_dials_by_name_at_once_end_right_in_one_thread() {
+    let is_soak = std::env::var_os("MAILPORT_SOAK_DIALS").is_some();
+    let dials = if is_soak { 5000 } else { 500 };
+    let program = program("ffi/tests/c/crowd.c", &["libevent_core"]);
+    let network = Network::new(Duration::from_millis(1)).address(V4, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    let names: Vec<String> = (0..dials).map(|i| format!("mail-{i}.example")).collect();
+    let loopback = IpAddr::from([127, 0, 0, 1]);
+    let hosts: Vec<(&str, IpAddr)> = names.iter().map(|name| (&name[..], loopback)).collect();
+    lab.hosts(&hosts).expect("the lab's own file");
+    let (refused, open) = lab.client(|| {
+        let open = TcpListener::bind((loopback, 0)).expect("a free port");
+        let refused = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        refused.bind(&SocketAddr::from((loopback, 0)).into()).expect("a free port");
+        (refused, open)
+    });
+    let refused_at = refused.local_addr().ok().and_then(|at| at.as_socket()).expect("bound").port();
+    let open_at = open.local_addr().expect("bound").port();
+    let printed = thread::scope(|scope| {
+        scope
+            .spawn(|| open.incoming().take_while(|s| s.as_ref().is_ok_and(is_no_farewell)).count());
+        let printed = lab.client(|| {
+            let mut command = Command::new(&program);
+            let output = command
+                .arg(dials.to_string())
+                .args([refused_at.to_string(), open_at.to_string()])
+                .output();
+            // Ends the thread above.
+            let farewell = TcpStream::connect((loopback, open_at));
+            farewell.and_then(|mut stream| stream.write_all(b"!")).expect("an open port");
+            output.expect("it runs")
+        });
+        assert!(printed.status.success(), "{}", words(&printed));
+        words(&printed)
+    });
+    assert_eq!(printed, format!("{dials} dials, {dials} at once\n"), "is `ulimit -Hn` 20000?");
+}
+
+/// Whether a connection says nothing, as those of the dials do.
+fn is_no_farewell(stream: &TcpStream) -> bool {
+    let mut stream = stream;
+    !matches!(stream.read(&mut [0]), Ok(1))
+}
+
+/// A lab with a server on these ports, by its name and by another that is not in its certificate.
+fn world(software: Software, ports: &[u16]) -> (Lab, Server) {
+    let network = Network::new(Duration::from_millis(20));
+    let network = network.address(V4, Fate::Open).address(V6, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    let server = Server::start(&lab, software, &[V4, V6], ports)
+        .unwrap_or_else(|error| panic!("{software:?}: {error}"));
+    let names: Vec<(&str, IpAddr)> =
+        [HOST, OTHER].iter().flat_map(|name| [(*name, V4), (*name, V6)]).collect();
+    lab.hosts(&names).expect("the lab's own file");
+    (lab, server)
+}
+
+/// A name that is in no certificate.
+const OTHER: &str = "other.example.test";
+const LOGIN: [(&str, &str); 2] = [("SUBMIT_USER", "reader"), ("SUBMIT_PASSWORD", "open sesame")];
+/// Dots, and each way that a line can end; then what arrives.
+const LETTER: &str = "From: sender@example.test\nTo: reader@example.test\r\nSubject: dots\n\n\
+                      .\n..\r\n.x\ragain\n\nGr\u{fc}\u{df}e\nno end";
+const ARRIVES: &str = ".\n..\n.x\nagain\n\nGr\u{fc}\u{df}e\nno end\n";
+
+/// Submits a letter from where the client is.
+fn submit(lab: &Lab, trusted: Option<&Path>, host: &str, settings: &[(&str, &str)]) -> Output {
+    let program = program("examples/c/submit.c", &["openssl"]);
+    submit_by(Command::new(program), lab, trusted, host, settings)
+}
+
+fn submit_by(
+    mut command: Command,
+    lab: &Lab,
+    trusted: Option<&Path>,
+    host: &str,
+    settings: &[(&str, &str)],
+) -> Output {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let letter = folder.path().join("letter");
+    fs::write(&letter, LETTER).expect("a file in a folder of ours");
+    lab.client(|| {
+        command.args([host, "sender@example.test", READER]);
+        for name in ["SUBMIT_USER", "SUBMIT_PASSWORD", "SUBMIT_PORT"] {
+            command.env_remove(name);
+        }
+        command.envs(settings.iter().copied()).env("SSL_CERT_DIR", folder.path());
+        command.env("SSL_CERT_FILE", trusted.unwrap_or(Path::new("/dev/null")));
+        command.stdin(File::open(&letter).expect("it was just written"));
+        command.output().expect("it runs")
+    })
+}
+
+fn words(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// Runs `submit`, which must say this and deliver nothing.
+fn refuses(
+    (lab, server): &(Lab, Server),
+    trusted: Option<&Path>,
+    host: &str,
+    settings: &[(&str, &str)],
+    why: &str,
+) {
+    let output = submit(lab, trusted, host, settings);
+    let said = words(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}\n{}", server.log());
+    assert!(said.contains(why), "{said}\n{}", server.log());
+    assert_eq!(server.mailbox().expect("a mailbox"), [], "{said}");
+}
+
+#[test]
+fn a_small_mail_client_submits_with_starttls_on_either_port() {
+    for (ports, port) in [([587, 25].as_slice(), 587), (&[25], 25)] {
+        let (lab, server) = world(Software::Postfix, ports);
+        let output = submit(&lab, server.certificate(), HOST, &[]);
+        let said = words(&output);
+        assert!(output.status.success(), "{said}\n{}", server.log());
+        assert!(said.contains(&format!("connected to {port} over")), "{said}");
+        let mailbox = server.mailbox().expect("a mailbox");
+        let [letter] = &mailbox[..] else { panic!("{mailbox:?}\n{said}\n{}", server.log()) };
+        assert_eq!(letter.port(), Some(port), "{:#?}", letter.header);
+        assert_eq!(letter.field("Subject"), Some("dots"));
+        assert!(letter.field("Received").unwrap_or_default().contains("ESMTPS"));
+        assert_eq!(String::from_utf8_lossy(&letter.body), ARRIVES);
+    }
+}
+
+#[test]
+fn a_small_mail_client_is_clean_under_valgrind_and_the_address_sanitizer() {
+    let (lab, server) = world(Software::Postfix, &[587, 25]);
+    let source = "examples/c/submit.c";
+    let commands =
+        [valgrind(&program(source, &["openssl"])), Command::new(sanitized(source, "openssl"))];
+    for command in commands {
+        let output = submit_by(command, &lab, server.certificate(), HOST, &[]);
+        let said = words(&output);
+        assert!(output.status.success(), "{said}");
+        assert_eq!(left_open(&said), [""; 0], "{said}");
+    }
+    assert_eq!(server.mailbox().expect("a mailbox").len(), 2);
+}
+
+#[test]
+fn a_small_mail_client_keeps_its_letter_from_a_server_it_cannot_trust() {
+    let world = world(Software::Postfix, &[587, 25]);
+    let certificate = world.1.certificate().map(Path::to_owned);
+    let trusted = certificate.as_deref();
+    refuses(
+        &world,
+        trusted,
+        OTHER,
+        &[],
+        "no TLS with this server, so no mail through it: hostname",
+    );
+    refuses(&world, trusted, "192.0.2.1", &[], "no mail through it: IP address mismatch");
+    refuses(&world, None, HOST, &[], "no mail through it: self-signed certificate");
+    // It would have to log in, and this server has no logins.
+    refuses(&world, trusted, HOST, &LOGIN, "offers no login with a password");
+}
+
+/// What is left of a server when somebody on the way takes STARTTLS out of its greeting.
+#[test]
+fn a_small_mail_client_keeps_its_letter_and_password_where_there_is_no_starttls() {
+    let world = world(Software::OpenSmtpd, &[587, 25]);
+    for settings in [LOGIN.as_slice(), &[]] {
+        refuses(&world, None, HOST, settings, "offers no STARTTLS, so no mail through it");
+    }
+}
+
+/// Speaks SMTP with a login behind `openssl s_server`, for one client, and gives what that said.
+fn implicit_server(lab: &Lab, folder: &Path) -> thread::JoinHandle<Vec<String>> {
+    let mut openssl = lab.server(|| {
+        Command::new("openssl")
+            .args(["s_server", "-quiet", "-naccept", "1", "-accept", "465", "-key"])
+            .arg(folder.join("key.pem"))
+            .arg("-cert")
+            .arg(folder.join("certificate.pem"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the command openssl")
+    });
+    thread::spawn(move || {
+        let mut to = openssl.stdin.take().expect("a pipe");
+        let from = BufReader::new(openssl.stdout.take().expect("a pipe"));
+        let mut said = Vec::new();
+        let mut is_letter = false;
+        to.write_all(b"220 ready\r\n").expect("written");
+        for line in from.lines() {
+            let line = line.expect("a line");
+            let reply = match line.split(' ').next().expect("a word") {
+                _ if is_letter && line != "." => "",
+                "EHLO" => "250-mail\r\n250-SIZE\r\n250 AUTH LOGIN PLAIN\r\n",
+                "AUTH" => "235 welcome\r\n",
+                "DATA" => "354 go on\r\n",
+                _ => "250 fine\r\n",
+            };
+            is_letter = line == "DATA" || (is_letter && line != ".");
+            said.push(line);
+            // The client does not wait for the last reply.
+            let _ = to.write_all(reply.as_bytes());
+        }
+        drop(to);
+        openssl.wait().expect("it ends");
+        said
+    })
+}
+
+#[test]
+fn a_small_mail_client_logs_in_inside_tls_from_the_first_byte() {
+    let (lab, server) = world(Software::Postfix, &[25]);
+    let talk = implicit_server(&lab, server.folder());
+    // openssl does not say when it listens; until then the port is refused.
+    let settings = [LOGIN.as_slice(), &[("SUBMIT_PORT", "465")]].concat();
+    let until = Instant::now() + Duration::from_secs(20);
+    let output = loop {
+        let output = submit(&lab, server.certificate(), HOST, &settings);
+        if !words(&output).contains("465 is refused") || Instant::now() > until {
+            break output;
+        }
+        thread::sleep(Duration::from_millis(20));
+    };
+    assert!(output.status.success(), "{}", words(&output));
+    let said = talk.join().expect("a talk");
+    // printf '\0reader\0open sesame' | base64
+    assert_eq!(said[1], "AUTH PLAIN AHJlYWRlcgBvcGVuIHNlc2FtZQ==");
+    assert_eq!(
+        said[2..5],
+        ["MAIL FROM:<sender@example.test>", "RCPT TO:<reader@example.test>", "DATA",]
+    );
+    assert!(said.contains(&"..".to_owned()) && said.contains(&"...".to_owned()), "{said:?}");
+}
