@@ -33,8 +33,8 @@ uninstall: ## remove what make install, with the same PREFIX, has installed
 header: ## write include/mailport.h anew, after a change of the C library
 	MAILPORT_REWRITE=1 $(CARGO) test --locked --quiet -p mailport-ffi the_header_is_what_the_source_says
 
-python: ## build the Python wheel, into target/python/wheels
-	@$(PYTHON) check && $(PYTHON) wheel
+python: ## build the Python wheel, into target/python/wheels, and install it for the tests
+	@$(PYTHON) install
 
 EMACS ?= emacs
 BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq backtrace-on-error-noninteractive nil)"
@@ -100,8 +100,8 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(MAKE) --no-print-directory emacs
 	$(CARGO) test --locked -p mailport-emacs
 	$(BATCH) --module-assertions -l bindings/emacs/test/mailport-tests.el -f ert-run-tests-batch-and-exit
-	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 	$(PYTHON) test
+	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
 test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers

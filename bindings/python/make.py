@@ -14,6 +14,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+# What Python runs in the lab.
+LAB = ROOT / "tests" / "lab" / "tests" / "python"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 FOLDER = TARGET / "python"
 WHEELS = FOLDER / "wheels"
@@ -79,6 +81,11 @@ def setup() -> None:
         shutil.copy(REQUIREMENTS, FOLDER / minor / "installed.txt")
 
 
+def environment() -> None:
+    """Says which interpreter the lab is to run: that of Debian's environment."""
+    print(python(next(iter(interpreters()))))
+
+
 def check() -> None:
     """Fails where what `setup` installs is not there."""
     for minor in interpreters():
@@ -94,17 +101,23 @@ def wheel() -> None:
     run(*maturin, "--interpreter", SYSTEM, "--out", WHEELS)
 
 
-def test() -> None:
-    """Checks the types and runs the tests, in every interpreter."""
+def install() -> None:
+    """Builds the wheel, and installs it in every environment."""
     check()
     wheel()
-    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
     (built,) = WHEELS.glob("*.whl")
-    install = "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"
+    pip = "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"
     for minor in interpreters():
-        run(python(minor), *install, "--no-deps", "--force-reinstall", built)
-    run(tool("ruff"), "check", "--quiet")
-    run(tool("ruff"), "format", "--quiet", "--check")
+        run(python(minor), *pip, "--no-deps", "--force-reinstall", built)
+
+
+def test() -> None:
+    """Checks the types and runs the tests, in every interpreter."""
+    install()
+    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
+    ruff = "--quiet", "--config", HERE / "pyproject.toml", HERE, LAB
+    run(tool("ruff"), "check", *ruff)
+    run(tool("ruff"), "format", "--check", *ruff)
     run(tool("mypy"))
     run(tool("stubtest"), "mailport._native", "--mypy-config-file", HERE / "pyproject.toml")
     for minor, (version, path) in interpreters().items():
@@ -116,7 +129,9 @@ def test() -> None:
 
 
 if __name__ == "__main__":
-    commands = {command.__name__: command for command in (setup, check, wheel, test)}
+    commands = {
+        command.__name__: command for command in (setup, environment, check, wheel, install, test)
+    }
     if sys.argv[1:2] == [] or sys.argv[1] not in commands:
         sys.exit(f"usage: {Path(__file__).name} {'|'.join(commands)}")
     commands[sys.argv[1]]()
