@@ -232,8 +232,7 @@ fn a_small_mail_client_submits_with_starttls_on_either_port() {
 fn a_small_mail_client_is_clean_under_valgrind_and_the_address_sanitizer() {
     let (lab, server) = world(Software::Postfix, &[587, 25]);
     let source = "examples/c/submit.c";
-    let commands =
-        [valgrind(&program(source, &["openssl"])), Command::new(sanitized(source, "openssl"))];
+    let commands = [valgrind(&program(source, &["openssl"])), sanitized(source, "openssl")];
     for command in commands {
         let output = submit_by(command, &lab, server.certificate(), HOST, &[]);
         let said = words(&output);
