@@ -136,6 +136,8 @@ pub(crate) fn left_open(said: &str) -> Vec<String> {
             && !block.contains("<inherited from parent>")
             // GLib keeps its default context, and the descriptor in there, for ever.
             && !block.contains("g_main_context_default")
+            // The C library's own, of a look-up that the program did not wait for.
+            && !block.contains("getaddrinfo.c:")
     });
     opened.map(str::to_owned).collect()
 }

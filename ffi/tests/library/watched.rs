@@ -79,7 +79,9 @@ fn random_steps(ordinary: usize) -> usize {
 #[test]
 fn every_program_is_clean_under_the_address_sanitizer() {
     let ground = Ground::new();
-    for run in ground.runs() {
+    // GCC's sanitizer (12) does not let go of its own locks in a fork, where a thread of the parent's
+    // may have held one: a child can then wait for ever. valgrind looks at that program.
+    for run in ground.runs().into_iter().filter(|run| !run.source.ends_with("fork.c")) {
         output_of(sanitized(&run.source, run.flags).args(&run.arguments));
     }
     let mut unload = sanitized("ffi/tests/c/unload.c", "-ldl");
@@ -106,7 +108,7 @@ fn every_program_is_clean_under_valgrind() {
         let mut command = valgrind(&program);
         if run.source.ends_with("fork.c") {
             // What a thread of the parent's held is nobody's in the child, where there is no such
-            // thread. The sanitizer looks at the parent alone.
+            // thread.
             command = valgrind_for_errors(&program);
         }
         output_of_valgrind(command.args(&run.arguments));
