@@ -142,8 +142,9 @@ lint:
 	$(CARGO) deny --workspace --locked --offline check licenses bans sources
 	@! grep -rnE '$(IMPURE)' src/machine src/memory | grep -vE '^[^:]*:[0-9]+: *//' || { echo 'src/machine and src/memory must stay pure'; exit 1; }
 
-soak: ## the tests at length: ten thousand dials, many more random worlds
+soak: ## the tests at length: ten thousand dials, many more random worlds, each CPython
 	MAILPORT_SOAK_DIALS=10000 MAILPORT_SOAK_PROCESSES=200 PROPTEST_CASES=20000 $(CARGO) test --locked --release --all-features
+	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
 	$(CARGO) build --locked --release --features cli
