@@ -90,7 +90,8 @@ def setup() -> None:
         print(f"Python {version}: {path}, in {FOLDER / minor}")
         run(path, "-m", "venv", FOLDER / minor)
         pip = python(minor), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"
-        run(*pip, "--requirement", REQUIREMENTS)
+        # Wheels alone: a build from source would fetch tools that nobody has pinned.
+        run(*pip, "--only-binary", ":all:", "--require-hashes", "--requirement", REQUIREMENTS)
         shutil.copy(REQUIREMENTS, FOLDER / minor / "installed.txt")
 
 
