@@ -23,6 +23,19 @@ REQUIREMENTS = HERE / "requirements.txt"
 CARGO = os.environ.get("CARGO", "cargo")
 # Debian's own comes first: it is what the tools run in.
 SYSTEM = Path("/usr/bin/python3")
+# What every further interpreter is tested with: all in which one differs from another. Memory and
+# name service are Rust's, and what takes a second or more is about load or about time. The order is
+# that of the whole: a test that forks must come before the first that has a server's threads.
+QUICK = {
+    "test_aio.py": "asyncio's readers, streams and TLS",
+    "test_command.py::test_what_the_command_refuses_it_refuses": "argparse",
+    "test_command.py::test_its_options_are_the_command_s": "argparse",
+    "test_dial.py": "the native module: arguments, errors, values, threads",
+    "test_docs.py": "every call, by its example",
+    "test_signals.py": "waits without the interpreter lock, and what interrupts them",
+    "test_smtp.py": "smtplib, ssl, and the libraries that are built on them",
+}
+FULL = os.environ.get("MAILPORT_EVERY_PYTHON") == "full"
 PROBE = (
     "import sys, sysconfig; assert sys.implementation.name == 'cpython';"
     "assert not sysconfig.get_config_var('Py_GIL_DISABLED');"
@@ -77,7 +90,8 @@ def setup() -> None:
         print(f"Python {version}: {path}, in {FOLDER / minor}")
         run(path, "-m", "venv", FOLDER / minor)
         pip = python(minor), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"
-        run(*pip, "--requirement", REQUIREMENTS)
+        # Wheels alone: a build from source would fetch tools that nobody has pinned.
+        run(*pip, "--only-binary", ":all:", "--require-hashes", "--requirement", REQUIREMENTS)
         shutil.copy(REQUIREMENTS, FOLDER / minor / "installed.txt")
 
 
@@ -112,7 +126,9 @@ def install() -> None:
 
 
 def test() -> None:
-    """Checks the types and runs the tests, in every interpreter."""
+    """Checks the types and runs the tests: all in Debian's Python, in the others the quick ones."""
+    if os.environ.get("MAILPORT_EVERY_PYTHON", "full") != "full":
+        sys.exit("MAILPORT_EVERY_PYTHON is full, or not set")
     install()
     run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
     ruff = "--quiet", "--config", HERE / "pyproject.toml", HERE, LAB
@@ -120,12 +136,22 @@ def test() -> None:
     run(tool("ruff"), "format", "--check", *ruff)
     run(tool("mypy"))
     run(tool("stubtest"), "mailport._native", "--mypy-config-file", HERE / "pyproject.toml")
-    for minor, (version, path) in interpreters().items():
-        print(f"Python {version} ({path})", flush=True)
+    for number, (minor, (version, path)) in enumerate(interpreters().items()):
+        chosen: list[str] = []
+        if number > 0 and not FULL:
+            chosen = ["-m", "not long", *(f"tests/{test}" for test in QUICK)]
+        print(f"Python {version} ({path}): {'some tests' if chosen else 'every test'}", flush=True)
         run(
-            *(python(minor), "-m", "pytest", "--quiet", "-p", "no:cacheprovider"),
+            *(python(minor), "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *chosen),
             MAILPORT_COMMAND=str(TARGET / "debug" / "mailport"),
         )
+    if not FULL:
+        print(
+            "MAILPORT_EVERY_PYTHON=full runs every test in each Python. Now all but the first had"
+        )
+        print("those that take less than a second each, of:")
+        for name, why in QUICK.items():
+            print(f"  {name}: {why}")
 
 
 if __name__ == "__main__":

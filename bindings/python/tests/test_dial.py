@@ -202,6 +202,7 @@ def test_a_coroutine_function_cannot_be_asked_by_a_call_that_blocks() -> None:
         mailport.connect(HERE, ask=ask)  # type: ignore[arg-type]
 
 
+@pytest.mark.long
 def test_a_service_that_connects_meanwhile_counts_more_than_the_answer(
     silent: Silent, opened: socket.socket
 ) -> None:
@@ -271,6 +272,7 @@ def test_a_dial_is_for_one_thread_at_a_time(silent: Silent) -> None:
         assert seen == ["pending"]
 
 
+@pytest.mark.long
 def test_a_hundred_threads_dial_at_once(
     refused: int, opened: socket.socket, unhandled: list[threading.ExceptHookArgs]
 ) -> None:
