@@ -59,6 +59,23 @@ enum Piece {
 }
 
 impl Via {
+    /// What tells one way out from another: more than may be shown, so it is only ever hashed.
+    pub(crate) fn scope(&self) -> String {
+        let Kind::Command(Words { arguments, .. }) = &self.0 else { return self.to_string() };
+        let mut scope = self.to_string();
+        for argument in arguments {
+            scope.push('\0');
+            for piece in argument {
+                match piece {
+                    Piece::Text(text) => scope.push_str(text),
+                    Piece::Host => scope.push_str("%h"),
+                    Piece::Port => scope.push_str("%p"),
+                }
+            }
+        }
+        scope
+    }
+
     /// Whether it has a user and a password, so that its text must not be seen by others.
     pub fn has_credentials(&self) -> bool {
         matches!(self.0, Kind::Socks5 { login: Some(_), .. })
@@ -368,6 +385,16 @@ mod tests {
             Kind::Command(words) => words.filled_in("mail.example", 587),
             Kind::Socks5 { .. } => panic!("a proxy"),
         }
+    }
+
+    #[test]
+    fn two_commands_of_one_program_are_two_ways() {
+        let scope = |text: &str| text.parse::<Via>().unwrap().scope();
+        let to = |gateway: &str| scope(&format!("command:ssh -W %h:%p {gateway}"));
+        assert_ne!(to("one.example"), to("two.example"));
+        assert_eq!(to("one.example"), scope("command:ssh  -W '%h:%p' one.example"));
+        assert_ne!(scope("command:ssh a b"), scope("command:ssh 'a b'"));
+        assert!(!scope("socks5://user:secret@proxy.example").contains("secret"));
     }
 
     #[test]

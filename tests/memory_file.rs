@@ -457,7 +457,7 @@ fn a_forked_child_goes_on_with_the_memory_and_waits_for_no_thread_it_has_not() {
     let dialer = Dialer::default().with_memory(memory.clone());
     let target = "127.0.0.1".parse().unwrap();
     dialer.connect(&target, &services, &hasty()).unwrap();
-    let place = Memory::place(&target, &hasty(), "").unwrap();
+    let place = Memory::place(&target, &hasty(), None).unwrap();
     assert_eq!(memory.advice(&place, &services).bad.len(), 1);
     // Somebody is always at the memory, and its thread is always saving.
     for _ in 0..2 {

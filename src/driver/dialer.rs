@@ -95,9 +95,9 @@ impl Dialer {
                 (machine, Destination::Through(passage))
             }
         };
-        let way = self.via.as_ref().map_or_else(String::new, Via::to_string);
+        let via = self.via.as_ref();
         let memory = self.memory.clone();
-        let memory = memory.and_then(|memory| Some((memory, Memory::place(target, config, &way)?)));
+        let memory = memory.and_then(|memory| Some((memory, Memory::place(target, config, via)?)));
         if let Some((memory, place)) = &memory {
             machine = machine.with_advice(memory.advice(place, plan));
         }

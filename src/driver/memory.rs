@@ -20,6 +20,7 @@ use crate::machine::{Advice, Answer, Lesson};
 use crate::memory::{Change, Place, Remembered, Stamp, Table};
 use crate::plan::{Plan, Service};
 use crate::target::Target;
+use crate::via::Via;
 
 /// The most changes that wait to be saved; without a place to save them, the oldest go.
 const MAX_PENDING: usize = 1024;
@@ -122,11 +123,10 @@ impl Memory {
     /// settings; `None` where the network cannot be told from another one, and nothing is
     /// remembered. Reads what the system says of its routes; sends nothing.
     ///
-    /// Loopback addresses and `localhost` are in a network of their own. `scope` is whatever else
-    /// makes the way out another one, such as a proxy's URL without its password; it is only
-    /// hashed.
-    pub fn place(target: &Target, config: &Config, scope: &str) -> Option<Place> {
-        here::place(target, config, scope)
+    /// Loopback addresses and `localhost` are in a network of their own. A proxy, and a command with
+    /// all its words, make another network of each; of that only a hash is kept.
+    pub fn place(target: &Target, config: &Config, via: Option<&Via>) -> Option<Place> {
+        here::place(target, config, &via.map_or_else(String::new, Via::scope))
     }
 
     /// What a dial by this plan is told.

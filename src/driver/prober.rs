@@ -137,7 +137,7 @@ impl Prober {
     /// What a dial would be told of a target.
     fn advice(&self, target: &Target) -> Advice {
         let Some(memory) = &self.memory else { return Advice::default() };
-        let place = Memory::place(target, &self.config, "");
+        let place = Memory::place(target, &self.config, None);
         place.map(|place| memory.advice(&place, &self.plan)).unwrap_or_default()
     }
 

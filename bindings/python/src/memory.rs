@@ -59,9 +59,9 @@ impl Memory {
         let (target, config) = (target(host)?, settings.config()?);
         let service: Service = service.parse().map_err(misuse)?;
         let answer = answer_of(answer)?;
-        let way = via_of(via)?.map_or_else(String::new, |via| via.to_string());
+        let via = via_of(via)?;
         Ok(py.detach(|| {
-            let place = mailport::Memory::place(&target, &config, &way);
+            let place = mailport::Memory::place(&target, &config, via.as_ref());
             place.is_some_and(|place| {
                 self.0.consent(&place, service, answer);
                 true

@@ -185,6 +185,35 @@ def test_every_further_service_is_a_question(
 
 
 @pytest.mark.long
+def test_cancelling_while_a_withdrawn_question_cleans_up_is_not_lost(
+    run: Run[Any], silent: Silent, opened: socket.socket
+) -> None:
+    async def main() -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        cleaning = asyncio.Event()
+
+        async def ask(_: Question) -> Answer:
+            silent.make_room()
+            try:
+                await asyncio.sleep(60)
+            finally:
+                cleaning.set()
+                await asyncio.sleep(0.2)
+            raise AssertionError("nobody waits a minute")
+
+        plan = starttls(silent.port, port_of(opened))
+        dialling = mailport.start_dial(HERE, plan=plan, config=HASTY, ask=ask)
+        task = asyncio.ensure_future(dialling)
+        await asyncio.wait_for(cleaning.wait(), 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(os.listdir("/proc/self/fd")) == before
+
+    run(main())
+
+
+@pytest.mark.long
 def test_a_question_is_withdrawn_when_its_service_connects_after_all(
     run: Run[Any], silent: Silent, opened: socket.socket
 ) -> None:

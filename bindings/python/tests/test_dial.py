@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import pickle
 import selectors
 import socket
@@ -51,12 +52,12 @@ def test_a_silent_port_gives_way_to_the_next(silent: Silent, opened: socket.sock
         assert [a.outcome for a in connected.report.attempts] == ["timeout", "connected"]
 
 
-@pytest.mark.parametrize("timeout", [5, 2.5, None])
+@pytest.mark.parametrize("timeout", [5, 2.5, None, math.inf])
 def test_the_socket_has_the_timeout_that_was_asked_for(
     opened: socket.socket, timeout: float | None
 ) -> None:
     with mailport.connect(HERE, plan=starttls(port_of(opened)), timeout=timeout) as sock:
-        assert sock.gettimeout() == timeout
+        assert sock.gettimeout() == (None if timeout == math.inf else timeout)
         if timeout is None:
             assert sock.getblocking()
 

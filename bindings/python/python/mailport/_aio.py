@@ -177,7 +177,12 @@ async def _answer(ask: AsyncAsk, question: Question, watch: _Watch) -> Answer | 
         await _cancel(task)
         raise
     if change.done() and not task.done():
-        await _cancel(task)
+        try:
+            await _cancel(task)
+        except BaseException:
+            watch.close()
+            watch.dial.close()
+            raise
         if task.cancelled():
             change.result()
             return None
@@ -187,15 +192,18 @@ async def _answer(ask: AsyncAsk, question: Question, watch: _Watch) -> Answer | 
 async def _cancel(task: asyncio.Future[Any]) -> None:
     """Cancels what runs for the caller, and waits until it has ended, whatever comes meanwhile."""
     task.cancel()
+    cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:
             await asyncio.wait({task})
-        except asyncio.CancelledError:
-            # The caller's own, again; it is raised when there is nothing left to clean up.
-            continue
+        except asyncio.CancelledError as error:
+            # The caller's own; it is raised when there is nothing left to clean up.
+            cancelled = error
     if not task.cancelled():
         # Looked at, so that the loop does not complain of an error that nobody saw.
         task.exception()
+    if cancelled is not None:
+        raise cancelled
 
 
 class StreamWriter(asyncio.StreamWriter):
@@ -243,12 +251,12 @@ class StreamWriter(asyncio.StreamWriter):
 
 
 def _has_unread(reader: asyncio.StreamReader) -> bool:
-    """Whether a read would not wait. It takes what it finds."""
+    """Whether there is a byte to read. It takes what it finds."""
     read = reader.read(1)
     try:
         read.send(None)
-    except StopIteration:
-        return True
+    except StopIteration as stop:
+        return bool(stop.value)
     read.close()
     return False
 

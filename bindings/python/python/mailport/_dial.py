@@ -242,10 +242,19 @@ def dial(
                 if dial.process() == "asking":
                     dial.answer(question, answer)
         connected = dial.result()
-    connected.socket.settimeout(timeout)
-    if memory is not None:
-        memory.flush(FLUSH)
+    try:
+        connected.socket.settimeout(seconds_of(timeout))
+        if memory is not None:
+            memory.flush(FLUSH)
+    except BaseException:
+        connected.socket.close()
+        raise
     return connected
+
+
+def seconds_of(timeout: float | None) -> float | None:
+    """The timeout as a socket takes it, which knows no infinity."""
+    return None if timeout == math.inf else timeout
 
 
 def plan_of(port: int | None, plan: Plan | str | None) -> Plan:

@@ -9,7 +9,7 @@ import ssl
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from ._dial import Ask, Connected, dial
+from ._dial import Ask, Connected, dial, seconds_of
 from ._errors import TLSRequiredError
 from ._plan import DEFAULT_TIMEOUT, Config, Plan, Service, Tls
 
@@ -112,7 +112,7 @@ class _Dialling(smtplib.SMTP):
         )
         sock = dialled.socket
         try:
-            sock.settimeout(timeout)
+            sock.settimeout(seconds_of(timeout))
             # The name that STARTTLS verifies, too; smtplib has it only where it is an argument of
             # the constructor, and with a port if the user wrote one.
             self._host = name_for_tls(host)
