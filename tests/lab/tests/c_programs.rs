@@ -212,10 +212,12 @@ fn refuses(
 }
 
 #[test]
-fn a_small_mail_client_submits_with_starttls_on_either_port() {
-    for (ports, port) in [([587, 25].as_slice(), 587), (&[25], 25)] {
+fn a_small_mail_client_submits_with_starttls_on_either_port_and_logs_in() {
+    let login = [("SUBMIT_USER", "reader"), ("SUBMIT_PASSWORD", "secret")];
+    let cases = [([587, 25].as_slice(), 587, &[][..]), (&[25], 25, &[]), (&[587], 587, &login)];
+    for (ports, port, settings) in cases {
         let (lab, server) = world(Software::Postfix, ports);
-        let output = submit(&lab, server.certificate(), HOST, &[]);
+        let output = submit(&lab, server.certificate(), HOST, settings);
         let said = words(&output);
         assert!(output.status.success(), "{said}\n{}", server.log());
         assert!(said.contains(&format!("connected to {port} over")), "{said}");
@@ -255,9 +257,8 @@ fn a_small_mail_client_keeps_its_letter_from_a_server_it_cannot_trust() {
         "no TLS with this server, so no mail through it: hostname",
     );
     refuses(&world, trusted, "192.0.2.1", &[], "no mail through it: IP address mismatch");
-    refuses(&world, None, HOST, &[], "no mail through it: self-signed certificate");
-    // It would have to log in, and this server has no logins.
-    refuses(&world, trusted, HOST, &LOGIN, "offers no login with a password");
+    refuses(&world, None, HOST, &[], "no mail through it: unable to get local issuer");
+    refuses(&world, trusted, HOST, &LOGIN, "the login is refused");
 }
 
 /// What is left of a server when somebody on the way takes STARTTLS out of its greeting.
