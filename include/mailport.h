@@ -780,7 +780,8 @@ const char *mailport_dial_message(const mailport_dial *dial);
 
 /**
  * The error number that stands for a dial that failed, as in errno(3): the system's of the attempt
- * that says most, or `ETIMEDOUT` where that was silent; 0 where none fits. For programs that show one; mailport_dial_message() says more.
+ * that says most, or ETIMEDOUT where that was silent; 0 where none fits. For programs that show
+ * one; mailport_dial_message() says more.
  *
  * Since 0.1.
  */
