@@ -409,7 +409,7 @@ fn processes_that_are_killed_while_they_save_leave_a_whole_file_and_no_lock() {
     const NAME: &str = "processes_that_are_killed_while_they_save_leave_a_whole_file_and_no_lock";
     if let Some(task) = task() {
         for number in 0.. {
-            dial_by_number(&task.replace('N', &(number % 200).to_string()));
+            dial_by_number(&task.replace(" N ", &format!(" {} ", number % 200)));
         }
     }
     let port = accepting();

@@ -31,7 +31,7 @@ It has no TLS, for Mew speaks none there.  Hosts that
   :group 'mailport)
 
 (defvar mailport-mew--use-submission nil
-  "What `mew-use-submission' was before.")
+  "What `mew-use-submission' was before, in a list; nil while the mode is off.")
 
 (defun mailport-mew--plan (host port)
   "Return the plan for PORT of HOST, or nil."
@@ -70,11 +70,14 @@ It does so over both families, and Emacs never waits."
   :group 'mailport
   (advice-remove 'mew-open-network-stream #'mailport-mew--open)
   (if (not mailport-mew-mode)
-      (setq mew-use-submission mailport-mew--use-submission)
+      (when mailport-mew--use-submission
+        (setq mew-use-submission (car mailport-mew--use-submission)
+              mailport-mew--use-submission nil))
     (setq mailport-mew-mode nil)
     (mailport--load)
+    (unless mailport-mew--use-submission
+      (setq mailport-mew--use-submission (list (bound-and-true-p mew-use-submission))))
     (setq mailport-mew-mode t
-          mailport-mew--use-submission (bound-and-true-p mew-use-submission)
           ;; Mew's own way to fall back.
           mew-use-submission nil)
     (advice-add 'mew-open-network-stream :around #'mailport-mew--open)))

@@ -670,17 +670,23 @@ Return a process that stands for the dial: to delete it cancels the dial."
 
 (defun mailport--arrive (dial callback open)
   "Go on with DIAL, which has ended, to open a stream with OPEN for CALLBACK."
-  (let ((parameters (nth 4 open)))
-    (condition-case error
-        (if (and (eq (mailport--dial-status dial) 'connected)
-                 (plist-get parameters :end-of-command)
-                 (not (plist-get parameters :nogreeting))
-                 (not (eq (plist-get (mailport--report dial) :tls) 'implicit)))
-            (mailport--await-greeting dial callback open)
-          (mailport--deliver dial nil callback open))
-      ((error quit)
-       (mailport--cancel dial)
-       (funcall callback error)))))
+  ;; An error of the callback is its own: nobody is called twice.
+  (let* ((parameters (nth 4 open))
+         (next
+          (condition-case error
+              (if (and (eq (mailport--dial-status dial) 'connected)
+                       (plist-get parameters :end-of-command)
+                       (not (plist-get parameters :nogreeting))
+                       (not (eq (plist-get (mailport--report dial) :tls) 'implicit)))
+                  (progn (mailport--await-greeting dial callback open) 'waiting)
+                'deliver)
+            ((error quit)
+             (mailport--cancel dial)
+             error))))
+    (pcase next
+      ('waiting nil)
+      ('deliver (mailport--deliver dial nil callback open))
+      (_ (funcall callback next)))))
 
 (defun mailport--deliver (dial greeted callback open)
   "Open a stream over DIAL with OPEN, and give it to CALLBACK.

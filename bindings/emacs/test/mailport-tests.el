@@ -464,6 +464,20 @@ Return a function that returns the process of the dial, and what came, if anythi
       (mailport-tests--until came)
       (should (process-live-p (funcall came))))))
 
+(ert-deftest mailport-calls-back-once-though-the-callback-fails ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--greeter))
+    (let ((calls 0)
+          (debug-on-error nil))
+      (mailport-open-network-stream-async
+       (lambda (_) (setq calls (1+ calls)) (error "Mine"))
+       "mail" nil "127.0.0.1" 587 :type 'plain)
+      (mailport-tests--until (lambda () (condition-case nil (> calls 0) (error t))))
+      (dotimes (_ 5) (ignore-errors (accept-process-output nil 0.02)))
+      (should (= calls 1))
+      (dolist (process (process-list))
+        (when (equal (process-name process) "mail") (delete-process process))))))
+
 (ert-deftest mailport-gives-an-error-in-the-background ()
   (mailport-tests--with
     (mailport-tests--plan (mailport-tests--refused))

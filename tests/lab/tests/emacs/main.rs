@@ -234,6 +234,7 @@ fn mew_falls_back_and_never_waits_though_ipv6_drops_both_ports() {
     let letter = Letter { mew: true, ..Letter::new("By Mew") };
     let sent = deliver(&lab, &server, letter, 25);
     assert!(sent.text("summary").contains("connected to 25 over IPv4"), "{sent:#?}");
+    assert!(sent.seconds("dial") < LONGEST_GAP, "{sent:#?}");
     println!(
         "Mew: longest gap {:.0} ms, {:.2} s",
         sent.seconds("dial") * 1e3,
