@@ -472,3 +472,32 @@ fn fifty_megabytes_pass_bit_for_bit() {
     assert!(back == message, "{} of {} bytes", back.len(), message.len());
     assert_eq!(relay.quiet().sent, 50_000_000);
 }
+
+#[test]
+fn a_file_that_is_no_socket_is_not_taken_for_one_that_was_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let file = folder.path().join("letter");
+    fs::write(&file, "mine").unwrap();
+    let output = Command::new(MAILPORT)
+        .args(["relay", "--listen", "127.0.0.1:0", "--to", "localhost", "--memory", "off"])
+        .arg("--control")
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("something else is there"));
+    assert_eq!(fs::read(&file).unwrap(), b"mine");
+}
+
+#[test]
+fn a_time_that_no_clock_can_tell_is_refused() {
+    for option in ["--grace", "--idle"] {
+        let output = Command::new(MAILPORT)
+            .args(["relay", "--listen", "127.0.0.1:0", "--to", "localhost", option])
+            .arg("500000000000years")
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -3,7 +3,7 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -62,10 +62,18 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
     }
     let listener = match UnixListener::bind(path) {
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            if UnixStream::connect(path).is_ok() {
-                return Err(io::Error::new(ErrorKind::AddrInUse, "a relay runs there already"));
+            let answer = UnixStream::connect(path).map(drop);
+            let is_socket = fs::symlink_metadata(path)?.file_type().is_socket();
+            match answer {
+                Ok(()) => {
+                    return Err(io::Error::new(ErrorKind::AddrInUse, "a relay runs there already"));
+                }
+                // Left behind by one that was killed.
+                Err(refused) if is_socket && refused.kind() == ErrorKind::ConnectionRefused => {}
+                Err(_) => {
+                    return Err(io::Error::new(ErrorKind::AddrInUse, "something else is there"));
+                }
             }
-            // Left behind by one that was killed.
             fs::remove_file(path)?;
             UnixListener::bind(path)?
         }

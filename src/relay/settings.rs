@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigError, MAX_DELAY};
 use crate::plan::{Cleartext, Plan, PlanError, Tls};
 use crate::target::{Target, TargetError};
 
@@ -194,6 +194,11 @@ impl Settings {
         ] {
             if zero {
                 return Err(SettingsError::Zero { name });
+            }
+        }
+        for (name, value) in [("idle", idle), ("grace", self.limits.grace)] {
+            if value > MAX_DELAY {
+                return Err(ConfigError::TooLong { name, value }.into());
             }
         }
         Ok(self.dial.check()?)
