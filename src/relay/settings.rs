@@ -297,7 +297,7 @@ pub enum SettingsError {
     Plan(#[from] PlanError),
     /// A setting that no dial can work with.
     #[error(transparent)]
-    Dial(#[from] crate::ConfigError),
+    Dial(#[from] ConfigError),
     /// A plan of several TLS modes.
     #[error(
         "the plan `{plan}` has several TLS modes: the mail reader speaks one, so a fallback could \
