@@ -139,7 +139,7 @@ pub(super) fn check(
 }
 
 /// The number of a zone: an interface's name, or its index in digits (RFC 4007 section 11.2).
-pub(super) fn scope(zone: &str) -> Result<u32, ConfigError> {
+pub(crate) fn scope(zone: &str) -> Result<u32, ConfigError> {
     if let Ok(index) = zone.parse::<u32>()
         && index > 0
     {

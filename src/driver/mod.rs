@@ -15,6 +15,8 @@ mod via;
 
 pub use dial::{Connected, Dial, Status};
 pub use dialer::Dialer;
+#[cfg(feature = "relay")]
+pub(crate) use dialer::scope;
 pub use memory::Memory;
 pub use prober::{ProbeError, Prober, Progress};
 #[cfg(feature = "relay")]

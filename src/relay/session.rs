@@ -1,7 +1,7 @@
 //! One connection of a mail reader, from its acceptance to its end.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use super::count::Status;
 use super::lines::Line;
 use super::settings::{Door, Settings, Way};
 use super::told;
-use crate::driver::{Connected, Dial, Dialer, Status as DialStatus};
+use crate::driver::{Connected, Dial, Dialer, Status as DialStatus, scope};
 use crate::error::ConnectError;
 use crate::join::{Joined, Pair, Progress, Stock};
 use crate::outcome::Errno;
@@ -282,13 +282,9 @@ impl Session {
     // ---- the dial ----------------------------------------------------------------------------
 
     fn dial(&mut self, goal: Goal, shared: &mut Shared, now: Instant) -> Turn {
-        if let Host::Address(address) = goal.target.host() {
-            let services = goal.plan.services().iter();
-            let to: Vec<SocketAddr> =
-                services.map(|service| SocketAddr::new(*address, service.port())).collect();
-            if let Some(refusal) = to.iter().find_map(|&to| self.forbidden(to, shared)) {
-                return self.refuse(refusal, shared, now);
-            }
+        let to = known(&goal.target, &goal.plan);
+        if let Some(refusal) = to.into_iter().find_map(|to| self.forbidden(to, shared)) {
+            return self.refuse(refusal, shared, now);
         }
         let mut config = shared.settings.dial.clone();
         config.deadline = goal.deadline.saturating_duration_since(now).max(config.attempt_delay);
@@ -557,6 +553,19 @@ fn voice_of(way: &Way) -> Voice {
     }
 }
 
+/// Where a dial leads, as far as that is known without a look-up.
+fn known(target: &Target, plan: &Plan) -> Vec<SocketAddr> {
+    let at = |port| match target.host() {
+        Host::Name(_) => None,
+        Host::Address(address) => Some(SocketAddr::new(*address, port)),
+        // Without such a link, the dial itself says so.
+        Host::Scoped(address, zone) => {
+            scope(zone).ok().map(|scope| SocketAddrV6::new(*address, port, 0, scope).into())
+        }
+    };
+    plan.services().iter().filter_map(|service| at(service.port())).collect()
+}
+
 /// Turns a connection away that never becomes a session.
 pub(super) fn turn_away(near: &TcpStream, way: &Way, refusal: Refusal) {
     let _ = near.set_nonblocking(true);
@@ -577,4 +586,18 @@ fn literal(address: SocketAddr) -> Option<Target> {
 pub(super) fn is_left(near: &TcpStream) -> bool {
     SockRef::from(&near.as_fd()).set_nonblocking(true).is_err()
         || matches!(near.peek(&mut [0]), Ok(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_known_before_the_dial_with_its_link_too() {
+        let known = |host: &str| known(&host.parse().unwrap(), &Plan::submission());
+        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(known("192.0.2.1"), [of("192.0.2.1:587"), of("192.0.2.1:25")]);
+        assert_eq!(known("fe80::1%7"), [of("[fe80::1%7]:587"), of("[fe80::1%7]:25")]);
+        assert!(known("mail.example").is_empty() && known("fe80::1%no-such-link").is_empty());
+    }
 }
