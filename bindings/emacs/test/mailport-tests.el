@@ -4,7 +4,7 @@
 
 ;;; Commentary:
 
-;; Run by `make emacs-test'.  Each test's name is a claim.
+;; Run by `make test'.  Each test's name is a claim.
 
 ;;; Code:
 

@@ -48,8 +48,8 @@ pub(crate) struct Options {
 
     /// Try a service that is remembered as bad last instead of first [default: off]
     ///
-    /// Never after one of weaker TLS. Otherwise such a service is tried first all the same, and not
-    /// waited for.
+    /// Never after one of weaker TLS, and not with --ask, --gate or --via, where services go in their
+    /// order. Otherwise such a service is tried first all the same, and not waited for.
     #[arg(long, help_heading = "What to try")]
     skip: bool,
 

@@ -59,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = WAYS)]
     transparent: Vec<SocketAddr>,
 
-    /// The ports that --socks and --transparent lead to
+    /// The ports that may be asked for at --socks and --transparent
     #[arg(long, value_name = "PORTS", value_delimiter = ',', default_value = "25,465,587")]
     #[arg(help_heading = WAYS)]
     ports: Vec<u16>,
