@@ -11,7 +11,7 @@ mod tunnel;
 
 use std::fmt;
 use std::fs::{self, File, Permissions};
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -21,13 +21,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mailport_lab::mta::{HOST, READER, Server, Software};
-use mailport_lab::real::{CLIENT_V4, Lab};
+use mailport_lab::real::{CLIENT_V4, CLIENT_V6, Lab};
 use mailport_lab::{Fate, Network};
+use socket2::{Domain, SockRef, Socket, Type};
 use tempfile::TempDir;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
 const ROUND_TRIP: Duration = Duration::from_millis(20);
+/// What the relay's own connections carry.
+const MARK: u32 = 0x6d70;
 /// How long a letter is.
 const LINES: usize = 3000;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -337,6 +340,53 @@ fn what_the_relay_sends_is_not_caught_again_and_what_was_not_redirected_is_refus
         let _ = stream.read_to_end(&mut said);
     }
     assert_eq!(world.relay.log().matches("not-redirected").count(), 2, "{}", world.relay.log());
+}
+
+/// Connects in the lab from this port, as the relay does itself where there is a mark.
+fn connect_from(lab: &Lab, port: u16, to: IpAddr, mark: Option<u32>) -> io::Result<TcpStream> {
+    let to = SocketAddr::new(to, 587);
+    let from = SocketAddr::new(if to.is_ipv4() { CLIENT_V4 } else { CLIENT_V6 }, port);
+    lab.client(|| {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        if let Some(mark) = mark {
+            socket.set_mark(mark)?;
+        }
+        socket.bind(&from.into())?;
+        socket.connect_timeout(&to.into(), PATIENCE)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket.into())
+    })
+}
+
+/// A packet filter remembers connections by addresses and ports for minutes after their end, and a
+/// port is used again sooner than that.
+#[test]
+fn one_port_is_redirected_for_a_reader_and_not_for_the_relay_whoever_had_it_before() {
+    let world = world();
+    // A firewall that lets answers in, as many machines have it, knows them all the same.
+    world.lab.client(|| {
+        load(
+            b"table inet firewall {\n\tchain input {\n\t\ttype filter hook input priority 0; \
+            policy drop;\n\t\tiifname \"lo\" accept\n\t\tct state established,related accept\n\t}\n}\n",
+        );
+    });
+    for (address, fate) in Case::Soft.fates() {
+        world.lab.set(address, 587, fate);
+        let port = 40_000;
+        for round in 0..2 {
+            let own = connect_from(&world.lab, port, address, Some(MARK)).map(drop);
+            let own = own.expect_err("what carries the mark is not redirected");
+            assert_eq!(own.raw_os_error(), Some(libc::EHOSTUNREACH), "{round}: {own}");
+            let mut reader = connect_from(&world.lab, port, address, None)
+                .unwrap_or_else(|error| panic!("{address}, {round}: {error}"));
+            let mut greeting = [0; 4];
+            reader.read_exact(&mut greeting).expect("a greeting, from port 25");
+            assert_eq!(&greeting, b"220 ");
+            // A reset, so that its end keeps nobody from using the port at once.
+            SockRef::from(&reader).set_linger(Some(Duration::ZERO)).expect("a socket");
+        }
+    }
 }
 
 #[test]
