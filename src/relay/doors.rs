@@ -73,6 +73,15 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Fails where this process cannot mark its connections so.
+pub(super) fn can_mark(mark: u32) -> io::Result<()> {
+    let marked = Socket::new(Domain::IPV4, Type::STREAM, None)?.set_mark(mark);
+    marked.map_err(|error| {
+        let words = format!("connections cannot be marked (it takes CAP_NET_ADMIN): {error}");
+        io::Error::new(error.kind(), words)
+    })
+}
+
 pub(super) fn line(door: &Door) -> Line {
     Line::new("listening").with("door", door.address).with("way", way_in_words(&door.way))
 }
