@@ -40,10 +40,17 @@ pub fn give_up(user: Option<&str>, mark: bool) -> io::Result<()> {
         setgid(gid)?;
         setuid(uid)?;
     }
-    for set in [CapSet::Effective, CapSet::Permitted] {
-        caps::set(None, set, &kept).map_err(io::Error::other)?;
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        let held = caps::read(None, set).map_err(io::Error::other)?;
+        // Under a service manager there may be nothing to give up, nor leave to try.
+        let wanted: CapsHashSet = match set {
+            CapSet::Inheritable => held.intersection(&kept).copied().collect(),
+            _ => kept.clone(),
+        };
+        if held != wanted {
+            caps::set(None, set, &wanted).map_err(io::Error::other)?;
+        }
     }
-    caps::clear(None, CapSet::Inheritable).map_err(io::Error::other)?;
     Ok(())
 }
 

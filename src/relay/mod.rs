@@ -31,6 +31,7 @@ pub mod control;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod count;
 mod doors;
+mod goal;
 mod joint;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod lines;

@@ -20,7 +20,7 @@ use super::loops::Loops;
 use super::orders::Orders;
 use super::room::Room;
 use super::routes::Routes;
-use super::session::{COST, Session, Shared, Turn, is_left, near_token, turn_away};
+use super::session::{COST, Session, Shared, Turn, near_token};
 use super::settings::{Settings, Way};
 use crate::driver::Dialer;
 use crate::join::Stock;
@@ -351,9 +351,9 @@ impl Relay {
             self.shared.status.refuse(refusal);
             let line = Line::new("refused").with("client", client).with("door", door.address);
             self.log(&line.with("why", refusal.name()));
-            return turn_away(&near, &door.way, refusal);
+            return doors::turn_away(&near, &door.way, refusal);
         }
-        if is_left(&near) {
+        if doors::is_left(&near) {
             return;
         }
         let number = self.number();
@@ -361,7 +361,7 @@ impl Relay {
         let mut source = SourceFd(&near.as_raw_fd());
         if self.poll.registry().register(&mut source, near_token(number), interest).is_err() {
             self.shared.status.refuse(Refusal::Full);
-            return turn_away(&near, &door.way, Refusal::Full);
+            return doors::turn_away(&near, &door.way, Refusal::Full);
         }
         let mut session = Session::new(number, near, client, door, now);
         if let Some(maker) = self.shared.loops.accepted(session.ends()) {

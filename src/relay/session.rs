@@ -1,31 +1,31 @@
 //! One connection of a mail reader, from its acceptance to its end.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV6, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
 
 use super::access::{self, Refusal};
 use super::count::Status;
+use super::doors::destination;
+use super::goal::{Goal, literal};
 use super::joint::{Joint, Stand};
 use super::lines::Line;
 use super::loops::{Ends, Loops};
 use super::routes::Routes;
 use super::settings::{Door, Settings, Way};
 use super::told::Voice;
-use crate::driver::{Connected, Dial, Dialer, Status as DialStatus, scope};
+use crate::driver::{Connected, Dial, Dialer, Status as DialStatus};
 use crate::error::ConnectError;
 use crate::join::Stock;
 use crate::outcome::Errno;
-use crate::plan::Plan;
 use crate::report::End;
 use crate::socks::{Mistake, Reply, Server};
-use crate::target::{Host, Target};
+use crate::target::Target;
 
 /// How long a client may take to say where it wants to go.
 const ASKING: Duration = Duration::from_secs(10);
@@ -71,14 +71,6 @@ pub(super) enum Turn {
     Again,
     /// Nothing: it is over.
     Over,
-}
-
-/// Where a session wants to go.
-struct Goal {
-    target: Target,
-    plan: Plan,
-    /// When the dial has taken too long, with all its tries.
-    deadline: Instant,
 }
 
 enum Stage {
@@ -258,7 +250,7 @@ impl Session {
     // ---- the dial ----------------------------------------------------------------------------
 
     fn dial(&mut self, goal: Goal, shared: &mut Shared, now: Instant) -> Turn {
-        let to = known(&goal.target, &goal.plan);
+        let to = goal.known();
         if let Some(refusal) = to.into_iter().find_map(|to| self.forbidden(to, shared)) {
             return self.refuse(refusal, shared, now);
         }
@@ -500,62 +492,3 @@ impl Session {
 
 /// What a session costs in descriptors before it is joined.
 pub(super) const COST: usize = 8;
-
-/// Where a client wanted to go: to the address that it has reached, or from where a packet filter
-/// redirected it here.
-fn destination(near: &TcpStream, way: &Way) -> Option<SocketAddr> {
-    let local = near.local_addr().ok()?;
-    let Way::Transparent { .. } = way else { return Some(local) };
-    let socket = SockRef::from(near);
-    let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-    found.ok()?.as_socket()
-}
-
-/// Where a dial leads, as far as that is known without a look-up.
-fn known(target: &Target, plan: &Plan) -> Vec<SocketAddr> {
-    let at = |port| match target.host() {
-        Host::Name(_) => None,
-        Host::Address(address) => Some(SocketAddr::new(*address, port)),
-        // Without such a link, the dial itself says so.
-        Host::Scoped(address, zone) => {
-            scope(zone).ok().map(|scope| SocketAddrV6::new(*address, port, 0, scope).into())
-        }
-    };
-    plan.services().iter().filter_map(|service| at(service.port())).collect()
-}
-
-/// Turns a connection away that never becomes a session.
-pub(super) fn turn_away(near: &TcpStream, way: &Way, refusal: Refusal) {
-    let _ = near.set_nonblocking(true);
-    if Voice::of(way, destination(near, way)) == Voice::Smtp && refusal != Refusal::Client {
-        let _ = (&mut &*near).read(&mut [0; 4096]);
-        let _ = (&mut &*near).write(refusal.line().as_bytes());
-    }
-    let _ = near.shutdown(Shutdown::Write);
-}
-
-/// An address as a target; `None` where it cannot be one.
-fn literal(address: SocketAddr) -> Option<Target> {
-    address.ip().to_string().parse().ok()
-}
-
-/// Whether a new connection was left again by whoever made it: a look at the port, or the relay's
-/// own dial that has led back here.
-pub(super) fn is_left(near: &TcpStream) -> bool {
-    SockRef::from(&near.as_fd()).set_nonblocking(true).is_err()
-        || matches!(near.peek(&mut [0]), Ok(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_known_before_the_dial_with_its_link_too() {
-        let known = |host: &str| known(&host.parse().unwrap(), &Plan::submission());
-        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert_eq!(known("192.0.2.1"), [of("192.0.2.1:587"), of("192.0.2.1:25")]);
-        assert_eq!(known("fe80::1%7"), [of("[fe80::1%7]:587"), of("[fe80::1%7]:25")]);
-        assert!(known("mail.example").is_empty() && known("fe80::1%no-such-link").is_empty());
-    }
-}
