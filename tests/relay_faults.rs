@@ -210,8 +210,7 @@ fn numbered() -> (u16, mpsc::Receiver<TcpStream>) {
 fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
     let sessions: usize = std::env::var("MAILPORT_SOAK_SESSIONS")
         .map_or(1_000, |text| text.parse().expect("MAILPORT_SOAK_SESSIONS is a number"));
-    // The test has as many as the relay, and both a few besides: the relay sets 552 aside for pipes,
-    // look-ups and the next session.
+    // Two a session, here as in the relay, which sets some aside for pipes and look-ups.
     raise_limit(2 * sessions as u64 + 600);
     let (port, streams) = numbered();
     let plan = format!("{port}:starttls");
