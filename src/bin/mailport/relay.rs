@@ -55,7 +55,7 @@ pub(crate) struct Args {
 
     /// Listen here for connections that a packet filter redirects: see mailport relay nft
     ///
-    /// Needs CAP_NET_ADMIN for --mark; --user keeps it.
+    /// Needs CAP_NET_ADMIN for --mark, the one capability that is then kept.
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = WAYS)]
     transparent: Vec<SocketAddr>,
 
