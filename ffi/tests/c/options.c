@@ -1,5 +1,5 @@
 /* What is set about the way out is seen on the connection, and can be taken back: the server sees
- * the source address, the socket has its device and its mark. */
+ * the source address, the socket has its device and its mark. Says whether it may set a mark. */
 #define _DEFAULT_SOURCE
 #include "check.h"
 
@@ -60,6 +60,7 @@ static void mark_is_set(void)
     if (may) {
         fd = accept(listener, NULL, NULL); /* the dial's own */
         CHECK(fd >= 0 && close(fd) == 0 && connect_once().mark == 42);
+        puts("the mark is set");
     }
     CHECK(mailport_options_set_mark(options, 0) == MAILPORT_OK);
 }
