@@ -37,8 +37,8 @@ python: ## build the Python wheel, into target/python/wheels, and install it for
 	@$(PYTHON) install
 
 EMACS ?= emacs
-BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq backtrace-on-error-noninteractive nil)"
-ELISP := bindings/emacs/mailport.el bindings/emacs/mailport-mew.el
+BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq load-prefer-newer t backtrace-on-error-noninteractive nil)"
+ELISP := $(sort $(wildcard bindings/emacs/mailport*.el))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 PACKAGE := mailport-$(VERSION)
 
