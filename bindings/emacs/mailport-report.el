@@ -21,7 +21,9 @@
   "Major mode for the last dials, each with its attempts drawn below."
   (setq tabulated-list-format [("When" 9 t) ("Host" 28 t) ("Result" 0 nil)]
         tabulated-list-sort-key nil
-        tabulated-list-printer #'mailport-report--print)
+        tabulated-list-printer #'mailport-report--print
+        truncate-lines nil
+        word-wrap t)
   (add-hook 'tabulated-list-revert-hook #'mailport-report--refresh nil t)
   (tabulated-list-init-header))
 
@@ -38,8 +40,12 @@
                 mailport--history)))
 
 (defun mailport-report--print (dial columns)
-  "Insert DIAL with its COLUMNS, and its attempts below."
-  (tabulated-list-print-entry dial columns)
+  "Insert DIAL with its COLUMNS, and its attempts below.
+A result that is longer than the line goes on under its beginning."
+  (let ((start (point)))
+    (tabulated-list-print-entry dial columns)
+    (put-text-property start (point) 'wrap-prefix
+                       (make-string (+ tabulated-list-padding 2 9 28) ?\s)))
   (let ((drawing (mailport-module-timeline (mailport--dial-call dial) mailport-report--width)))
     (unless (equal drawing "")
       (insert (propertize (concat drawing "\n") 'tabulated-list-id dial 'face 'shadow)))
