@@ -37,8 +37,9 @@ python: ## build the Python wheel, into target/python/wheels, and install it for
 	@$(PYTHON) install
 
 EMACS ?= emacs
-BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq backtrace-on-error-noninteractive nil)"
-ELISP := bindings/emacs/mailport.el bindings/emacs/mailport-mew.el
+BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq load-prefer-newer t backtrace-on-error-noninteractive nil)"
+ELISP := $(sort $(wildcard bindings/emacs/mailport*.el))
+ERT := $(sort $(wildcard bindings/emacs/test/mailport-*.el))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 PACKAGE := mailport-$(VERSION)
 
@@ -56,7 +57,7 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew tmux \
+  git git-email python3-venv emacs-nox mew elpa-package-lint tmux \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -100,7 +101,8 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(CARGO) test --locked -p mailport-demo
 	$(MAKE) --no-print-directory emacs
 	$(CARGO) test --locked -p mailport-emacs
-	$(BATCH) --module-assertions -l bindings/emacs/test/mailport-tests.el -f ert-run-tests-batch-and-exit
+	$(BATCH) -l bindings/emacs/test/lint.el bindings/emacs/mailport.el $(filter-out %/mailport.el,$(ELISP))
+	$(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
@@ -142,7 +144,8 @@ tools:
 	need 'the command curl: apt-get install curl' curl --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
-	need 'Emacs 28 with modules: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or module-file-suffix (kill-emacs 1))'; \
+	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \
+	need 'package-lint: apt-get install elpa-package-lint' sh -c 'ls /usr/share/emacs/site-lisp/elpa/package-lint-*/package-lint.el'; \
 	need 'Mew: apt-get install mew' test -d /usr/share/emacs/site-lisp/mew; \
 	need 'tmux: apt-get install tmux' tmux -V; \
 	need 'autoreconf and automake: apt-get install autoconf automake' sh -c 'autoreconf --version && automake --version'; \

@@ -55,3 +55,13 @@ put 644 "$MANDIR/man1/mailport.1" "$command" man
 put 644 "$DATADIR/bash-completion/completions/mailport" "$command" completions bash
 put 644 "$DATADIR/zsh/site-functions/_mailport" "$command" completions zsh
 put 644 "$DATADIR/fish/vendor_completions.d/mailport.fish" "$command" completions fish
+
+# The folders that no bare system has, where nothing else is in them.
+if [ "$action" = uninstall ]; then
+    for empty in "$LIBDIR/pkgconfig" "$MANDIR/man1" "$MANDIR/man3" \
+        "$DATADIR/bash-completion/completions" "$DATADIR/bash-completion" \
+        "$DATADIR/zsh/site-functions" "$DATADIR/zsh" \
+        "$DATADIR/fish/vendor_completions.d" "$DATADIR/fish"; do
+        rmdir "$DESTDIR$empty" 2>/dev/null || :
+    done
+fi

@@ -12,9 +12,11 @@
 ;;
 ;; Mew 6.8 to 6.11 falls back over both families, and never blocks.
 ;;
-;; This is for connections that Mew opens without TLS.  Those of Mew 6.10 and
-;; later with TLS go through `open-network-stream', and so are a matter of
-;; `mailport-mode'.
+;; Mew opens every connection by its own `mew-open-network-stream'.  For one
+;; without TLS it is given a process at once, which is silent until the dial is
+;; connected.  Those of Mew 6.10 and later with TLS go through
+;; `open-network-stream', and are dialled there, as `mailport-mode' does.
+;; Connections through SSH or stunnel are made by these, and left to them.
 
 ;;; Code:
 
@@ -45,20 +47,32 @@ It has no TLS, for Mew speaks none there.  Hosts that
   ;; It looks for the word, and cuts the last character off.
   (mew-smtp-sentinel process (format "%s - failed\n" (error-message-string error))))
 
+(defun mailport-mew--promise (plan name buffer server port)
+  "Return a process NAME for BUFFER that will lead to PORT of SERVER by PLAN."
+  (unless (equal '("none") (delete-dups (mailport--modes plan)))
+    (mailport--misuse "The plan %s for %s demands TLS, and Mew speaks none there" plan server))
+  (mailport--promise plan name server port #'mailport-mew--broken :buffer buffer))
+
+(defun mailport-mew--dial (open arguments)
+  "Call OPEN with ARGUMENTS, and have the stream that it opens dialled."
+  (if mailport-mode
+      (apply open arguments)
+    (advice-add 'open-network-stream :around #'mailport--around)
+    (unwind-protect (apply open arguments)
+      (unless mailport-mode
+        (advice-remove 'open-network-stream #'mailport--around)))))
+
 (defun mailport-mew--open (open name buffer server port &rest more)
   "Return a process NAME for BUFFER that will lead to PORT of SERVER.
-Call OPEN with that and MORE where this is not SMTP without TLS.  What
-follows in MORE since Mew 6.10 is the protocol, and whether TLS is used."
-  (let ((plan (and (stringp server)
-                   (memq (if more (car more) 'smtp) '(smtp))
-                   (not (cadr more))
-                   (mailport-mew--plan server port))))
-    (cond ((not plan) (apply open name buffer server port more))
-          ((not (equal '("none") (delete-dups (mailport--modes plan))))
-           (mailport--misuse "The plan %s for %s demands TLS, and Mew speaks none there"
-                             plan server))
-          (t (let ((process (mailport--promise plan name server port #'mailport-mew--broken
-                                               :buffer buffer)))
+Call OPEN with that and MORE where this is not SMTP.  What follows in MORE
+since Mew 6.10 is the protocol, and whether TLS is used."
+  (pcase-let* ((`(,protocol ,tls) more)
+               (plan (and (stringp server) (not tls)
+                          (mailport-mew--plan server port))))
+    (cond ((not (memq protocol '(nil smtp))) (apply open name buffer server port more))
+          (tls (mailport-mew--dial open (append (list name buffer server port) more)))
+          ((not plan) (apply open name buffer server port more))
+          (t (let ((process (mailport-mew--promise plan name buffer server port)))
                ;; Since 6.10, a stream and its properties.
                (if more (list process :type 'plain) process))))))
 
@@ -74,7 +88,7 @@ It does so over both families, and Emacs never waits."
         (setq mew-use-submission (car mailport-mew--use-submission)
               mailport-mew--use-submission nil))
     (setq mailport-mew-mode nil)
-    (mailport--load)
+    (mailport--prepare)
     (unless mailport-mew--use-submission
       (setq mailport-mew--use-submission (list (bound-and-true-p mew-use-submission))))
     (setq mailport-mew-mode t

@@ -5,13 +5,14 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mailport::Service;
 use mailport::outcome::ViaError;
-use mailport::report::{Attempt, End, Lookup};
+use mailport::report::{Attempt, End, Lookup, Reason};
 
 use crate::boundary::{c_string, export};
 use crate::dial::Dial;
-use crate::numbers::{self, FamilyNumber, GreetingNumber, MAILPORT_FAMILY_NONE};
-use crate::numbers::{MAILPORT_GREETING_NOT_AWAITED, MAILPORT_TLS_UNDECIDED};
+use crate::numbers::{self, FamilyNumber, GreetingNumber, LookupErrorNumber};
+use crate::numbers::{MAILPORT_FAMILY_NONE, MAILPORT_GREETING_NOT_AWAITED, MAILPORT_TLS_UNDECIDED};
 use crate::numbers::{OutcomeNumber, ProxyErrorNumber, ReasonNumber, StageNumber, TlsNumber};
 
 /// The strings of one attempt.
@@ -23,6 +24,7 @@ pub(crate) struct Words {
     proxy: CString,
     note: CString,
     reason: CString,
+    reason_service: CString,
 }
 
 impl Words {
@@ -36,7 +38,23 @@ impl Words {
             proxy: attempt.via.map(|error| c_string(error.to_string())).unwrap_or_default(),
             note: attempt.note.as_deref().map(c_string).unwrap_or_default(),
             reason: c_string(attempt.reason.to_string()),
+            reason_service: service_before(attempt.reason)
+                .map(|service| c_string(service.to_string()))
+                .unwrap_or_default(),
         }
+    }
+}
+
+/// The service that a reason speaks of.
+fn service_before(reason: Reason) -> Option<Service> {
+    match reason {
+        Reason::Refused(service)
+        | Reason::AllFailed(service)
+        | Reason::PortDelay(service)
+        | Reason::Overdue(service)
+        | Reason::NoAddress(service)
+        | Reason::Remembered(service) => Some(service),
+        _ => None,
     }
 }
 
@@ -117,7 +135,21 @@ pub extern "C" fn mailport_dial_attempt_tls(dial: Option<&Dial>, attempt: u32) -
     })
 }
 
-/// Its address family.
+/// The only family of its service, as in "587/ipv4:starttls"; MAILPORT_FAMILY_NONE where the service
+/// has both.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_attempt_service_family(
+    dial: Option<&Dial>,
+    attempt: u32,
+) -> FamilyNumber {
+    export!(MAILPORT_FAMILY_NONE; dial => {
+        numbers::of_family(dial.attempt(attempt).and_then(|attempt| attempt.service.family()))
+    })
+}
+
+/// The family of its address.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -165,7 +197,7 @@ pub extern "C" fn mailport_dial_attempt_connected_us(dial: Option<&Dial>, attemp
     })
 }
 
-/// When it ended, or now, while it is open.
+/// When it ended; while it is open, when the dial was last processed.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -340,6 +372,18 @@ pub extern "C" fn mailport_dial_attempt_reason_message(
     export!(c"".as_ptr(); dial => dial.words(attempt, |words| &words.reason))
 }
 
+/// The service that the reason speaks of, as it stands in a plan: "587:starttls". Empty for a reason
+/// that speaks of none.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_attempt_reason_service(
+    dial: Option<&Dial>,
+    attempt: u32,
+) -> *const c_char {
+    export!(c"".as_ptr(); dial => dial.words(attempt, |words| &words.reason_service))
+}
+
 /// How many name look-ups there were: one for each family, and none for an address.
 ///
 /// Since 0.1.
@@ -380,7 +424,21 @@ pub extern "C" fn mailport_dial_lookup_addresses(dial: Option<&Dial>, lookup: u3
     })
 }
 
-/// Why it failed; empty where it did not.
+/// Why it failed; 0 where it did not.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_lookup_error(
+    dial: Option<&Dial>,
+    lookup: u32,
+) -> LookupErrorNumber {
+    export!(0; dial => {
+        let error = dial.lookup(lookup).and_then(|lookup| lookup.result.as_ref().err());
+        error.map_or(0, numbers::of_lookup_error)
+    })
+}
+
+/// The same in words; empty where it did not.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]

@@ -398,7 +398,8 @@ pub extern "C" fn mailport_dial_via(dial: Option<&Dial>) -> *const c_char {
     }))
 }
 
-/// From the start of the dial to its end, or until now, in microseconds.
+/// From the start of the dial to its end, in microseconds; while it has not ended, to when it was
+/// last processed.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]

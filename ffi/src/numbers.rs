@@ -8,7 +8,7 @@ use std::ffi::{CStr, c_char};
 
 use mailport::machine::Answer;
 use mailport::outcome::ViaError;
-use mailport::report::{Greeting, Reason, Stage};
+use mailport::report::{Greeting, LookupError, Reason, Stage};
 use mailport::{Cleartext, Families, Family, Outcome, Tls};
 
 use crate::boundary::export;
@@ -34,7 +34,7 @@ pub const MAILPORT_CLEARTEXT_ALLOW: CleartextNumber = 1;
 
 /// An address family.
 pub type FamilyNumber = i32;
-/// None: a proxy or a command was given the name.
+/// None: of an attempt, a proxy or a command was given the name; of a service, it has both.
 pub const MAILPORT_FAMILY_NONE: FamilyNumber = 0;
 /// IPv4.
 pub const MAILPORT_FAMILY_IPV4: FamilyNumber = 4;
@@ -129,6 +129,19 @@ pub const MAILPORT_PROXY_ERROR_LOGIN: ProxyErrorNumber = 3;
 pub const MAILPORT_PROXY_ERROR_PROTOCOL: ProxyErrorNumber = 4;
 /// The command could not be started.
 pub const MAILPORT_PROXY_ERROR_NOT_STARTED: ProxyErrorNumber = 5;
+
+/// Why a look-up gave no address.
+pub type LookupErrorNumber = i32;
+/// The name does not exist, or has no address of this family.
+pub const MAILPORT_LOOKUP_ERROR_NOT_FOUND: LookupErrorNumber = 1;
+/// The name service did not answer for now; trying again later may help.
+pub const MAILPORT_LOOKUP_ERROR_TRY_AGAIN: LookupErrorNumber = 2;
+/// Only addresses that no host can have, such as 0.0.0.0, which a filtering name service gives.
+pub const MAILPORT_LOOKUP_ERROR_UNUSABLE: LookupErrorNumber = 3;
+/// Not answered yet, or by the end of the dial.
+pub const MAILPORT_LOOKUP_ERROR_PENDING: LookupErrorNumber = 4;
+/// Any other failure.
+pub const MAILPORT_LOOKUP_ERROR_FAILED: LookupErrorNumber = 5;
 
 /// What the user says to a question.
 pub type AnswerNumber = i32;
@@ -270,6 +283,17 @@ pub(crate) fn of_proxy_error(error: ViaError) -> ProxyErrorNumber {
         ViaError::Protocol => MAILPORT_PROXY_ERROR_PROTOCOL,
         ViaError::NotStarted => MAILPORT_PROXY_ERROR_NOT_STARTED,
         _ => 0,
+    }
+}
+
+pub(crate) fn of_lookup_error(error: &LookupError) -> LookupErrorNumber {
+    match error {
+        LookupError::NotFound => MAILPORT_LOOKUP_ERROR_NOT_FOUND,
+        LookupError::TryAgain => MAILPORT_LOOKUP_ERROR_TRY_AGAIN,
+        LookupError::Unusable(_) => MAILPORT_LOOKUP_ERROR_UNUSABLE,
+        LookupError::Pending => MAILPORT_LOOKUP_ERROR_PENDING,
+        // A later kind is a failure, too.
+        _ => MAILPORT_LOOKUP_ERROR_FAILED,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a program in C may set about its dials.
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::time::Duration;
 
 use mailport::config::MAX_DELAY;
@@ -11,13 +11,16 @@ use mailport::{Config, ConfigError, Dialer, Gate, Patience, Plan, Via};
 use crate::boundary::{Text, c_string, export};
 use crate::memory::Memory;
 use crate::numbers::{self, CleartextNumber, FamiliesNumber};
-use crate::status::{MAILPORT_INVALID, MAILPORT_NULL, MAILPORT_OK, Status};
+use crate::status::{MAILPORT_INVALID, MAILPORT_OK, Status};
 
-/// In place of a time: the library's own choice, which depends on the dial.
+/// In place of a time: the default, which for some times depends on the dial.
 pub const MAILPORT_AUTOMATIC: i32 = -1;
 
 /// The settings of dials. Without any, everything has its default, which is right for nearly
 /// everybody. A dial copies what it needs, so they can be changed, used again and freed at any time.
+///
+/// What was set can be taken back: NULL in place of a text or a memory sets the default again,
+/// MAILPORT_AUTOMATIC does in place of a time, and any other number is set to its default.
 #[derive(Debug, Default)]
 pub struct Options {
     pub(crate) plan: Option<Plan>,
@@ -66,21 +69,23 @@ impl Options {
         self.set(checked.map(|()| |options: &mut Options| change(&mut options.config)))
     }
 
-    /// Changes one setting that is a time in milliseconds.
-    fn time(&mut self, ms: i32, change: impl Fn(&mut Config, Duration)) -> Status {
-        match u64::try_from(ms) {
-            Ok(ms) => self.configure(|config| change(config, Duration::from_millis(ms))),
-            Err(_) => self.refuse(format!("a time of {ms} ms is below zero")),
-        }
+    /// Changes one setting that is a time in milliseconds; `None` is the default.
+    fn time(&mut self, ms: i32, change: impl Fn(&mut Config, Option<Duration>)) -> Status {
+        let time = match u64::try_from(ms) {
+            Ok(ms) => Some(Duration::from_millis(ms)),
+            Err(_) if ms == MAILPORT_AUTOMATIC => None,
+            Err(_) => return self.refuse(format!("a time of {ms} ms is below zero")),
+        };
+        self.configure(|config| change(config, time))
     }
 
-    /// Changes one setting that is text.
-    fn text(&mut self, text: Text, change: impl FnOnce(&mut Options, &str) -> Status) -> Status {
-        let Some(text) = text.get() else {
-            self.message = c_string("there is a NULL where text should be");
-            return MAILPORT_NULL;
-        };
-        match text.to_str() {
+    /// Changes one setting that is text; `None`, which is NULL in C, is the default.
+    fn text(
+        &mut self,
+        text: Text,
+        change: impl FnOnce(&mut Options, Option<&str>) -> Status,
+    ) -> Status {
+        match text.get().map(CStr::to_str).transpose() {
             Ok(text) => change(self, text),
             Err(_) => self.refuse("the text is not UTF-8".to_owned()),
         }
@@ -117,7 +122,7 @@ pub extern "C" fn mailport_options_message(options: Option<&Options>) -> *const 
 
 /// The services to try, in order of preference: "587:starttls,25:starttls", each PORT:TLS or
 /// PORT/FAMILY:TLS, or the name of a plan: submission, submissions, rfc8314, mew, symmetric. A port
-/// that is given to a dial then counts for nothing. Default none: the port makes the plan.
+/// that is given to a dial then counts for nothing. Default NULL: the port makes the plan.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -130,8 +135,9 @@ pub extern "C" fn mailport_options_set_plan(
         let Some(cleartext) = numbers::to_cleartext(cleartext) else {
             return options.refuse(format!("{cleartext} is no MAILPORT_CLEARTEXT number"));
         };
-        let plan = Plan::parse(plan, cleartext).map_err(|error| error.to_string());
-        options.set(plan.map(|plan| |options: &mut Options| options.plan = Some(plan)))
+        let plan = plan.map(|plan| Plan::parse(plan, cleartext)).transpose();
+        let plan = plan.map_err(|error| error.to_string());
+        options.set(plan.map(|plan| |options: &mut Options| options.plan = plan))
     }))
 }
 
@@ -144,7 +150,9 @@ pub extern "C" fn mailport_options_set_deadline_ms(
     options: Option<&mut Options>,
     ms: i32,
 ) -> Status {
-    export!(status; options => options.time(ms, |config, time| config.deadline = time))
+    export!(status; options => options.time(ms, |config, time| {
+        config.deadline = time.unwrap_or(Config::default().deadline);
+    }))
 }
 
 /// How long an attempt may be silent before the next address of its service is tried besides (the
@@ -156,7 +164,9 @@ pub extern "C" fn mailport_options_set_attempt_delay_ms(
     options: Option<&mut Options>,
     ms: i32,
 ) -> Status {
-    export!(status; options => options.time(ms, |config, time| config.attempt_delay = time))
+    export!(status; options => options.time(ms, |config, time| {
+        config.attempt_delay = time.unwrap_or(Config::default().attempt_delay);
+    }))
 }
 
 /// How long every live attempt of a service may be silent before the next service is tried besides.
@@ -168,7 +178,9 @@ pub extern "C" fn mailport_options_set_port_delay_ms(
     options: Option<&mut Options>,
     ms: i32,
 ) -> Status {
-    export!(status; options => options.time(ms, |config, time| config.port_delay = time))
+    export!(status; options => options.time(ms, |config, time| {
+        config.port_delay = time.unwrap_or(Config::default().port_delay);
+    }))
 }
 
 /// How long a silent attempt may hold back the connection of a later service: at least 10 ms, or
@@ -180,10 +192,9 @@ pub extern "C" fn mailport_options_set_patience_ms(
     options: Option<&mut Options>,
     ms: i32,
 ) -> Status {
-    export!(status; options => match ms {
-        MAILPORT_AUTOMATIC => options.configure(|config| config.patience = Patience::Automatic),
-        ms => options.time(ms, |config, time| config.patience = Patience::Fixed(time)),
-    })
+    export!(status; options => options.time(ms, |config, time| {
+        config.patience = time.map_or(Patience::Automatic, Patience::Fixed);
+    }))
 }
 
 /// How long the answer of the family that goes second waits for the first one's (the Resolution
@@ -195,7 +206,9 @@ pub extern "C" fn mailport_options_set_resolution_delay_ms(
     options: Option<&mut Options>,
     ms: i32,
 ) -> Status {
-    export!(status; options => options.time(ms, |config, time| config.resolution_delay = time))
+    export!(status; options => options.time(ms, |config, time| {
+        config.resolution_delay = time.unwrap_or(Config::default().resolution_delay);
+    }))
 }
 
 /// How long a connection is waited upon for the server's first byte before it counts: at least
@@ -205,11 +218,13 @@ pub extern "C" fn mailport_options_set_resolution_delay_ms(
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_options_set_gate_ms(options: Option<&mut Options>, ms: i32) -> Status {
-    export!(status; options => match ms {
-        MAILPORT_AUTOMATIC => options.configure(|config| config.gate = Gate::Automatic),
-        0 => options.configure(|config| config.gate = Gate::Off),
-        ms => options.time(ms, |config, time| config.gate = Gate::For(time)),
-    })
+    export!(status; options => options.time(ms, |config, time| {
+        config.gate = match time {
+            None => Gate::Automatic,
+            Some(Duration::ZERO) => Gate::Off,
+            Some(time) => Gate::For(time),
+        };
+    }))
 }
 
 /// Whether the next service waits until every attempt of the one before has failed or is overdue,
@@ -258,7 +273,7 @@ pub extern "C" fn mailport_options_set_families(
 }
 
 /// The address of this machine to connect from, such as "192.0.2.1"; the other family is then left
-/// out. Default none: the kernel chooses.
+/// out. Default NULL: the kernel chooses.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -266,13 +281,17 @@ pub extern "C" fn mailport_options_set_source(
     options: Option<&mut Options>,
     address: Text,
 ) -> Status {
-    export!(status; options => options.text(address, |options, text| match text.parse() {
-        Ok(address) => options.configure(|config| config.source = Some(address)),
-        Err(_) => options.refuse(format!("`{text}` is not an address to connect from")),
+    export!(status; options => options.text(address, |options, text| {
+        let Some(text) = text else { return options.configure(|config| config.source = None) };
+        match text.parse() {
+            Ok(address) => options.configure(|config| config.source = Some(address)),
+            Err(_) => options.refuse(format!("`{text}` is not an address to connect from")),
+        }
     }))
 }
 
-/// The network interface that every attempt is bound to (SO_BINDTODEVICE). Default none.
+/// The network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
+/// kernel chooses.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -281,30 +300,33 @@ pub extern "C" fn mailport_options_set_device(
     device: Text,
 ) -> Status {
     export!(status; options => options.text(device, |options, text| {
-        options.configure(|config| config.device = Some(text.to_owned()))
+        options.configure(|config| config.device = text.map(str::to_owned))
     }))
 }
 
-/// The firewall mark of every packet (SO_MARK, needs CAP_NET_ADMIN). Default none.
+/// The firewall mark of every packet (SO_MARK, needs CAP_NET_ADMIN). Default 0: none.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_options_set_mark(options: Option<&mut Options>, mark: u32) -> Status {
-    export!(status; options => options.configure(|config| config.mark = Some(mark)))
+    export!(status; options => options.configure(|config| {
+        config.mark = (mark != 0).then_some(mark);
+    }))
 }
 
 /// Goes through a SOCKS5 proxy, "socks5://[USER:PASSWORD@]HOST[:PORT]", or a command whose standard
 /// input and output are the connection, "command:ssh -W [%h]:%p gateway.example". No shell reads it;
 /// %h is the host, %p the port, %% a percent sign. Such a dial tries services one after the other,
 /// and waits for a greeting. No message ever has the password, or the words after the program.
-/// Default none.
+/// Default NULL: the dial connects by itself.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_options_set_via(options: Option<&mut Options>, via: Text) -> Status {
     export!(status; options => options.text(via, |options, text| {
-        let via = text.parse().map_err(|error: ViaParseError| error.to_string());
-        options.set(via.map(|via| |options: &mut Options| options.via = Some(via)))
+        let via = text.map(str::parse).transpose();
+        let via = via.map_err(|error: ViaParseError| error.to_string());
+        options.set(via.map(|via| |options: &mut Options| options.via = via))
     }))
 }
 
@@ -341,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setter_reaches_its_setting() {
+    fn every_setter_reaches_its_setting_and_takes_it_back() {
         let mut options = Options::default();
         let all = [
             mailport_options_set_attempt_delay_ms(Some(&mut options), 11),
@@ -368,16 +390,39 @@ mod tests {
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);
-        mailport_options_set_patience_ms(Some(&mut options), MAILPORT_AUTOMATIC);
         mailport_options_set_gate_ms(Some(&mut options), 0);
-        assert_eq!(options.config.patience, Patience::Automatic);
         assert_eq!(options.config.gate, Gate::Off);
+        take_back(&mut options);
+        assert_eq!(options.config, Config::default());
+    }
+
+    /// Text is taken back in `ffi/tests/c/options.c`, for only C makes it.
+    fn take_back(options: &mut Options) {
+        for set in [
+            mailport_options_set_attempt_delay_ms,
+            mailport_options_set_port_delay_ms,
+            mailport_options_set_patience_ms,
+            mailport_options_set_deadline_ms,
+            mailport_options_set_resolution_delay_ms,
+            mailport_options_set_gate_ms,
+        ] {
+            assert_eq!(set(Some(&mut *options), MAILPORT_AUTOMATIC), MAILPORT_OK);
+        }
+        for set in [
+            mailport_options_set_strict,
+            mailport_options_set_ask,
+            mailport_options_set_skip,
+            mailport_options_set_families,
+        ] {
+            assert_eq!(set(Some(&mut *options), 0), MAILPORT_OK);
+        }
+        assert_eq!(mailport_options_set_mark(Some(&mut *options), 0), MAILPORT_OK);
     }
 
     #[test]
     fn a_setter_that_fails_changes_nothing_and_says_why_until_the_next() {
         let mut options = Options::default();
-        for (ms, words) in [(9, "too short"), (i32::MAX, "too long"), (-1, "below zero")] {
+        for (ms, words) in [(9, "too short"), (i32::MAX, "too long"), (-2, "below zero")] {
             let status = mailport_options_set_port_delay_ms(Some(&mut options), ms);
             assert_eq!(status, MAILPORT_INVALID);
             assert!(message(&options).contains(words), "{}", message(&options));

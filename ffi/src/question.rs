@@ -8,7 +8,10 @@ use mailport::machine::Question;
 
 use crate::boundary::{c_string, export};
 use crate::dial::Dial;
-use crate::numbers::{AnswerNumber, MAILPORT_TLS_UNDECIDED, TlsNumber, of_tls, to_answer};
+use crate::numbers::{
+    AnswerNumber, FamilyNumber, MAILPORT_FAMILY_NONE, MAILPORT_TLS_UNDECIDED, TlsNumber, of_family,
+    of_tls, to_answer,
+};
 use crate::status::{MAILPORT_INVALID, MAILPORT_OK, MAILPORT_STALE, Status};
 
 impl Dial {
@@ -62,6 +65,17 @@ pub extern "C" fn mailport_dial_question_unavailable_port(dial: Option<&Dial>) -
     export!(0; dial => dial.question().map_or(0, |question| question.unavailable.port()))
 }
 
+/// The only family of that service; MAILPORT_FAMILY_NONE where it has both, and while no question
+/// stands.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_question_unavailable_family(dial: Option<&Dial>) -> FamilyNumber {
+    export!(MAILPORT_FAMILY_NONE; dial => {
+        of_family(dial.question().and_then(|question| question.unavailable.family()))
+    })
+}
+
 /// The port of the service that would come next; 0 while no question stands.
 ///
 /// Since 0.1.
@@ -78,6 +92,17 @@ pub extern "C" fn mailport_dial_question_next_tls(dial: Option<&Dial>) -> TlsNum
     export!(MAILPORT_TLS_UNDECIDED; dial => {
         let next = dial.question().map(|question| question.next);
         next.map(Service::tls).map_or(MAILPORT_TLS_UNDECIDED, of_tls)
+    })
+}
+
+/// The only family of that next service; MAILPORT_FAMILY_NONE where it has both, and while no
+/// question stands.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_question_next_family(dial: Option<&Dial>) -> FamilyNumber {
+    export!(MAILPORT_FAMILY_NONE; dial => {
+        of_family(dial.question().and_then(|question| question.next.family()))
     })
 }
 

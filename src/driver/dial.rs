@@ -496,9 +496,9 @@ impl Drop for Dial {
     /// epoll instance, the timer and the waker with its parent: it only closes its copies.
     fn drop(&mut self) {
         if self.is_forked() {
-            self.poller.close_in_fork();
-            // Its lock may be held by a thread that was not forked.
-            std::mem::forget(self.slot.take());
+            if self.slot.take().is_some_and(|slot| !Slot::is_left_in_fork(slot)) {
+                self.poller.close_in_fork();
+            }
             return;
         }
         self.stop_looking_up();

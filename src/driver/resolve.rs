@@ -241,6 +241,12 @@ impl Slot {
         self.lock().waker = None;
     }
 
+    /// Lets go of a slot in a forked child. False where a thread of the parent's has a part in it,
+    /// and perhaps its lock, which nobody there gives back: it then stays with all that is in it.
+    pub(super) fn is_left_in_fork(slot: Arc<Slot>) -> bool {
+        Arc::try_unwrap(slot).map_err(std::mem::forget).is_ok()
+    }
+
     fn is_wanted(&self) -> bool {
         self.lock().waker.is_some()
     }

@@ -35,7 +35,7 @@ What they send is given to ON-INPUT."
   (process-contact server :service))
 
 (defun mailport-tests--greeter (&optional greeting)
-  "Return the port of a server that says GREETING."
+  "Return the port of a server that greets with GREETING."
   (mailport-tests--port
    (mailport-tests--server
     (lambda (client) (process-send-string client (or greeting "220 hello\r\n"))))))
@@ -61,16 +61,27 @@ What they send is given to ON-INPUT."
     (mailport-tests--port server)))
 
 (defun mailport-tests--count (folder)
-  "Return how many entries FOLDER has."
+  "Return how many entries there are in FOLDER."
   (length (directory-files folder nil nil t)))
 
 (defun mailport-tests--descriptors ()
   "Return how many descriptors Emacs has."
   (mailport-tests--count "/proc/self/fd"))
 
+(defun mailport-tests--held ()
+  "Return how many descriptors, threads and processes Emacs has."
+  (list (mailport-tests--descriptors) (mailport-tests--count "/proc/self/task")
+        (length (process-list))))
+
+(defun mailport-tests--until-holds (held)
+  "Wait until Emacs has what is in HELD, and no more."
+  ;; A thread that has done its work takes a moment to end.
+  (ert-info ((format "Before: %S, now: %S" held (mailport-tests--held)))
+    (mailport-tests--until (lambda () (equal held (mailport-tests--held))))))
+
 (defun mailport-tests--until (what)
   "Wait until the function WHAT returns non-nil."
-  (with-timeout (10 (ert-fail "It never happened"))
+  (with-timeout (30 (ert-fail "It never happened"))
     (while (not (funcall what))
       (accept-process-output nil 0.02))))
 
@@ -122,6 +133,10 @@ What they send is given to ON-INPUT."
          parameters))
 
 (defvar mailport-tests--gap 0 "The longest time that a timer had to wait.")
+
+(defconst mailport-tests--alive 1
+  "How long a timer may have to wait on a busy machine.
+An Emacs that waits for the silent port waits longer.")
 
 (defmacro mailport-tests--ticking (&rest body)
   "Evaluate BODY while a timer ticks, and note the longest time between two ticks."
@@ -257,7 +272,7 @@ What they send is given to ON-INPUT."
         (mailport-tests--ticking
          (should (process-live-p (car (mailport-tests--open :type 'plain))))))
       (should (< 1200 (plist-get (mailport--report (car mailport--history)) :elapsed) 5000))
-      (should (< mailport-tests--gap 0.4))
+      (should (< mailport-tests--gap mailport-tests--alive))
       (should (cl-some (lambda (line)
                          (string-match-p (format "%d silent for 1 s, trying [0-9]+ too" silent)
                                          line))
@@ -416,32 +431,9 @@ What they send is given to ON-INPUT."
                                         mailport-tests--open)))
                   (mailport-tests--until #'mailport-tests--idle-p)))
         (dials 4)
-        (let ((descriptors (mailport-tests--descriptors))
-              (threads (mailport-tests--count "/proc/self/task"))
-              (processes (length (process-list))))
+        (let ((held (mailport-tests--held)))
           (dials 100)
-          (should (= descriptors (mailport-tests--descriptors)))
-          (should (= threads (mailport-tests--count "/proc/self/task")))
-          (should (= processes (length (process-list)))))))))
-
-(defun mailport-tests--drop-dials (count plan)
-  "Start COUNT dials by PLAN that nobody is told of or refers to."
-  (dotimes (_ count)
-    (let ((pipe (mailport--dial-pipe (mailport--start "127.0.0.1" plan))))
-      (set-process-sentinel pipe #'ignore)
-      (process-put pipe 'mailport-dial nil)
-      (delete-process pipe))))
-
-(ert-deftest mailport-closes-a-dial-that-is-collected ()
-  (mailport-tests--with
-    (let ((plan (format "%d:none" (mailport-tests--silent)))
-          (descriptors (mailport-tests--descriptors)))
-      (mailport-tests--drop-dials 50 plan)
-      (should (< (+ 100 descriptors) (mailport-tests--descriptors)))
-      ;; Emacs looks at its stack when it collects, so what looks like a reference may stay.
-      (mailport-tests--until (lambda ()
-                               (garbage-collect)
-                               (< (mailport-tests--descriptors) (+ 15 descriptors)))))))
+          (mailport-tests--until-holds held))))))
 
 ;;;; In the background
 

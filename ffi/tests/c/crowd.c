@@ -6,6 +6,7 @@
  * limit of descriptors is too low for all at once, one begins when another has ended. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include "alone.h"
 
 #include <event2/event.h>
 #include <sys/resource.h>
@@ -102,6 +103,7 @@ int main(int argc, char **argv)
         mailport_options_free(options[i]);
     free(all);
     event_base_free(base);
+    wait_until_alone();
     printf("%u dials, %u at once\n", dials, at_once);
     return 0;
 }

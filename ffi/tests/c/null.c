@@ -1,34 +1,90 @@
-/* NULL, wherever a pointer is taken. */
+/* NULL, wherever a pointer is taken: a status, or nothing, and never a crash. */
+#define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include "getters.h"
 
 #include <string.h>
 
-int main(void)
+static void no_dial(void)
 {
-    mailport_options *options = mailport_options_new();
-    mailport_dial *dial = (mailport_dial *)&options;
-    int fd = -77;
+    size_t i;
 
-    errno = 77;
-    CHECK(mailport_connect(NULL, 0, NULL, &fd) == MAILPORT_NULL && fd == -77);
-    CHECK(mailport_connect("localhost", 0, NULL, NULL) == MAILPORT_NULL);
-    CHECK(mailport_dial_start(NULL, 0, NULL, &dial) == MAILPORT_NULL);
-    CHECK(dial == (mailport_dial *)&options);
-    CHECK(mailport_dial_start("localhost", 0, NULL, NULL) == MAILPORT_NULL);
+    EACH(i, texts) CHECK(strcmp(texts[i].get(NULL), "") == 0);
+    EACH(i, texts_of_one) CHECK(strcmp(texts_of_one[i].get(NULL, 0), "") == 0);
+    EACH(i, numbers) CHECK(numbers[i].get(NULL) == numbers[i].nothing);
+    EACH(i, numbers_of_one) CHECK(numbers_of_one[i].get(NULL, 0) == numbers_of_one[i].nothing);
+    EACH(i, counts) CHECK(counts[i].get(NULL) == 0);
+    EACH(i, ports) CHECK(ports[i].get(NULL) == 0);
+    EACH(i, times_of_one) CHECK(times_of_one[i].get(NULL, 0) == -1);
+    CHECK(mailport_dial_attempt_port(NULL, 0) == 0 && mailport_dial_elapsed_us(NULL) == 0);
+    CHECK(strstr(mailport_dial_message(NULL), "NULL") != NULL);
     CHECK(mailport_dial_process(NULL) == MAILPORT_NULL);
     CHECK(mailport_dial_wait(NULL, -1) == MAILPORT_NULL);
-    CHECK(mailport_dial_take_fd(NULL, &fd) == MAILPORT_NULL && fd == -77);
     CHECK(mailport_dial_answer(NULL, 1, 1) == MAILPORT_NULL);
-    CHECK(mailport_dial_fd(NULL) == -1 && mailport_dial_timeout_ms(NULL) == -1);
-    CHECK(mailport_dial_port(NULL) == 0 && mailport_dial_tls(NULL) == MAILPORT_TLS_UNDECIDED);
-    CHECK(strcmp(mailport_dial_json(NULL), "") == 0 && mailport_dial_attempts(NULL) == 0);
-    CHECK(strcmp(mailport_dial_attempt_note(NULL, 0), "") == 0);
-    CHECK(mailport_options_set_plan(options, NULL, 0) == MAILPORT_NULL);
-    CHECK(strstr(mailport_options_message(options), "NULL") != NULL);
-    CHECK(mailport_options_set_plan(NULL, "587:starttls", 0) == MAILPORT_NULL);
-    mailport_options_free(options);
-    mailport_options_free(NULL);
+    CHECK(mailport_dial_answer_for_good(NULL, 1, 1) == MAILPORT_NULL);
     mailport_dial_free(NULL);
+}
+
+static void no_output(mailport_dial *dial)
+{
+    mailport_dial *other = dial;
+    int fd = -77;
+
+    CHECK(mailport_connect(NULL, 0, NULL, &fd) == MAILPORT_NULL && fd == -77);
+    CHECK(mailport_connect("localhost", 0, NULL, NULL) == MAILPORT_NULL);
+    CHECK(mailport_dial_start(NULL, 0, NULL, &other) == MAILPORT_NULL && other == dial);
+    CHECK(mailport_dial_start("localhost", 0, NULL, NULL) == MAILPORT_NULL);
+    CHECK(mailport_dial_take_fd(NULL, &fd) == MAILPORT_NULL && fd == -77);
+    CHECK(mailport_dial_take_fd(dial, NULL) == MAILPORT_NULL);
+}
+
+static void no_options(void)
+{
+    mailport_status (*const set[])(mailport_options *, int32_t) = {
+        mailport_options_set_deadline_ms,         mailport_options_set_attempt_delay_ms,
+        mailport_options_set_port_delay_ms,       mailport_options_set_patience_ms,
+        mailport_options_set_resolution_delay_ms, mailport_options_set_gate_ms,
+        mailport_options_set_strict,              mailport_options_set_ask,
+        mailport_options_set_skip,                mailport_options_set_families,
+    };
+    size_t i;
+
+    EACH(i, set) CHECK(set[i](NULL, 1) == MAILPORT_NULL);
+    CHECK(mailport_options_set_plan(NULL, "587:starttls", 0) == MAILPORT_NULL);
+    CHECK(mailport_options_set_source(NULL, "127.0.0.1") == MAILPORT_NULL);
+    CHECK(mailport_options_set_device(NULL, "lo") == MAILPORT_NULL);
+    CHECK(mailport_options_set_mark(NULL, 1) == MAILPORT_NULL);
+    CHECK(mailport_options_set_via(NULL, "command:true") == MAILPORT_NULL);
+    CHECK(mailport_options_set_memory(NULL, NULL) == MAILPORT_NULL);
+    CHECK(strcmp(mailport_options_message(NULL), "") == 0);
+    mailport_options_free(NULL);
+}
+
+static void no_memory(void)
+{
+    mailport_memory *memory = mailport_memory_new();
+
+    unsetenv("HOME"), unsetenv("XDG_CACHE_HOME");
+    CHECK(mailport_memory_open(NULL) == NULL); /* nobody's own */
+    CHECK(mailport_memory_flush(NULL, 0) == MAILPORT_NULL);
+    CHECK(mailport_memory_forget(NULL, "localhost") == MAILPORT_NULL);
+    CHECK(mailport_memory_forget(memory, NULL) == MAILPORT_NULL);
+    CHECK(mailport_memory_clear(NULL) == MAILPORT_NULL);
+    mailport_memory_free(memory);
+    mailport_memory_free(NULL);
+}
+
+int main(void)
+{
+    mailport_dial *dial = NULL;
+
+    errno = 77;
+    CHECK(mailport_dial_start("127.0.0.1", 0, NULL, &dial) == MAILPORT_OK);
+    no_dial();
+    no_output(dial);
+    no_options();
+    no_memory();
+    mailport_dial_free(dial);
     CHECK(errno == 77);
     return 0;
 }

@@ -2,8 +2,9 @@
  * Arguments: the steps, a seed (0 for one of its own, which it tells), plans. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
+#include "alone.h"
+#include "getters.h"
 
-#include <dirent.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ static const char *text(void)
 
 static void set(mailport_options *to)
 {
-    switch (below(16)) {
+    switch (below(17)) {
     case 0: mailport_options_set_plan(to, text(), number()); break;
     case 1: mailport_options_set_deadline_ms(to, number()); break;
     case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
@@ -62,28 +63,37 @@ static void set(mailport_options *to)
     case 12: mailport_options_set_device(to, text()); break;
     case 13: mailport_options_set_via(to, text()); break;
     case 14: mailport_options_set_memory(to, ANY(memories)); break;
+    case 15: mailport_options_set_mark(to, (uint32_t)number()); break;
     default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
     }
     CHECK(mailport_options_message(to) != NULL);
 }
 
+/* The size of a text, which must be one. */
+static size_t words(const char *text)
+{
+    CHECK(text != NULL);
+    return strlen(text);
+}
+
 static void read_all(const mailport_dial *dial)
 {
     uint32_t n = below(4) == 0 ? (uint32_t)number() : below(4);
-    size_t words = strlen(mailport_dial_message(dial)) + strlen(mailport_dial_json(dial)) +
-                   strlen(mailport_dial_host(dial)) + strlen(mailport_dial_via(dial)) +
-                   strlen(mailport_dial_address(dial)) + strlen(mailport_dial_question_message(dial)) +
-                   strlen(mailport_dial_attempt_address(dial, n)) +
-                   strlen(mailport_dial_attempt_icmp_message(dial, n)) +
-                   strlen(mailport_dial_attempt_icmp_from(dial, n)) +
-                   strlen(mailport_dial_attempt_proxy_message(dial, n)) +
-                   strlen(mailport_dial_attempt_note(dial, n)) +
-                   strlen(mailport_dial_attempt_reason_message(dial, n)) +
-                   strlen(mailport_dial_lookup_message(dial, n)) +
-                   strlen(mailport_outcome_name(mailport_dial_attempt_outcome(dial, n))) +
-                   strlen(mailport_tls_name(mailport_dial_attempt_tls(dial, n)));
-    CHECK(words < 1000000 && mailport_dial_timeout_ms(dial) >= -1);
-    CHECK(mailport_dial_attempts(dial) < 1000 && mailport_dial_lookups(dial) <= 2);
+    size_t i, all = words(mailport_dial_message(dial));
+
+    EACH(i, texts) all += words(texts[i].get(dial));
+    EACH(i, texts_of_one) all += words(texts_of_one[i].get(dial, n));
+    EACH(i, numbers) CHECK(numbers[i].get(dial) >= -1);
+    EACH(i, numbers_of_one) CHECK(numbers_of_one[i].get(dial, n) >= -1);
+    EACH(i, counts) CHECK(counts[i].get(dial) < 1000);
+    EACH(i, ports) (void)ports[i].get(dial);
+    EACH(i, times_of_one) CHECK(times_of_one[i].get(dial, n) >= -1);
+    (void)mailport_dial_attempt_port(dial, n);
+    CHECK(mailport_dial_elapsed_us(dial) >= 0);
+    all += words(mailport_status_message(number())) + words(mailport_version());
+    all += words(mailport_outcome_name(mailport_dial_attempt_outcome(dial, n)));
+    all += words(mailport_tls_name(mailport_dial_attempt_tls(dial, n)));
+    CHECK(all < 1000000);
 }
 
 /* A new dial in a place, or none; whatever was there goes, wherever it was. */
@@ -127,9 +137,14 @@ static void step(void)
     default:
         mailport_memory_clear(below(9) == 0 ? *memory : NULL);
         mailport_memory_forget(*memory, text());
+        mailport_memory_flush(*memory, 0);
         if (below(3) == 0) {
             mailport_memory_free(*memory);
             *memory = below(5) == 0 ? NULL : mailport_memory_new();
+        } else if (below(3) == 0) {
+            mailport_memory_free(*memory);
+            *memory = mailport_memory_open("/dev/null/cannot/be"); /* ends with the process */
+            CHECK(*memory != NULL);
         }
     }
     CHECK(errno == 77);
@@ -150,9 +165,8 @@ static int descriptors(void)
 
 int main(int argc, char **argv)
 {
-    struct timespec moment = {0, 10000000};
     unsigned long steps, i;
-    int before, patience = 2000;
+    int before;
 
     CHECK(argc > 3);
     plans = argv + 3, n_plans = (unsigned)argc - 3;
@@ -170,8 +184,7 @@ int main(int argc, char **argv)
     for (i = 0; i < FEW; i++)
         mailport_options_free(options[i]), mailport_memory_free(memories[i]);
     /* The C library's look-up has a socket of its own until it ends, wanted or not. */
-    while (descriptors() != before && patience-- > 0)
-        nanosleep(&moment, NULL);
+    wait_until_alone();
     CHECK(descriptors() == before);
     return 0;
 }

@@ -5,6 +5,7 @@ mod abi;
 mod c;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
+mod complete;
 mod header;
 mod package;
 mod page;

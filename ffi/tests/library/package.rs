@@ -1,6 +1,7 @@
 //! What `make install` leaves, and that a package can be built without a network.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,27 +16,43 @@ fn files(folder: &Path) -> Vec<String> {
     files
 }
 
-/// Stands for the command, which its own tests run.
-fn command(folder: &Path) -> PathBuf {
-    use std::os::unix::fs::PermissionsExt;
-
-    let path = folder.join("command");
-    fs::write(&path, "#!/bin/sh\necho '.B mailport\\-connect(1)'\n").expect("written");
+fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
     path
 }
 
-fn install(action: &str, stage: &Path, prefix: &str, command: &Path) {
+/// Stands for the command, which `tests/install.rs` installs.
+fn command(folder: &Path) -> PathBuf {
+    script(folder, "command", "echo '.B mailport\\-connect(1)'")
+}
+
+/// Runs make, but for the minutes that it takes to build the command.
+fn make(action: &str, folder: &Path, stage: &Path, command: &Path) {
+    let rest =
+        format!("case $* in *'--features cli'*) ;; *) exec {} \"$@\" ;; esac", env!("CARGO"));
+    let cargo = script(folder, "cargo", &rest);
+    let mut make = Command::new("make");
+    make.args(["--no-print-directory", action, "PREFIX=/usr"]).current_dir(repository());
+    make.arg(format!("DESTDIR={}", stage.display())).arg(format!("CARGO={}", cargo.display()));
+    make.arg(format!("COMMAND={}", command.display()));
+    make.arg(format!("C_LIBRARY={}", folder.join("c").display()));
+    // Those of a make that runs the tests are not for this one.
+    output_of(make.env_remove("MAKEFLAGS").env_remove("MAKELEVEL"));
+}
+
+fn install(prefix: &str, command: &Path) {
     let mut install = Command::new(repository().join("ffi/install.sh"));
-    install.arg(action).arg(library()).arg(command);
-    output_of(install.env("DESTDIR", stage).env("PREFIX", prefix));
+    install.arg("install").arg(library()).arg(command);
+    output_of(install.env("PREFIX", prefix));
 }
 
 #[test]
 fn what_is_installed_is_uninstalled() {
     let folder = tempfile::tempdir().expect("a folder");
     let (stage, command) = (folder.path().join("stage"), command(folder.path()));
-    install("install", &stage, "/usr", &command);
+    make("install", folder.path(), &stage, &command);
     assert_eq!(
         files(&stage),
         [
@@ -54,34 +71,49 @@ fn what_is_installed_is_uninstalled() {
             "/usr/share/zsh/site-functions/_mailport",
         ]
     );
-    install("uninstall", &stage, "/usr", &command);
+    make("uninstall", folder.path(), &stage, &command);
     assert_eq!(files(&stage), [""; 0]);
+    // The folders that are left are those of any system.
+    let left = output_of(Command::new("find").args(["usr", "-type", "d"]).current_dir(&stage));
+    let mut left: Vec<&str> = left.lines().collect();
+    left.sort_unstable();
+    assert_eq!(left, ["usr", "usr/bin", "usr/include", "usr/lib", "usr/share", "usr/share/man"]);
 }
 
 #[test]
-fn pkg_config_links_a_program_with_either_library() {
+fn pkg_config_links_a_program_with_either_library_and_one_that_is_static_throughout() {
     let folder = tempfile::tempdir().expect("a folder");
     let prefix = folder.path().join("usr").display().to_string();
-    install("install", Path::new(""), &prefix, &command(folder.path()));
+    install(&prefix, &command(folder.path()));
     let program = folder.path().join("connect");
     let open = open();
-    for flags in [["--cflags", "--libs"].as_slice(), &["--static", "--cflags", "--libs"]] {
-        let is_static = flags.contains(&"--static");
-        if is_static {
+    for (flags, more, needs) in [
+        (
+            ["--cflags", "--libs"].as_slice(),
+            [].as_slice(),
+            ["libmailport.so.0", "libc.so"].as_slice(),
+        ),
+        (&["--static", "--cflags", "--libs"], &[], &["libc.so"]),
+        (&["--static", "--cflags", "--libs"], &["-static"], &[]),
+    ] {
+        if flags.contains(&"--static") {
             // As on a system that has only this one.
             for name in ["libmailport.so", "libmailport.so.0"] {
-                fs::remove_file(format!("{prefix}/lib/{name}")).expect("removed");
+                let _ = fs::remove_file(format!("{prefix}/lib/{name}"));
             }
         }
         let mut pkg_config = Command::new("pkg-config");
         pkg_config.args(flags).arg("mailport");
         let words = output_of(pkg_config.env("PKG_CONFIG_PATH", format!("{prefix}/lib/pkgconfig")));
         let mut compile = Command::new("cc");
-        compile.arg(repository().join("examples/c/connect.c")).args(words.split_whitespace());
+        compile.args(more).arg(repository().join("examples/c/connect.c"));
+        compile.args(words.split_whitespace());
         compile.arg("-o").arg(&program).arg(format!("-Wl,-rpath,{prefix}/lib"));
         output_of(&mut compile);
-        let needed = output_of(Command::new("readelf").arg("--dynamic").arg(&program));
-        assert_eq!(needed.contains("libmailport.so.0"), !is_static, "{needed}");
+        let dynamic = output_of(Command::new("readelf").arg("--dynamic").arg(&program));
+        for name in ["libmailport.so.0", "libc.so"] {
+            assert_eq!(dynamic.contains(name), needs.contains(&name), "{more:?}: {dynamic}");
+        }
         let port = open.port().to_string();
         output_of(Command::new(&program).args(["127.0.0.1", &port]));
     }

@@ -159,11 +159,44 @@ fn null_is_a_status_or_nothing() {
     run("ffi/tests/c/null.c", &[], &[""; 0]);
 }
 
+/// What `null.c` and `random.c` call by the lists that they share.
+const GETTERS: &str = include_str!("../c/getters.h");
+
+#[test]
+fn every_pointer_of_every_function_is_null_once() {
+    let program = include_str!("../c/null.c");
+    let header = include_str!("../../../include/mailport.h");
+    for (name, _) in crate::symbols() {
+        let (_, after) = header.split_once(&format!("{name}(")).expect("declared");
+        let (parameters, _) = after.split_once(");").expect("parameters");
+        let takes_one = parameters.contains('*');
+        let is_called = [program, GETTERS].iter().any(|source| source.contains(name));
+        assert!(is_called || !takes_one, "{name}");
+    }
+}
+
+#[test]
+fn the_caller_without_sense_calls_every_function() {
+    let program = include_str!("../c/random.c");
+    for (name, _) in crate::symbols() {
+        let is_called = [program, GETTERS].iter().any(|source| source.contains(name));
+        // One that blocks until its deadline says little of any order.
+        assert!(is_called || name == "mailport_connect", "{name}");
+    }
+}
+
 #[test]
 fn misuse_is_told_and_breaks_nothing() {
     let (refused, open, silent) = (refused(), open(), silent());
     let plans = [plan(&[refused.port(), open.port()]), plan(&[silent.port()])];
     run("ffi/tests/c/misuse.c", &[], &plans);
+}
+
+#[test]
+fn the_report_is_told_field_by_field() {
+    let (refused, open) = (refused(), open());
+    let ports = [refused.port(), open.port()].map(|port| port.to_string());
+    run("ffi/tests/c/report.c", &[], &ports);
 }
 
 #[test]
@@ -189,12 +222,23 @@ fn a_dial_moves_between_threads() {
 #[test]
 fn a_forked_child_can_only_free_a_dial() {
     let open = open();
-    run("ffi/tests/c/fork.c", &[], &[plan(&[open.port()])]);
+    let plan = plan(&[open.port()]);
+    for when in ["busy", "alone"] {
+        run("ffi/tests/c/fork.c", &[], &[&plan, when]);
+    }
 }
 
 #[test]
-fn the_library_can_be_closed_while_a_name_is_looked_up() {
-    run("ffi/tests/c/unload.c", &["-ldl"], &[library().join("libmailport.so")]);
+fn the_library_can_be_closed_while_a_name_is_looked_up_and_a_dial_is_open() {
+    let (silent, open) = (silent(), open());
+    let file = library().join("libmailport.so").display().to_string();
+    let ports = [silent.port(), open.port()].map(|port| port.to_string());
+    run("ffi/tests/c/unload.c", &["-ldl"], &[&file, &ports[0], &ports[1]]);
+}
+
+#[test]
+fn the_way_out_is_as_it_was_set_until_that_is_taken_back() {
+    run("ffi/tests/c/options.c", &[], &[""; 0]);
 }
 
 #[test]

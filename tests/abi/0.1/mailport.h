@@ -53,7 +53,8 @@
  * errno is afterwards what it was before, always.
  *
  * Shared. The dials of a process share one resolver, which starts a thread when a name is to be
- * looked up, and none for an address. A memory that has a file starts one when it is to be saved. The shared library is never unloaded, dlclose(3) or not.
+ * looked up, and none for an address. A memory that has a file starts one when it is to be saved.
+ * The shared library is never unloaded, dlclose(3) or not: a dial that is open then goes on.
  *
  * Environment. MAILPORT_PORTS=587 leaves out every service of another port, MAILPORT_FAMILY=ipv4
  * every address of the other family: for a user who looks for the trouble. They add nothing, change
@@ -72,7 +73,7 @@
 #define MAILPORT_VERSION "0.1.0"
 
 /**
- * In place of a time: the library's own choice, which depends on the dial.
+ * In place of a time: the default, which for some times depends on the dial.
  */
 #define MAILPORT_AUTOMATIC (-1)
 
@@ -93,6 +94,9 @@ typedef struct mailport_memory mailport_memory;
 /**
  * The settings of dials. Without any, everything has its default, which is right for nearly
  * everybody. A dial copies what it needs, so they can be changed, used again and freed at any time.
+ *
+ * What was set can be taken back: NULL in place of a text or a memory sets the default again,
+ * MAILPORT_AUTOMATIC does in place of a time, and any other number is set to its default.
  */
 typedef struct mailport_options mailport_options;
 
@@ -225,7 +229,7 @@ typedef int32_t mailport_cleartext;
 typedef int32_t mailport_family;
 
 /**
- * None: a proxy or a command was given the name.
+ * None: of an attempt, a proxy or a command was given the name; of a service, it has both.
  */
 #define MAILPORT_FAMILY_NONE 0
 
@@ -446,6 +450,36 @@ typedef int32_t mailport_proxy_error;
 #define MAILPORT_PROXY_ERROR_NOT_STARTED 5
 
 /**
+ * Why a look-up gave no address.
+ */
+typedef int32_t mailport_lookup_error;
+
+/**
+ * The name does not exist, or has no address of this family.
+ */
+#define MAILPORT_LOOKUP_ERROR_NOT_FOUND 1
+
+/**
+ * The name service did not answer for now; trying again later may help.
+ */
+#define MAILPORT_LOOKUP_ERROR_TRY_AGAIN 2
+
+/**
+ * Only addresses that no host can have, such as 0.0.0.0, which a filtering name service gives.
+ */
+#define MAILPORT_LOOKUP_ERROR_UNUSABLE 3
+
+/**
+ * Not answered yet, or by the end of the dial.
+ */
+#define MAILPORT_LOOKUP_ERROR_PENDING 4
+
+/**
+ * Any other failure.
+ */
+#define MAILPORT_LOOKUP_ERROR_FAILED 5
+
+/**
  * What the user says to a question.
  */
 typedef int32_t mailport_answer;
@@ -525,7 +559,7 @@ const char *mailport_options_message(const mailport_options *options);
 /**
  * The services to try, in order of preference: "587:starttls,25:starttls", each PORT:TLS or
  * PORT/FAMILY:TLS, or the name of a plan: submission, submissions, rfc8314, mew, symmetric. A port
- * that is given to a dial then counts for nothing. Default none: the port makes the plan.
+ * that is given to a dial then counts for nothing. Default NULL: the port makes the plan.
  *
  * Since 0.1.
  */
@@ -617,21 +651,22 @@ mailport_status mailport_options_set_families(mailport_options *options,
 
 /**
  * The address of this machine to connect from, such as "192.0.2.1"; the other family is then left
- * out. Default none: the kernel chooses.
+ * out. Default NULL: the kernel chooses.
  *
  * Since 0.1.
  */
 mailport_status mailport_options_set_source(mailport_options *options, const char *address);
 
 /**
- * The network interface that every attempt is bound to (SO_BINDTODEVICE). Default none.
+ * The network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
+ * kernel chooses.
  *
  * Since 0.1.
  */
 mailport_status mailport_options_set_device(mailport_options *options, const char *device);
 
 /**
- * The firewall mark of every packet (SO_MARK, needs CAP_NET_ADMIN). Default none.
+ * The firewall mark of every packet (SO_MARK, needs CAP_NET_ADMIN). Default 0: none.
  *
  * Since 0.1.
  */
@@ -642,7 +677,7 @@ mailport_status mailport_options_set_mark(mailport_options *options, uint32_t ma
  * input and output are the connection, "command:ssh -W [%h]:%p gateway.example". No shell reads it;
  * %h is the host, %p the port, %% a percent sign. Such a dial tries services one after the other,
  * and waits for a greeting. No message ever has the password, or the words after the program.
- * Default none.
+ * Default NULL: the dial connects by itself.
  *
  * Since 0.1.
  */
@@ -810,7 +845,8 @@ const char *mailport_dial_host(const mailport_dial *dial);
 const char *mailport_dial_via(const mailport_dial *dial);
 
 /**
- * From the start of the dial to its end, or until now, in microseconds.
+ * From the start of the dial to its end, in microseconds; while it has not ended, to when it was
+ * last processed.
  *
  * Since 0.1.
  */
@@ -839,6 +875,14 @@ const char *mailport_dial_question_message(const mailport_dial *dial);
 uint16_t mailport_dial_question_unavailable_port(const mailport_dial *dial);
 
 /**
+ * The only family of that service; MAILPORT_FAMILY_NONE where it has both, and while no question
+ * stands.
+ *
+ * Since 0.1.
+ */
+mailport_family mailport_dial_question_unavailable_family(const mailport_dial *dial);
+
+/**
  * The port of the service that would come next; 0 while no question stands.
  *
  * Since 0.1.
@@ -851,6 +895,14 @@ uint16_t mailport_dial_question_next_port(const mailport_dial *dial);
  * Since 0.1.
  */
 mailport_tls mailport_dial_question_next_tls(const mailport_dial *dial);
+
+/**
+ * The only family of that next service; MAILPORT_FAMILY_NONE where it has both, and while no
+ * question stands.
+ *
+ * Since 0.1.
+ */
+mailport_family mailport_dial_question_next_family(const mailport_dial *dial);
 
 /**
  * Answers a question, by its number. The dial then goes on when it is processed, for which its
@@ -904,7 +956,15 @@ uint16_t mailport_dial_attempt_port(const mailport_dial *dial, uint32_t attempt)
 mailport_tls mailport_dial_attempt_tls(const mailport_dial *dial, uint32_t attempt);
 
 /**
- * Its address family.
+ * The only family of its service, as in "587/ipv4:starttls"; MAILPORT_FAMILY_NONE where the service
+ * has both.
+ *
+ * Since 0.1.
+ */
+mailport_family mailport_dial_attempt_service_family(const mailport_dial *dial, uint32_t attempt);
+
+/**
+ * The family of its address.
  *
  * Since 0.1.
  */
@@ -940,7 +1000,7 @@ int64_t mailport_dial_attempt_started_us(const mailport_dial *dial, uint32_t att
 int64_t mailport_dial_attempt_connected_us(const mailport_dial *dial, uint32_t attempt);
 
 /**
- * When it ended, or now, while it is open.
+ * When it ended; while it is open, when the dial was last processed.
  *
  * Since 0.1.
  */
@@ -1052,6 +1112,14 @@ mailport_reason mailport_dial_attempt_reason(const mailport_dial *dial, uint32_t
 const char *mailport_dial_attempt_reason_message(const mailport_dial *dial, uint32_t attempt);
 
 /**
+ * The service that the reason speaks of, as it stands in a plan: "587:starttls". Empty for a reason
+ * that speaks of none.
+ *
+ * Since 0.1.
+ */
+const char *mailport_dial_attempt_reason_service(const mailport_dial *dial, uint32_t attempt);
+
+/**
  * How many name look-ups there were: one for each family, and none for an address.
  *
  * Since 0.1.
@@ -1080,7 +1148,14 @@ int64_t mailport_dial_lookup_ended_us(const mailport_dial *dial, uint32_t lookup
 int32_t mailport_dial_lookup_addresses(const mailport_dial *dial, uint32_t lookup);
 
 /**
- * Why it failed; empty where it did not.
+ * Why it failed; 0 where it did not.
+ *
+ * Since 0.1.
+ */
+mailport_lookup_error mailport_dial_lookup_error(const mailport_dial *dial, uint32_t lookup);
+
+/**
+ * The same in words; empty where it did not.
  *
  * Since 0.1.
  */

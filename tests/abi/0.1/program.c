@@ -23,6 +23,10 @@ int main(int argc, char **argv)
     CHECK(mailport_options_set_plan(options, argv[1], MAILPORT_CLEARTEXT_REFUSE) == 0);
     CHECK(mailport_options_set_memory(options, memory) == 0);
     CHECK(mailport_options_set_deadline_ms(options, 20000) == 0);
+    CHECK(mailport_options_set_port_delay_ms(options, 20000) == 0);
+    CHECK(mailport_options_set_port_delay_ms(options, MAILPORT_AUTOMATIC) == 0);
+    CHECK(mailport_options_set_source(options, "192.0.2.1") == 0);
+    CHECK(mailport_options_set_source(options, NULL) == 0);
     CHECK(mailport_options_set_families(options, MAILPORT_FAMILIES_ONLY_IPV4) == 0);
     CHECK(mailport_options_set_ask(options, 1) == 0);
     CHECK(mailport_dial_start("127.0.0.1", 0, options, &dial) == 0 && mailport_dial_fd(dial) >= 0);
@@ -37,6 +41,9 @@ int main(int argc, char **argv)
     CHECK(status == 0 && mailport_dial_tls(dial) == 2 && mailport_dial_winner(dial) == 1);
     CHECK(mailport_dial_attempts(dial) == 2 && mailport_dial_attempt_outcome(dial, 0) == 2);
     CHECK(mailport_dial_attempt_reason(dial, 1) == 5 && mailport_dial_attempt_family(dial, 1) == 4);
+    CHECK(strncmp(mailport_dial_attempt_reason_service(dial, 1), argv[1], 5) == 0);
+    CHECK(mailport_dial_attempt_service_family(dial, 1) == MAILPORT_FAMILY_NONE);
+    CHECK(mailport_dial_lookups(dial) == 0 && mailport_dial_lookup_error(dial, 0) == 0);
     CHECK(strcmp(mailport_tls_name(2), "starttls") == 0);
     CHECK(strcmp(mailport_outcome_name(2), "reset") == 0);
     CHECK(mailport_dial_json(dial)[0] == '{' && mailport_dial_message(dial)[0] != '\0');

@@ -70,9 +70,14 @@
         (progn (smtpmail-send-it) nil)
       ((error quit) (format "%S: %s" (car error) (error-message-string error))))))
 
+(defun lab-mew-name ()
+  "Return what Mew calls its connection, which Mew 6.11 no longer calls differently on 25."
+  (apply #'mew-smtp-info-name mew-case-default
+         (and (eql 2 (cdr (func-arity #'mew-smtp-info-name))) '(t))))
+
 (defun lab-send-by-mew ()
   "Send a letter by Mew, and return nil or what went wrong."
-  (add-to-list 'load-path "/usr/share/emacs/site-lisp/mew")
+  (add-to-list 'load-path (lab-get "MEW"))
   (let ((home (file-name-as-directory (getenv "HOME"))) (said nil))
     (setq mew-rc-file nil mew-mail-path (concat home "Mail") mew-conf-path mew-mail-path
           mew-use-cached-passwd nil mew-mail-domain "example.test" mew-name "Sender"
@@ -104,7 +109,7 @@
           (mew-smtp-flush-queue mew-case-default "+queue")
           (setq said (list (format "%.3f" (- (float-time) before)))))
         (with-timeout (60 (push "nothing happens" said))
-          (while (mew-smtp-get-server (mew-smtp-info-name mew-case-default t))
+          (while (mew-smtp-get-server (lab-mew-name))
             (accept-process-output nil 0.05))))
       (and (cdr said) (car said)))))
 

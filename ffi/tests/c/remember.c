@@ -1,0 +1,28 @@
+/* A dial with a memory in a file, which prints the port and how long it took, in microseconds.
+ * Arguments: a host, the file. */
+#include "check.h"
+
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    mailport_options *options = mailport_options_new();
+    mailport_memory *memory;
+    mailport_dial *dial = NULL;
+    mailport_status status;
+    int fd;
+
+    CHECK(argc == 3);
+    memory = mailport_memory_open(argv[2]);
+    CHECK(mailport_options_set_memory(options, memory) == MAILPORT_OK);
+    CHECK(mailport_dial_start(argv[1], 0, options, &dial) == MAILPORT_OK);
+    mailport_options_free(options);
+    while ((status = mailport_dial_wait(dial, -1)) == MAILPORT_PENDING)
+        continue;
+    CHECK(status == MAILPORT_OK && mailport_dial_take_fd(dial, &fd) == MAILPORT_OK);
+    printf("%u %lld\n", (unsigned)mailport_dial_port(dial), (long long)mailport_dial_elapsed_us(dial));
+    CHECK(mailport_memory_flush(memory, 20000) == MAILPORT_OK && close(fd) == 0);
+    mailport_dial_free(dial);
+    mailport_memory_free(memory);
+    return 0;
+}

@@ -1,0 +1,81 @@
+//! Whatever the Rust API can be told and tells, the C library can, too.
+
+/// The fields of a struct, as its source lists them.
+fn fields(source: &'static str, name: &str) -> Vec<&'static str> {
+    let (_, after) = source.split_once(&format!("pub struct {name} {{\n")).expect("a struct");
+    let (body, _) = after.split_once("\n}").expect("its end");
+    let fields = body.lines().filter_map(|line| line.strip_prefix("    pub "));
+    fields.map(|field| field.split_once(':').expect("a type").0).collect()
+}
+
+/// Whether each field, and nothing else, is listed with functions that there are.
+fn each_has(fields: &[&str], prefix: &str, listed: &[(&str, &str)]) {
+    let names: Vec<&str> = listed.iter().map(|(field, _)| *field).collect();
+    assert_eq!(fields, names);
+    let symbols = crate::symbols();
+    for name in listed.iter().flat_map(|(_, functions)| functions.split(' ')) {
+        let name = format!("mailport_{prefix}{name}");
+        assert!(symbols.iter().any(|(symbol, _)| *symbol == name), "{name}");
+    }
+}
+
+#[test]
+fn every_setting_has_its_setter() {
+    let config = [
+        ("resolution_delay", "resolution_delay_ms"),
+        ("attempt_delay", "attempt_delay_ms"),
+        ("port_delay", "port_delay_ms"),
+        ("patience", "patience_ms"),
+        ("deadline", "deadline_ms"),
+        ("strict", "strict"),
+        ("gate", "gate_ms"),
+        ("ask", "ask"),
+        ("skip", "skip"),
+        ("families", "families"),
+        ("source", "source"),
+        ("device", "device"),
+        ("mark", "mark"),
+    ];
+    let fields = fields(include_str!("../../../src/config.rs"), "Config");
+    each_has(&fields, "options_set_", &config);
+    // What a dialer holds, but for a resolver, which would call back.
+    let dialer = include_str!("../../../src/driver/dialer.rs");
+    let with = dialer.split("pub fn with_").skip(1).filter_map(|rest| rest.split('(').next());
+    assert_eq!(with.collect::<Vec<_>>(), ["resolver", "via", "memory"]);
+    each_has(&["via", "memory"], "options_set_", &[("via", "via"), ("memory", "memory")]);
+}
+
+#[test]
+fn every_field_of_the_report_has_its_getter() {
+    let source = include_str!("../../../src/report.rs");
+    let report = [
+        ("host", "host"),
+        ("via", "via"),
+        ("attempts", "attempts"),
+        ("lookups", "lookups"),
+        ("end", "process winner"),
+        ("elapsed", "elapsed_us"),
+    ];
+    each_has(&fields(source, "Report"), "dial_", &report);
+    let attempt = [
+        ("service", "port tls service_family"),
+        ("family", "family"),
+        ("address", "address port"),
+        ("stage", "stage"),
+        ("started", "started_us"),
+        ("connected", "connected_us"),
+        ("ended", "ended_us"),
+        ("outcome", "outcome"),
+        ("errno", "errno"),
+        ("icmp", "icmp_version icmp_type icmp_code icmp_from icmp_message"),
+        ("via", "proxy_error proxy_code proxy_message"),
+        ("note", "note"),
+        ("greeting", "greeting"),
+        ("syns", "syns"),
+        ("reason", "reason reason_service reason_message"),
+    ];
+    each_has(&fields(source, "Attempt"), "dial_attempt_", &attempt);
+    let lookup =
+        [("family", "family"), ("ended", "ended_us"), ("result", "addresses error message")];
+    each_has(&fields(source, "Lookup"), "dial_lookup_", &lookup);
+}
