@@ -15,8 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const ROUNDS: usize = 3;
-const SESSIONS: usize = 300;
+const ROUNDS: usize = 9;
+const SESSIONS: usize = 100;
 const IDLE: usize = 500;
 const BYTES: u64 = 400_000_000;
 const CHUNK: usize = 64 * 1024;
@@ -27,10 +27,18 @@ fn main() {
         "| program | sessions/s | first byte, µs | one stream, MB/s | 100 streams, MB/s | KiB an idle session |\n\
          |---|---:|---:|---:|---:|---:|",
     );
-    for program in ["none", "mailport relay", "haproxy", "rinetd", "simpleproxy", "socat"] {
+    for program in [
+        "none",
+        "mailport relay",
+        "mailport relay, no memory",
+        "haproxy",
+        "rinetd",
+        "simpleproxy",
+        "socat",
+    ] {
         let folder = tempfile::tempdir().unwrap();
         let Some(front) = Proxy::start(program, greeter, folder.path()) else {
-            println!("| {program}: not installed | | | | | |");
+            println!("| {program}, not installed | | | | | |");
             continue;
         };
         let first = median((0..200).map(|_| first_byte(front.port).as_secs_f64() * 1e6));
@@ -100,12 +108,16 @@ impl Proxy {
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = match program {
-            "mailport relay" => {
+            "mailport relay" | "mailport relay, no memory" => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_mailport"));
                 let (door, plan) = (format!("127.0.0.1:{port}"), format!("{to}:starttls"));
                 command.args(["relay", "--listen", &door, "--to", "127.0.0.1", "--plan", &plan]);
                 command.args(["--connections", "10000", "--per-client", "10000", "--control"]);
-                command.arg(folder.join("control/relay.sock"));
+                command.arg(folder.join("control/relay.sock")).arg("--memory");
+                match program {
+                    "mailport relay" => command.arg(folder.join("memory/memory.json")),
+                    _ => command.arg("off"),
+                };
                 command
             }
             "haproxy" => {
