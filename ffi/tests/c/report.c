@@ -88,6 +88,7 @@ int main(int argc, char **argv)
 {
     mailport_options *options = mailport_options_new();
 
+    ask_name_servers_once();
     CHECK(argc == 3 && mailport_options_set_ask(options, 1) == MAILPORT_OK);
     falls_back((uint16_t)atoi(argv[1]), (uint16_t)atoi(argv[2]), options);
     a_name_that_there_is_not();
