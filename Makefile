@@ -175,7 +175,6 @@ RELEASED := $(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\).*/\1/p' Cargo.toml 
 soak: ## the tests at length: ten thousand dials, many more random worlds, each CPython
 	MAILPORT_SOAK_DIALS=10000 MAILPORT_SOAK_SESSIONS=10000 MAILPORT_SOAK_PROCESSES=200 PROPTEST_CASES=20000 $(CARGO) test --locked --release --all-features
 	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
-	MAILPORT_SOAK_DIALS=10000 $(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test c_programs five_thousand
 	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
 freeze: ## at a release: keep today's C interface in tests/abi, which later ones are held to
