@@ -244,7 +244,7 @@ fn a_quit_while_587_is_silent_leaves_nothing_and_the_next_letter_goes() {
     // Before 25 is tried, and while its connection is held.
     for (quit, mailport) in [("0.5", "relay"), ("2", "relay"), ("2", "dup2")] {
         let subject = format!("After a quit at {quit} s, {mailport}");
-        let sent = deliver(&lab, &server, Letter { quit, mailport, ..Letter::new(&subject) }, 25);
+        let sent = deliver(&lab, &server, Letter { mailport, quit, ..Letter::new(&subject) }, 25);
         let told = |part: usize| sent.result["quit"][part].clone();
         assert!(told(0).as_str().is_some_and(|words| words.starts_with("quit")), "{sent:#?}");
         assert_eq!(told(1), true, "something is left open: {sent:#?}");
