@@ -319,6 +319,23 @@ The plan has the ports of a silent and of a pausing server.")
                   (should-not (directory-files folder nil "\\`mailport-"))))
             (delete-directory folder t)))))))
 
+(defun mailport-tests--inherited ()
+  "Return how many descriptors a program that Emacs starts has."
+  (with-temp-buffer
+    (call-process "ls" nil t nil "/proc/self/fd")
+    (count-lines (point-min) (point-max))))
+
+(ert-deftest mailport-gives-no-descriptor-to-a-program-that-emacs-starts ()
+  (mailport-tests--with
+    (let ((inherited (mailport-tests--inherited))
+          (dial (mailport--start "127.0.0.1" (format "%d:none" (mailport-tests--silent)))))
+      (mailport-tests--plan (mailport-tests--echo))
+      (dolist (handoff '(relay dup2))
+        (setq mailport-handoff handoff)
+        (should (process-live-p (car (mailport-tests--open :type 'plain)))))
+      (should (= inherited (mailport-tests--inherited)))
+      (mailport--cancel dial))))
+
 ;;;; The package
 
 (ert-deftest mailport-is-installed-from-its-package-and-finds-the-module ()

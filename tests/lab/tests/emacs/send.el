@@ -90,10 +90,13 @@
               t)
             (plist-get (mailport--report (car mailport--history)) :summary)))))
 
-(defun lab-mew-name ()
-  "Return what Mew calls its connection, which may be another one on port 25."
-  (apply #'mew-smtp-info-name mew-case-default
-         (and (eql 2 (cdr (func-arity #'mew-smtp-info-name))) '(t))))
+(defun lab-mew-busy-p ()
+  "Whether Mew is sending, by whatever name it has for the connection."
+  (or (mew-smtp-get-server (mew-smtp-info-name mew-case-default))
+      ;; Up to 6.10 that may be another one on port 25.
+      (condition-case nil
+          (mew-smtp-get-server (funcall #'mew-smtp-info-name mew-case-default t))
+        (wrong-number-of-arguments nil))))
 
 (defun lab-send-by-mew ()
   "Send a letter by Mew, and return nil or what went wrong."
@@ -131,7 +134,7 @@
           (mew-smtp-flush-queue mew-case-default "+queue")
           (setq said (list (format "%.3f" (- (float-time) before)))))
         (with-timeout (60 (push "nothing happens" said))
-          (while (mew-smtp-get-server (lab-mew-name))
+          (while (lab-mew-busy-p)
             (accept-process-output nil 0.05))))
       (and (cdr said) (car said)))))
 
