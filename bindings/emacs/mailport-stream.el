@@ -102,13 +102,10 @@ The default is that of RFC 5321 section 4.5.3.2."
 
 (defun mailport--adopt (process received arguments)
   "Give PROCESS, which has RECEIVED something, what ARGUMENTS asked for."
-  (let ((buffer (plist-get arguments :buffer))
-        (coding (plist-get arguments :coding)))
+  (let ((buffer (plist-get arguments :buffer)))
     (set-process-filter process nil)
     (set-process-sentinel process nil)
-    (when coding
-      (set-process-coding-system process (or (car-safe coding) coding)
-                                 (or (cdr-safe coding) coding)))
+    (set-process-query-on-exit-flag process (not (plist-get arguments :noquery)))
     (when buffer
       (set-process-buffer process (get-buffer-create buffer))
       (with-current-buffer (process-buffer process)
@@ -255,7 +252,8 @@ GREETED is as for `mailport--stream'."
 Meanwhile to delete the pipe of DIAL closes the connection."
   (pcase-let* ((`(,name ,_ ,host ,service ,parameters) open)
                (end (plist-get parameters :end-of-command))
-               (process (mailport--greeting-process dial name host service))
+               (process (mailport--greeting-process dial name host service
+                                                    (plist-get parameters :coding)))
                (received "")
                (timer nil)
                (go-on (lambda (result)
@@ -289,12 +287,13 @@ Meanwhile to delete the pipe of DIAL closes the connection."
                             (unless (process-live-p process)
                               (funcall fail "closed before its greeting"))))))
 
-(defun mailport--greeting-process (dial name host service)
-  "Return a process NAME that has the connection of DIAL to SERVICE of HOST."
+(defun mailport--greeting-process (dial name host service coding)
+  "Return a process NAME that has the connection of DIAL to SERVICE of HOST.
+CODING is as in `make-network-process'."
   (let ((process (mailport--local-process
                   dial #'make-network-process
                   (list :name name :buffer nil :host host :service service
-                        :coding 'binary :noquery t)))
+                        :coding coding :noquery t)))
         (done nil))
     (unwind-protect
         (progn (mailport--hand-over dial)

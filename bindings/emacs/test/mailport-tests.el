@@ -487,11 +487,13 @@ Return a function that returns the process of the dial, and what came, if anythi
          (run-at-time 0.5 nil #'process-send-string client "220 at last\r\n"))
        (lambda (client _) (process-send-string client "250 nothing\r\n")))))
     (let ((came (mailport-tests--async
-                 :return-list t :type 'plain :end-of-command "\n"
+                 :return-list t :type 'plain :end-of-command "\n" :coding 'utf-8-dos
                  :always-query-capabilities t :capability-command "EHLO here\r\n")))
       (mailport-tests--until came)
-      (should (equal "220 at last\r\n" (plist-get (cdr (funcall came)) :greeting)))
-      (should (equal "250 nothing\r\n" (plist-get (cdr (funcall came)) :capabilities))))))
+      (should (process-query-on-exit-flag (car (funcall came))))
+      (should (equal '(utf-8-dos . utf-8-dos) (process-coding-system (car (funcall came)))))
+      (should (equal "220 at last\n" (plist-get (cdr (funcall came)) :greeting)))
+      (should (equal "250 nothing\n" (plist-get (cdr (funcall came)) :capabilities))))))
 
 (ert-deftest mailport-tells-of-a-server-that-never-greets-in-the-background ()
   (mailport-tests--with
