@@ -223,6 +223,7 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
          (next
           (condition-case error
               (if (and (eq (mailport--dial-status dial) 'connected)
+                       (mailport--wanted-p dial)
                        (plist-get parameters :end-of-command)
                        (not (plist-get parameters :nogreeting))
                        (not (eq (plist-get (mailport--report dial) :tls) 'implicit)))
@@ -237,15 +238,26 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
       (_ (mailport--release dial)
          (funcall callback next)))))
 
+(defun mailport--wanted-p (dial)
+  "Whether nobody has deleted the process that stands for DIAL."
+  (process-live-p (mailport--dial-pipe dial)))
+
 (defun mailport--deliver (dial greeted callback open)
   "Open a stream over DIAL with OPEN, and give it to CALLBACK.
 GREETED is as for `mailport--stream'."
-  (mailport--release dial)
-  (funcall callback (condition-case error
-                        ;; This is in a timer, where a quit has to be allowed.
-                        (let ((inhibit-quit nil))
-                          (apply #'mailport--stream dial greeted open))
-                      ((error quit) error))))
+  (let ((wanted (mailport--wanted-p dial)))
+    (mailport--release dial)
+    (funcall callback
+             (condition-case error
+                 (if (or wanted (not (eq (mailport--dial-status dial) 'connected)))
+                     ;; This is in a timer, where a quit has to be allowed.
+                     (let ((inhibit-quit nil))
+                       (apply #'mailport--stream dial greeted open))
+                   (mailport--cancel dial)
+                   (when greeted
+                     (delete-process (car greeted)))
+                   (mailport--trouble (format "%s: cancelled" (mailport--dial-host dial))))
+               ((error quit) error)))))
 
 (defun mailport--await-greeting (dial callback open)
   "Wait for the server of DIAL to greet, and go on with CALLBACK and OPEN.

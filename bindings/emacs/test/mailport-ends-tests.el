@@ -182,6 +182,22 @@ Emacs looks at its stack when it collects, at what is not in use too."
       (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))
       (should (= timers (mailport-tests--timers))))))
 
+(ert-deftest mailport-cancels-in-the-background-until-the-last-moment ()
+  (dolist (moment '(mailport--arrive mailport--deliver))
+    (mailport-tests--with
+      (mailport-tests--plan (mailport-tests--greeter))
+      (let ((came (cl-letf* ((go-on (symbol-function moment))
+                             ((symbol-function moment)
+                              (lambda (dial &rest arguments)
+                                (delete-process (mailport--dial-pipe dial))
+                                (apply go-on dial arguments))))
+                    (let ((came (mailport-tests--async :type 'plain :end-of-command "\n")))
+                      (mailport-tests--until came)
+                      came))))
+        (should (string-match-p "cancelled" (error-message-string (funcall came))))
+        (should-not (get-process "mail"))
+        (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))))))
+
 (ert-deftest mailport-tells-once-in-the-background-of-a-hand-over-that-failed ()
   (dolist (when '(before at))
     (mailport-tests--with
