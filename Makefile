@@ -101,7 +101,7 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(MAKE) --no-print-directory emacs
 	$(CARGO) test --locked -p mailport-emacs
 	$(BATCH) -l bindings/emacs/test/lint.el bindings/emacs/mailport.el $(filter-out %/mailport.el,$(ELISP))
-	$(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
+	XDG_CACHE_HOME=$(abspath $(TARGET))/emacs $(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
