@@ -55,7 +55,8 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt nftables curl \
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
+  libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
   git git-email python3-venv emacs-nox mew elpa-package-lint tmux \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
@@ -136,6 +137,8 @@ tools:
 	need 'the device /dev/net/tun, readable and writable: modprobe tun' test -r /dev/net/tun -a -w /dev/net/tun; \
 	need 'the command openssl: apt-get install openssl' openssl version; \
 	need 'swaks with TLS: apt-get install swaks libnet-ssleay-perl' sh -c 'swaks --version && perl -MNet::SSLeay -e 1'; \
+	need 'swaks over IPv6: apt-get install libio-socket-inet6-perl' perl -MIO::Socket::INET6 -e 1; \
+	need 'netcat with SOCKS: apt-get install netcat-openbsd' sh -c 'nc -h 2>&1 | grep -q proxy_protocol'; \
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
 	need 'the command nft: apt-get install nftables' nft --version; \
 	need 'the command curl: apt-get install curl' curl --version; \
