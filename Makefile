@@ -186,16 +186,16 @@ freeze: ## at a release: keep today's C interface in tests/abi, which later ones
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
 	$(CARGO) build --locked --release --features cli
+	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 
 bench-c: lib ## the C library beside libcurl and GLib: a connect, memory, size, time to load
 	benches/c/run.sh $(C_LIBRARY)
 
-# The other clients; the one from PyPI goes into the build folder.
+# The other clients. Those in Python run in the environment of the Python package's tests.
 PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
-PEERS_PYTHON := $(TARGET)/peers/venv
 
-bench-setup: ## install what make bench needs: packages (as root), aiohappyeyeballs from PyPI
-	@echo "Installing $(PEERS), and aiohappyeyeballs in $(PEERS_PYTHON)."
+bench-setup: ## install what make bench needs: packages (as root), and what setup installs from PyPI
+	@echo "Installing $(PEERS), and bindings/python/requirements.txt in target/python."
 	dpkg -s $(PEERS) >/dev/null 2>&1 || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y $(PEERS); }
-	/usr/bin/python3 -m venv $(PEERS_PYTHON) && $(PEERS_PYTHON)/bin/pip install aiohappyeyeballs
+	$(PYTHON) setup
