@@ -102,7 +102,7 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(MAKE) --no-print-directory emacs
 	$(CARGO) test --locked -p mailport-emacs
 	$(BATCH) -l bindings/emacs/test/lint.el bindings/emacs/mailport.el $(filter-out %/mailport.el,$(ELISP))
-	$(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
+	XDG_CACHE_HOME=$(abspath $(TARGET))/emacs $(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
@@ -178,7 +178,6 @@ RELEASED := $(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\).*/\1/p' Cargo.toml 
 soak: ## the tests at length: ten thousand dials, many more random worlds, each CPython
 	MAILPORT_SOAK_DIALS=10000 MAILPORT_SOAK_SESSIONS=10000 MAILPORT_SOAK_PROCESSES=200 PROPTEST_CASES=20000 $(CARGO) test --locked --release --all-features
 	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
-	MAILPORT_SOAK_DIALS=10000 $(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test c_programs five_thousand
 	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
 freeze: ## at a release: keep today's C interface in tests/abi, which later ones are held to
@@ -187,16 +186,16 @@ freeze: ## at a release: keep today's C interface in tests/abi, which later ones
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
 	$(CARGO) build --locked --release --features cli
+	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 
 bench-c: lib ## the C library beside libcurl and GLib: a connect, memory, size, time to load
 	benches/c/run.sh $(C_LIBRARY)
 
-# The other clients; the one from PyPI goes into the build folder.
+# The other clients. Those in Python run in the environment of the Python package's tests.
 PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
-PEERS_PYTHON := $(TARGET)/peers/venv
 
-bench-setup: ## install what make bench needs: packages (as root), aiohappyeyeballs from PyPI
-	@echo "Installing $(PEERS), and aiohappyeyeballs in $(PEERS_PYTHON)."
+bench-setup: ## install what make bench needs: packages (as root), and what setup installs from PyPI
+	@echo "Installing $(PEERS), and bindings/python/requirements.txt in target/python."
 	dpkg -s $(PEERS) >/dev/null 2>&1 || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y $(PEERS); }
-	/usr/bin/python3 -m venv $(PEERS_PYTHON) && $(PEERS_PYTHON)/bin/pip install aiohappyeyeballs
+	$(PYTHON) setup

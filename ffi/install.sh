@@ -65,3 +65,8 @@ if [ "$action" = uninstall ]; then
         rmdir "$DESTDIR$empty" 2>/dev/null || :
     done
 fi
+
+# A package does it by itself.
+if [ "$action" = install ] && [ -z "$DESTDIR" ]; then
+    echo "The loader finds the library after \`ldconfig\`, or with LD_LIBRARY_PATH=$LIBDIR."
+fi

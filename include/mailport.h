@@ -928,7 +928,8 @@ mailport_status mailport_dial_answer_for_good(mailport_dial *dial,
 /**
  * How many attempts the dial has made, one for each address of each service that it came to. They
  * are counted from 0, in the order in which they were started. The getters below give 0 or an empty
- * string for one that there is not, and -1 where 0 would say something.
+ * string for one that there is not, and -1 where 0 would say something. What they say of a dial that
+ * has not ended is as of when it was last processed.
  *
  * Since 0.1.
  */

@@ -209,7 +209,10 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
   "Go on with the dial of PIPE."
   (let ((dial (process-get pipe 'mailport-dial)))
     (when dial
-      (mailport--step dial))))
+      (mailport--step dial)
+      ;; Nobody waits for it who would say so, and nobody is to be disturbed.
+      (when (and (mailport--dial-on-end dial) (not (active-minibuffer-window)))
+        (mailport--show dial)))))
 
 (defun mailport--on-gone (pipe _event)
   "Cancel the dial whose PIPE somebody has deleted."
@@ -261,14 +264,21 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
   (mailport-module-report (mailport--dial-call dial)))
 
 (defun mailport--show (dial)
-  "Say in the echo area what DIAL is doing, once that is worth it."
-  (when (and mailport-verbose
-             (> (float-time (time-since (mailport--dial-began dial))) 0.4))
-    (let ((line (mailport-module-progress (mailport--dial-call dial))))
-      (unless (equal line (mailport--dial-shown dial))
-        (setf (mailport--dial-shown dial) line)
-        (let ((message-log-max nil))
-          (message "%s" line))))))
+  "Say in the echo area what DIAL is doing, once that is worth it.
+How it was connected is said if anything was said before."
+  (pcase (mailport--dial-status dial)
+    ('connected
+     (when (mailport--dial-shown dial)
+       (message "%s: %s" (mailport--dial-host dial)
+                (plist-get (mailport--report dial) :summary))))
+    ('nil
+     (when (and mailport-verbose
+                (> (float-time (time-since (mailport--dial-began dial))) 0.4))
+       (let ((line (mailport-module-progress (mailport--dial-call dial))))
+         (unless (equal line (mailport--dial-shown dial))
+           (setf (mailport--dial-shown dial) line)
+           (let ((message-log-max nil))
+             (message "%s" line))))))))
 
 (defun mailport--wait (dial)
   "Wait until DIAL has ended, while Emacs lives."
@@ -276,8 +286,7 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
     (cond ((mailport--dial-question dial) (mailport--ask dial))
           (t (mailport--show dial)
              (accept-process-output (mailport--dial-pipe dial) 0.25))))
-  (when (and (mailport--dial-shown dial) (eq (mailport--dial-status dial) 'connected))
-    (message "%s: %s" (mailport--dial-host dial) (plist-get (mailport--report dial) :summary))))
+  (mailport--show dial))
 
 ;;;; Asking
 

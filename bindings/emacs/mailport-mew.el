@@ -6,7 +6,7 @@
 
 ;; The fallback from the Submission port to the SMTP port was written for Mew.
 ;; Mew did it over IPv4 alone, waited ten seconds, and waited again, blocking
-;; Emacs, for the second port; since 6.10 it does it no more.  With
+;; Emacs, for the second port; since 6.11 it does it no more.  With
 ;;
 ;;     (mailport-mew-mode 1)
 ;;
@@ -16,7 +16,7 @@
 ;; without TLS it is given a process at once, which is silent until the dial is
 ;; connected.  Those of Mew 6.10 and later with TLS go through
 ;; `open-network-stream', and are dialled there, as `mailport-mode' does.
-;; Connections through SSH or stunnel are made by these, and left to them.
+;; Connections through SSH or stunnel are made by these, and left to Mew.
 
 ;;; Code:
 
@@ -24,6 +24,8 @@
 
 (defvar mew-use-submission)
 (declare-function mew-smtp-sentinel "mew-smtp")
+(declare-function mew-smtp-ssh-server "mew-config")
+(declare-function mew-smtp-ssl "mew-config")
 
 (defcustom mailport-mew-plan "587:none,25:none"
   "The plan for connections that Mew opens without TLS.
@@ -31,9 +33,6 @@ It has no TLS, for Mew speaks none there.  Hosts that
 `mailport-plans' names have theirs."
   :type 'string
   :group 'mailport)
-
-(defvar mailport-mew--use-submission nil
-  "What `mew-use-submission' was before, in a list; nil while the mode is off.")
 
 (defun mailport-mew--plan (host port)
   "Return the plan for PORT of HOST, or nil."
@@ -76,25 +75,35 @@ since Mew 6.10 is the protocol, and whether TLS is used."
                ;; Since 6.10, a stream and its properties.
                (if more (list process :type 'plain) process))))))
 
+(defun mailport-mew--once (function case &rest more)
+  "Call FUNCTION with CASE and MORE, without Mew's own way to fall back.
+It is left to connections through SSH and stunnel, which mailport does not
+make."
+  (let ((mew-use-submission (and (bound-and-true-p mew-use-submission)
+                                 (or (mew-smtp-ssl case) (mew-smtp-ssh-server case)))))
+    (apply function case more)))
+
+(defconst mailport-mew--advice
+  '((mew-open-network-stream . mailport-mew--open)
+    ;; Both ask whether Mew falls back.
+    (mew-smtp-send-message . mailport-mew--once)
+    (mew-smtp-info-name . mailport-mew--once))
+  "Functions of Mew, and what is around them while the mode is on.")
+
 ;;;###autoload
 (define-minor-mode mailport-mew-mode
   "Have Mew fall back from the Submission port to the SMTP port.
 It does so over both families, and Emacs never waits."
   :global t
   :group 'mailport
-  (advice-remove 'mew-open-network-stream #'mailport-mew--open)
-  (if (not mailport-mew-mode)
-      (when mailport-mew--use-submission
-        (setq mew-use-submission (car mailport-mew--use-submission)
-              mailport-mew--use-submission nil))
+  (pcase-dolist (`(,function . ,around) mailport-mew--advice)
+    (advice-remove function around))
+  (when mailport-mew-mode
     (setq mailport-mew-mode nil)
     (mailport--prepare)
-    (unless mailport-mew--use-submission
-      (setq mailport-mew--use-submission (list (bound-and-true-p mew-use-submission))))
-    (setq mailport-mew-mode t
-          ;; Mew's own way to fall back.
-          mew-use-submission nil)
-    (advice-add 'mew-open-network-stream :around #'mailport-mew--open)))
+    (setq mailport-mew-mode t)
+    (pcase-dolist (`(,function . ,around) mailport-mew--advice)
+      (advice-add function :around around))))
 
 (provide 'mailport-mew)
 

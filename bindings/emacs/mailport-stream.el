@@ -102,13 +102,10 @@ The default is that of RFC 5321 section 4.5.3.2."
 
 (defun mailport--adopt (process received arguments)
   "Give PROCESS, which has RECEIVED something, what ARGUMENTS asked for."
-  (let ((buffer (plist-get arguments :buffer))
-        (coding (plist-get arguments :coding)))
+  (let ((buffer (plist-get arguments :buffer)))
     (set-process-filter process nil)
     (set-process-sentinel process nil)
-    (when coding
-      (set-process-coding-system process (or (car-safe coding) coding)
-                                 (or (cdr-safe coding) coding)))
+    (set-process-query-on-exit-flag process (not (plist-get arguments :noquery)))
     (when buffer
       (set-process-buffer process (get-buffer-create buffer))
       (with-current-buffer (process-buffer process)
@@ -226,6 +223,7 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
          (next
           (condition-case error
               (if (and (eq (mailport--dial-status dial) 'connected)
+                       (mailport--wanted-p dial)
                        (plist-get parameters :end-of-command)
                        (not (plist-get parameters :nogreeting))
                        (not (eq (plist-get (mailport--report dial) :tls) 'implicit)))
@@ -240,22 +238,34 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
       (_ (mailport--release dial)
          (funcall callback next)))))
 
+(defun mailport--wanted-p (dial)
+  "Whether nobody has deleted the process that stands for DIAL."
+  (process-live-p (mailport--dial-pipe dial)))
+
 (defun mailport--deliver (dial greeted callback open)
   "Open a stream over DIAL with OPEN, and give it to CALLBACK.
 GREETED is as for `mailport--stream'."
-  (mailport--release dial)
-  (funcall callback (condition-case error
-                        ;; This is in a timer, where a quit has to be allowed.
-                        (let ((inhibit-quit nil))
-                          (apply #'mailport--stream dial greeted open))
-                      ((error quit) error))))
+  (let ((wanted (mailport--wanted-p dial)))
+    (mailport--release dial)
+    (funcall callback
+             (condition-case error
+                 (if (or wanted (not (eq (mailport--dial-status dial) 'connected)))
+                     ;; This is in a timer, where a quit has to be allowed.
+                     (let ((inhibit-quit nil))
+                       (apply #'mailport--stream dial greeted open))
+                   (mailport--cancel dial)
+                   (when greeted
+                     (delete-process (car greeted)))
+                   (mailport--trouble (format "%s: cancelled" (mailport--dial-host dial))))
+               ((error quit) error)))))
 
 (defun mailport--await-greeting (dial callback open)
   "Wait for the server of DIAL to greet, and go on with CALLBACK and OPEN.
 Meanwhile to delete the pipe of DIAL closes the connection."
   (pcase-let* ((`(,name ,_ ,host ,service ,parameters) open)
                (end (plist-get parameters :end-of-command))
-               (process (mailport--greeting-process dial name host service))
+               (process (mailport--greeting-process dial name host service
+                                                    (plist-get parameters :coding)))
                (received "")
                (timer nil)
                (go-on (lambda (result)
@@ -289,12 +299,13 @@ Meanwhile to delete the pipe of DIAL closes the connection."
                             (unless (process-live-p process)
                               (funcall fail "closed before its greeting"))))))
 
-(defun mailport--greeting-process (dial name host service)
-  "Return a process NAME that has the connection of DIAL to SERVICE of HOST."
+(defun mailport--greeting-process (dial name host service coding)
+  "Return a process NAME that has the connection of DIAL to SERVICE of HOST.
+CODING is as in `make-network-process'."
   (let ((process (mailport--local-process
                   dial #'make-network-process
                   (list :name name :buffer nil :host host :service service
-                        :coding 'binary :noquery t)))
+                        :coding coding :noquery t)))
         (done nil))
     (unwind-protect
         (progn (mailport--hand-over dial)

@@ -16,6 +16,8 @@
 (require 'comp)
 (require 'package)
 
+;; An installed mailport would come before the one here.
+(setq package-user-dir (make-temp-name (expand-file-name "none" temporary-file-directory)))
 ;; Where Debian's site-start, which -Q leaves out, has it looked for.
 (add-to-list 'package-directory-list "/usr/share/emacs/site-lisp/elpa")
 (package-initialize)

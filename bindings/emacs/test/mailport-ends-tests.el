@@ -182,6 +182,22 @@ Emacs looks at its stack when it collects, at what is not in use too."
       (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))
       (should (= timers (mailport-tests--timers))))))
 
+(ert-deftest mailport-cancels-in-the-background-until-the-last-moment ()
+  (dolist (moment '(mailport--arrive mailport--deliver))
+    (mailport-tests--with
+      (mailport-tests--plan (mailport-tests--greeter))
+      (let ((came (cl-letf* ((go-on (symbol-function moment))
+                             ((symbol-function moment)
+                              (lambda (dial &rest arguments)
+                                (delete-process (mailport--dial-pipe dial))
+                                (apply go-on dial arguments))))
+                    (let ((came (mailport-tests--async :type 'plain :end-of-command "\n")))
+                      (mailport-tests--until came)
+                      came))))
+        (should (string-match-p "cancelled" (error-message-string (funcall came))))
+        (should-not (get-process "mail"))
+        (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))))))
+
 (ert-deftest mailport-tells-once-in-the-background-of-a-hand-over-that-failed ()
   (dolist (when '(before at))
     (mailport-tests--with
@@ -318,6 +334,23 @@ The plan has the ports of a silent and of a pausing server.")
                        (mailport-tests--all-closed-p (if (eq state 'dialling) 0 1)))))
                   (should-not (directory-files folder nil "\\`mailport-"))))
             (delete-directory folder t)))))))
+
+(defun mailport-tests--inherited ()
+  "Return how many descriptors a program that Emacs starts has."
+  (with-temp-buffer
+    (call-process "ls" nil t nil "/proc/self/fd")
+    (count-lines (point-min) (point-max))))
+
+(ert-deftest mailport-gives-no-descriptor-to-a-program-that-emacs-starts ()
+  (mailport-tests--with
+    (let ((inherited (mailport-tests--inherited))
+          (dial (mailport--start "127.0.0.1" (format "%d:none" (mailport-tests--silent)))))
+      (mailport-tests--plan (mailport-tests--echo))
+      (dolist (handoff '(relay dup2))
+        (setq mailport-handoff handoff)
+        (should (process-live-p (car (mailport-tests--open :type 'plain)))))
+      (should (= inherited (mailport-tests--inherited)))
+      (mailport--cancel dial))))
 
 ;;;; The package
 

@@ -17,9 +17,11 @@
 (defvar mailport-tests--told nil "What the stub of Mew was told, youngest first.")
 (defvar mailport-tests--left nil "Which connections were left to Mew, youngest first.")
 
-;; Both are Mew's.
-(defvar mew-use-submission)
-(defvar mew-inherit-submission)
+(defvar mew-use-submission nil "Mew's: whether it falls back by itself.")
+
+(defun mailport-tests--mew-falls-back-p (&rest _)
+  "Whether Mew would fall back by itself."
+  (and mew-use-submission t))
 
 (defun mailport-tests--mew-own (name _buffer server port &rest more)
   "Do as Mew itself: note NAME, SERVER, PORT and MORE, and use TLS if that says so."
@@ -41,17 +43,20 @@
   (declare (indent 0) (debug t))
   `(mailport-tests--with
      (mailport-mode -1)
-     (let ((mailport-tests--told nil) (mailport-tests--left nil) (mew-use-submission t))
+     (let ((mailport-tests--told nil) (mailport-tests--left nil))
        (cl-letf (((symbol-function 'mew-open-network-stream) #'mailport-tests--mew-own)
+                 ((symbol-function 'mew-smtp-send-message) #'mailport-tests--mew-falls-back-p)
+                 ((symbol-function 'mew-smtp-info-name) #'mailport-tests--mew-falls-back-p)
+                 ((symbol-function 'mew-smtp-ssl) (lambda (case) (eq case 'tls)))
+                 ((symbol-function 'mew-smtp-ssh-server) (lambda (case) (eq case 'ssh)))
                  ((symbol-function 'mew-smtp-sentinel)
                   (lambda (process event)
                     (push (list (process-name process) event) mailport-tests--told))))
          (mailport-mew-mode 1)
-         (should-not mew-use-submission)
          (unwind-protect (progn ,@body)
            (mailport-mew-mode -1))
-         (should mew-use-submission)
          (should-not (advice-member-p #'mailport-mew--open 'mew-open-network-stream))
+         (should-not (advice-member-p #'mailport-mew--once 'mew-smtp-send-message))
          (should-not (advice-member-p #'mailport--around 'open-network-stream))))))
 
 (defconst mailport-tests--mews
@@ -143,6 +148,16 @@ received."
           (should (process-live-p (if more (car opened) opened)))
           (should (equal (list "127.0.0.1" port (car more)) (car mailport-tests--left)))))
       (should-not mailport--history))))
+
+(ert-deftest mailport-falls-back-in-place-of-mew-and-leaves-it-its-tunnels ()
+  (dolist (use '(nil t))
+    (let ((mew-use-submission use))
+      (mailport-tests--with-mew
+        (dolist (function '(mew-smtp-send-message mew-smtp-info-name))
+          (should-not (funcall function 'plain))
+          (should (eq use (funcall function 'tls nil nil)))
+          (should (eq use (funcall function 'ssh)))))
+      (should (eq use mew-use-submission)))))
 
 (ert-deftest mailport-refuses-mew-a-plan-with-tls-where-it-speaks-none ()
   (mailport-tests--with-mew

@@ -134,6 +134,15 @@ What they send is given to ON-INPUT."
 
 (defvar mailport-tests--gap 0 "The longest time that a timer had to wait.")
 
+(defmacro mailport-tests--told (&rest body)
+  "Evaluate BODY, and return what the echo area has said meanwhile, youngest first."
+  `(let ((told nil))
+     (cl-letf (((symbol-function 'message)
+                (lambda (format &rest arguments)
+                  (when format (push (apply #'format format arguments) told)))))
+       ,@body)
+     told))
+
 (defconst mailport-tests--alive 1
   "How long a timer may have to wait on a busy machine.
 An Emacs that waits for the silent port waits longer.")
@@ -264,13 +273,12 @@ An Emacs that waits for the silent port waits longer.")
 (ert-deftest mailport-keeps-emacs-alive-while-a-port-is-silent ()
   (mailport-tests--with
     (setq mailport-port-delay nil mailport-patience nil mailport-verbose t)
-    (let ((silent (mailport-tests--silent)) (told nil))
-      (mailport-tests--plan silent (mailport-tests--greeter))
-      (cl-letf (((symbol-function 'message)
-                 (lambda (format &rest arguments)
-                   (when format (push (apply #'format format arguments) told)))))
-        (mailport-tests--ticking
-         (should (process-live-p (car (mailport-tests--open :type 'plain))))))
+    (let* ((silent (mailport-tests--silent))
+           (told (progn
+                   (mailport-tests--plan silent (mailport-tests--greeter))
+                   (mailport-tests--told
+                    (mailport-tests--ticking
+                     (should (process-live-p (car (mailport-tests--open :type 'plain)))))))))
       (should (< 1200 (plist-get (mailport--report (car mailport--history)) :elapsed) 5000))
       (should (< mailport-tests--gap mailport-tests--alive))
       (should (cl-some (lambda (line)
@@ -456,6 +464,17 @@ Return a function that returns the process of the dial, and what came, if anythi
       (mailport-tests--until came)
       (should (process-live-p (funcall came))))))
 
+(ert-deftest mailport-says-in-the-echo-area-what-a-dial-in-the-background-does ()
+  (mailport-tests--with
+    (setq mailport-port-delay 0.6 mailport-patience 0.8 mailport-verbose t)
+    (let* ((silent (mailport-tests--silent)) (open (mailport-tests--greeter))
+           (told (mailport-tests--told
+                  (mailport-tests--plan silent open)
+                  (mailport-tests--until (mailport-tests--async :type 'plain)))))
+      (dolist (line (list (format "%d silent for [0-9]+ s, trying %d too\\'" silent open)
+                          (format "%d is silent.*; connected to %d" silent open)))
+        (should (cl-some (lambda (said) (string-match-p line said)) told))))))
+
 (ert-deftest mailport-calls-back-once-though-the-callback-fails ()
   (mailport-tests--with
     (mailport-tests--plan (mailport-tests--greeter))
@@ -487,11 +506,13 @@ Return a function that returns the process of the dial, and what came, if anythi
          (run-at-time 0.5 nil #'process-send-string client "220 at last\r\n"))
        (lambda (client _) (process-send-string client "250 nothing\r\n")))))
     (let ((came (mailport-tests--async
-                 :return-list t :type 'plain :end-of-command "\n"
+                 :return-list t :type 'plain :end-of-command "\n" :coding 'utf-8-dos
                  :always-query-capabilities t :capability-command "EHLO here\r\n")))
       (mailport-tests--until came)
-      (should (equal "220 at last\r\n" (plist-get (cdr (funcall came)) :greeting)))
-      (should (equal "250 nothing\r\n" (plist-get (cdr (funcall came)) :capabilities))))))
+      (should (process-query-on-exit-flag (car (funcall came))))
+      (should (equal '(utf-8-dos . utf-8-dos) (process-coding-system (car (funcall came)))))
+      (should (equal "220 at last\n" (plist-get (cdr (funcall came)) :greeting)))
+      (should (equal "250 nothing\n" (plist-get (cdr (funcall came)) :capabilities))))))
 
 (ert-deftest mailport-tells-of-a-server-that-never-greets-in-the-background ()
   (mailport-tests--with

@@ -168,6 +168,7 @@ int main(int argc, char **argv)
     unsigned long steps, i;
     int before;
 
+    ask_name_servers_once();
     CHECK(argc > 3);
     plans = argv + 3, n_plans = (unsigned)argc - 3;
     steps = strtoul(argv[1], NULL, 10);

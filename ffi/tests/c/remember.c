@@ -1,5 +1,5 @@
 /* A dial with a memory in a file, which prints the port and how long it took, in microseconds.
- * Arguments: a host, the file. */
+ * Arguments: a host, the file, and a plan for another than the default one. */
 #include "check.h"
 
 #include <unistd.h>
@@ -12,7 +12,8 @@ int main(int argc, char **argv)
     mailport_status status;
     int fd;
 
-    CHECK(argc == 3);
+    CHECK(argc == 3 || argc == 4);
+    CHECK(mailport_options_set_plan(options, argv[3], 0) == MAILPORT_OK); /* perhaps NULL */
     memory = mailport_memory_open(argv[2]);
     CHECK(mailport_options_set_memory(options, memory) == MAILPORT_OK);
     CHECK(mailport_dial_start(argv[1], 0, options, &dial) == MAILPORT_OK);

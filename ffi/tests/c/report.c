@@ -49,7 +49,7 @@ static void falls_back(uint16_t refused, uint16_t open, mailport_options *option
     CHECK(mailport_dial_attempt_icmp_version(dial, 0) == 0);
     CHECK(mailport_dial_attempt_proxy_error(dial, 0) == 0);
     CHECK(mailport_dial_attempt_greeting(dial, 1) == MAILPORT_GREETING_NOT_AWAITED);
-    CHECK(mailport_dial_attempt_syns(dial, 1) == 1);
+    CHECK(mailport_dial_attempt_syns(dial, 1) >= 1);
     CHECK(mailport_dial_attempt_reason(dial, 0) == MAILPORT_REASON_FIRST);
     CHECK(strcmp(mailport_dial_attempt_reason_service(dial, 0), "") == 0);
     CHECK(mailport_dial_attempt_reason(dial, 1) == MAILPORT_REASON_REFUSED);
@@ -88,6 +88,7 @@ int main(int argc, char **argv)
 {
     mailport_options *options = mailport_options_new();
 
+    ask_name_servers_once();
     CHECK(argc == 3 && mailport_options_set_ask(options, 1) == MAILPORT_OK);
     falls_back((uint16_t)atoi(argv[1]), (uint16_t)atoi(argv[2]), options);
     a_name_that_there_is_not();

@@ -58,6 +58,7 @@ int main(int argc, char **argv)
     mailport_dial *silent, *dial = NULL;
     int round;
 
+    ask_name_servers_once();
     CHECK(argc == 4);
     for (round = 0; round < 3; round++) {
         /* Freed before: only the thread that looks the name up is left. */

@@ -41,14 +41,15 @@ fn the_page_has_every_status_and_is_well_made() {
 }
 
 /// Each loop that the page shows, by the word before it, and the program that it is taken from.
-const SHOWN: [(&str, &str); 7] = [
-    (".Xr poll 2 :", "poll"),
-    (".Xr epoll 7 :", "epoll"),
-    ("GLib:", "glib"),
-    ("libevent:", "libevent"),
-    ("libuv:", "libuv"),
-    ("sd-event:", "sd_event"),
-    ("milliseconds:", "timer"),
+const SHOWN: [(&str, &str); 8] = [
+    (".Xr poll 2 :", "poll.c"),
+    (".Xr epoll 7 :", "epoll.c"),
+    ("GLib:", "glib.c"),
+    ("libevent:", "libevent.c"),
+    ("libuv:", "libuv.c"),
+    ("sd-event:", "sd_event.c"),
+    ("milliseconds:", "timer.c"),
+    ("asyncio, through ctypes:", "aio.py"),
 ];
 
 #[test]
@@ -58,7 +59,7 @@ fn the_loops_of_the_page_are_those_of_the_examples() {
         let start = format!("\n{heading}\n.Bd -literal -offset indent\n");
         let (_, after) = page.split_once(&start).unwrap_or_else(|| panic!("{heading}: not shown"));
         let (shown, _) = after.split_once("\n.Ed").expect("an end");
-        let path = repository().join(format!("examples/c/{name}.c"));
+        let path = repository().join(format!("examples/c/{name}"));
         let example = std::fs::read_to_string(path).expect("UTF-8");
         let mut lines = example.lines().map(str::trim);
         for line in shown.lines().map(str::trim).filter(|line| !line.starts_with("/*")) {

@@ -113,6 +113,23 @@ fn every_kind_of_loop_says_why_there_is_no_connection() {
 }
 
 #[test]
+fn a_loop_of_another_language_falls_back_and_says_why() {
+    let (refused, open) = (refused(), open());
+    let run = |plan: &str| {
+        let mut python = Command::new("/usr/bin/python3");
+        python.arg(repository().join("examples/c/aio.py")).args(["127.0.0.1", plan]);
+        python.env("LD_LIBRARY_PATH", library()).output().expect("python3")
+    };
+    let output = run(&plan(&[refused.port(), open.port()]));
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let expected = format!("{} is refused; connected to {} over IPv4", refused.port(), open.port());
+    assert!(output.status.success() && printed.starts_with(&expected), "{output:?}");
+    let output = run(&plan(&[refused.port()]));
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && printed.contains("is refused"), "{output:?}");
+}
+
+#[test]
 fn a_user_who_is_asked_decides() {
     let (refused, open) = (refused(), open());
     let plan = plan(&[refused.port(), open.port()]);

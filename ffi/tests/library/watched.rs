@@ -4,14 +4,17 @@
 //! The library itself is not instrumented: what is seen are its allocations, what the programs do
 //! with what it gives, and under valgrind every access.
 
+use std::fs;
 use std::process::Command;
 
 use crate::c::{
-    LOOPS, left_open, library, output_of, output_of_valgrind, program, sanitized, valgrind,
-    valgrind_for_errors,
+    LOOPS, left_open, library, output_of, output_of_valgrind, program, repository, sanitized,
+    valgrind, valgrind_for_errors,
 };
 use crate::common::{Port, Silent, open, refused, silent};
 use socket2::Socket;
+
+const PRIVILEGED: &str = "ffi/tests/c/privileged.c";
 
 /// Ports that outlive the programs, and a folder.
 struct Ground {
@@ -42,11 +45,18 @@ impl Ground {
         format!("{}:starttls", self.open.port())
     }
 
+    /// A program in an environment that narrows its plan.
+    fn narrows<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command.args([&self.open_plan(), "plain"]).env("MAILPORT_PORTS", "1");
+        command.env("HOME", self.folder.path())
+    }
+
     /// Every program that needs no terminal, no server and no other library than its loop's.
     fn runs(&self) -> Vec<Run> {
         let (plan, open) = (self.plan(), self.open_plan());
         let silent = format!("{}:starttls", self.silent.listener.port());
-        let file = self.folder.path().join("memory.json").display().to_string();
+        let file = |name| self.folder.path().join(name).display().to_string();
+        let (file, other_file) = (file("memory.json"), file("other.json"));
         let run = |source: &str, flags, arguments: &[&str]| Run {
             source: source.to_owned(),
             flags,
@@ -69,11 +79,13 @@ impl Ground {
             run("ffi/tests/c/misuse.c", "", &[&plan, &silent]),
             run("ffi/tests/c/report.c", "", &[&refused_port, &port]),
             run("ffi/tests/c/memory.c", "", &[&file, &open]),
+            run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),
             run("ffi/tests/c/through.c", "", &[&open]),
             run("ffi/tests/c/threads.c", "-pthread", &[&open]),
             run("ffi/tests/c/options.c", "", &[]),
             run("ffi/tests/c/fork.c", "", &[&open, "alone"]),
             run("ffi/tests/c/unload.c", "-ldl", &[&library, &silent_port, &port]),
+            // The last one, for it leaves the open port with connections that nobody accepts.
             run("ffi/tests/c/random.c", "", &[&steps, "0", &plan, &silent, &open]),
         ]);
         runs
@@ -88,7 +100,9 @@ fn random_steps(ordinary: usize) -> usize {
 
 #[test]
 fn every_program_is_clean_under_the_address_sanitizer() {
-    for run in Ground::new().runs() {
+    let ground = Ground::new();
+    output_of(ground.narrows(&mut sanitized(PRIVILEGED, "")));
+    for run in ground.runs() {
         output_of(sanitized(&run.source, run.flags).args(&run.arguments));
     }
 }
@@ -107,13 +121,31 @@ fn calls_without_sense_crash_nothing_and_keep_nothing() {
 #[test]
 fn every_program_is_clean_under_valgrind() {
     let ground = Ground::new();
-    for run in ground.runs() {
-        output_of_valgrind(valgrind(&program(&run.source, &[run.flags])).args(&run.arguments));
-    }
     // What a thread of the parent's held is nobody's in a child, where there is no such thread: for
     // a fork in the middle of a look-up a leak says nothing.
     let fork = program("ffi/tests/c/fork.c", &[""]);
     output_of_valgrind(valgrind_for_errors(&fork).args([ground.open_plan(), "busy".to_owned()]));
+    output_of_valgrind(ground.narrows(&mut valgrind(&program(PRIVILEGED, &[""]))));
+    for run in ground.runs() {
+        output_of_valgrind(valgrind(&program(&run.source, &[run.flags])).args(&run.arguments));
+    }
+}
+
+/// Those that need a server or many names are looked at in the lab.
+#[test]
+fn no_program_is_left_out() {
+    let here = include_str!("watched.rs");
+    let lab = include_str!("../../../tests/lab/tests/c_programs.rs");
+    for folder in ["examples/c", "ffi/tests/c"] {
+        for entry in fs::read_dir(repository().join(folder)).expect("a folder") {
+            let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
+            let Some(stem) = name.strip_suffix(".c") else { continue };
+            let is_here = here.contains(&format!("\"{folder}/{name}\""));
+            let is_loop = folder == "examples/c" && LOOPS.iter().any(|(known, _)| *known == stem);
+            let in_lab = lab.contains(&format!("let source = \"{folder}/{name}\";"));
+            assert!(is_here || is_loop || in_lab, "{folder}/{name}");
+        }
+    }
 }
 
 #[test]

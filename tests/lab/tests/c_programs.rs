@@ -182,19 +182,30 @@ fn crowd(dials: usize, mut command: Command) -> Output {
     })
 }
 
-/// A tenth of the five thousand in the ordinary run. Names are those of /etc/hosts, which the C
-/// library reads from the beginning for each, on at most 16 threads of the resolver.
+/// As many descriptors as a program may ask for.
+fn descriptors() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").expect("procfs");
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).expect("a limit");
+    let hard = line.split_whitespace().nth(4).expect("soft and hard");
+    hard.parse().unwrap_or(usize::MAX)
+}
+
+/// Names are those of /etc/hosts, which the C library reads from the beginning for each, on at most
+/// 16 threads of the resolver. Other tests, whose dials are to be in time, go first.
 #[test]
 fn five_thousand_dials_by_name_at_once_end_right_in_one_thread() {
-    let is_soak = std::env::var_os("MAILPORT_SOAK_DIALS").is_some();
-    let dials = if is_soak { 5000 } else { 500 };
+    let dials = 5000;
     let program = program("ffi/tests/c/crowd.c", &["libevent_core"]);
     let start = Instant::now();
-    let output = crowd(dials, Command::new(program));
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(program);
+    let output = crowd(dials, command);
     let printed = words(&output);
     assert!(output.status.success(), "{printed}");
-    assert_eq!(printed, format!("{dials} dials, {dials} at once\n"), "is `ulimit -Hn` 20000?");
-    println!("{dials} dials by name in {:?}", start.elapsed());
+    // Where the limit is too low for all, some begin when others have ended.
+    let at_once = dials.min(descriptors().saturating_sub(2001) / 3);
+    assert_eq!(printed, format!("{dials} dials, {at_once} at once\n"));
+    println!("{dials} dials by name, {at_once} at once, in {:?}", start.elapsed());
 }
 
 #[test]

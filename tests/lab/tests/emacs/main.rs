@@ -78,11 +78,14 @@ struct Letter<'a> {
     /// `mailport-handoff`; empty for Emacs alone.
     mailport: &'a str,
     mew: bool,
+    /// When to quit once before it is sent, in seconds after the beginning; empty for never.
+    quit: &'a str,
 }
 
 impl<'a> Letter<'a> {
     fn new(subject: &'a str) -> Letter<'a> {
-        Letter { subject, host: HOST, port: 587, stream: "", mailport: "relay", mew: false }
+        let (host, port, stream, mailport) = (HOST, 587, "", "relay");
+        Letter { subject, host, port, stream, mailport, mew: false, quit: "" }
     }
 }
 
@@ -126,6 +129,7 @@ fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
             .env("LAB_TYPE", letter.stream)
             .env("LAB_SUBJECT", letter.subject)
             .env("LAB_MAILPORT", letter.mailport)
+            .env("LAB_QUIT", letter.quit)
             .env("LAB_MEW", if letter.mew { mew() } else { String::new() })
             .stdin(Stdio::null())
             .output()
@@ -234,6 +238,21 @@ fn a_certificate_for_another_name_is_refused() {
 }
 
 #[test]
+fn a_quit_while_587_is_silent_leaves_nothing_and_the_next_letter_goes() {
+    let (lab, server) = world(Case::Silent);
+    name(&lab, HOST, &[V6, V4]);
+    // Before 25 is tried, and while its connection is held.
+    for (quit, mailport) in [("0.5", "relay"), ("2", "relay"), ("2", "dup2")] {
+        let subject = format!("After a quit at {quit} s, {mailport}");
+        let sent = deliver(&lab, &server, Letter { mailport, quit, ..Letter::new(&subject) }, 25);
+        let told = |part: usize| sent.result["quit"][part].clone();
+        assert!(told(0).as_str().is_some_and(|words| words.starts_with("quit")), "{sent:#?}");
+        assert_eq!(told(1), true, "something is left open: {sent:#?}");
+        assert!(told(2).as_str().is_some_and(|words| words.contains("cancelled")), "{sent:#?}");
+    }
+}
+
+#[test]
 fn mew_falls_back_and_never_waits_though_ipv6_drops_both_ports() {
     let (lab, server) = world(Case::Silent);
     lab.set(V6, 25, Fate::Silent);
@@ -247,6 +266,17 @@ fn mew_falls_back_and_never_waits_though_ipv6_drops_both_ports() {
         sent.seconds("dial") * 1e3,
         sent.seconds("took")
     );
+}
+
+#[test]
+#[ignore = "minutes long, for the figures: what Mew does alone"]
+fn mew_alone() {
+    let (lab, server) = world(Case::Silent);
+    lab.set(V6, 25, Fate::Silent);
+    name(&lab, HOST, &[V6, V4]);
+    let letter = Letter { mew: true, mailport: "", ..Letter::new("By Mew alone") };
+    let sent = send(&lab, &server, letter);
+    println!("Mew alone: {:.1} s, frozen {:.1} s", sent.seconds("took"), sent.seconds("gap"));
 }
 
 #[test]
