@@ -267,6 +267,18 @@ Its local sockets are made there.  Return its process."
   "Return what the other Emacs PROCESS has said."
   (with-current-buffer (process-buffer process) (buffer-string)))
 
+(defun mailport-tests--run (folder form)
+  "Have another Emacs evaluate FORM, as in `mailport-tests--emacs' with FOLDER.
+Return what it has said."
+  (let ((other (mailport-tests--emacs folder form)))
+    (with-timeout (60 (ert-fail (list "It does not end" (mailport-tests--said other) form)))
+      (while (not (process-get other 'over))
+        ;; Of any process: while it waits for one that has ended, Emacs calls no sentinel.
+        (accept-process-output nil 0.1)))
+    (ert-info ((mailport-tests--said other))
+      (should (= 0 (process-exit-status other))))
+    (mailport-tests--said other)))
+
 (defconst mailport-tests--states
   '((dialling
      "%1$d:none"
@@ -352,39 +364,64 @@ The plan has the ports of a silent and of a pausing server.")
       (should (= inherited (mailport-tests--inherited)))
       (mailport--cancel dial))))
 
+(ert-deftest mailport-remembers-from-one-emacs-to-the-next-until-told-to-forget ()
+  (mailport-tests--with
+    (let* ((folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
+           (plan (format "%d:none,%d:none" (mailport-tests--silent) (mailport-tests--greeter)))
+           (dial `(progn
+                    (require 'mailport)
+                    (setq mailport-plans '(("127.0.0.1" . ,plan)))
+                    (mailport-open-network-stream "mail" nil "127.0.0.1" 587 :type 'plain)
+                    (message "Second port tried after %d ms"
+                             (plist-get (cadr (plist-get (mailport--report
+                                                          (car mailport--history))
+                                                         :attempts))
+                                        :started))))
+           (file (expand-file-name "mailport/memory.json" folder))
+           ;; It is saved in the background; a busy machine may not do so before the end.
+           (saved (lambda (what)
+                    `(while (not (with-temp-buffer
+                                   (ignore-errors (insert-file-contents ,file))
+                                   (eq ,what (and (search-forward "127.0.0.1" nil t) t))))
+                       (sleep-for 0.02))))
+           (waited (lambda (form)
+                     (let ((said (mailport-tests--run folder form)))
+                       (should (string-match "after \\([0-9]+\\) ms" said))
+                       (<= 1000 (string-to-number (match-string 1 said)))))))
+      (unwind-protect
+          (progn
+            (should (funcall waited `(progn ,dial ,(funcall saved t))))
+            (should-not (funcall waited `(progn ,dial (mailport-forget "") ,(funcall saved nil))))
+            (should (funcall waited dial)))
+        (delete-directory folder t)))))
+
 ;;;; The package
 
 (ert-deftest mailport-is-installed-from-its-package-and-finds-the-module ()
   (mailport-tests--with
     (let* ((file (expand-file-name (format "mailport-%s.tar" mailport-version) mailport--here))
            (folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
-           (mailport--here folder)
-           (run (lambda (form)
-                  (let ((other (mailport-tests--emacs folder form)))
-                    (with-timeout (60 (ert-fail "It does not end"))
-                      (while (not (process-get other 'over))
-                        (accept-process-output other 0.1)))
-                    (ert-info ((mailport-tests--said other))
-                      (should (= 0 (process-exit-status other))))
-                    (mailport-tests--said other)))))
+           (mailport--here folder))
       (should (file-exists-p file))
       (unwind-protect
           (progn
             (should-not (string-match-p "Warning\\|Error"
-                                        (funcall run `(progn (require 'package)
-                                                             (package-install-file ,file)))))
-            (let ((said (funcall run
-                                 `(progn
-                                    (package-initialize)
-                                    (dolist (command '(mailport-mode mailport-mew-mode
-                                                       mailport-report mailport-forget))
-                                      (unless (autoloadp (symbol-function command))
-                                        (error "No autoload of %s" command)))
-                                    (mailport-mode 1)
-                                    (insert-file-contents "/proc/self/maps")
-                                    (search-forward "/mailport-module")
-                                    (message "Loaded: %s" (buffer-substring
-                                                           (search-backward " ") (line-end-position)))))))
+                                        (mailport-tests--run
+                                         folder `(progn (require 'package)
+                                                        (package-install-file ,file)))))
+            (let ((said (mailport-tests--run
+                         folder
+                         `(progn
+                            (package-initialize)
+                            (dolist (command '(mailport-mode mailport-mew-mode mailport-report
+                                                             mailport-forget))
+                              (unless (autoloadp (symbol-function command))
+                                (error "No autoload of %s" command)))
+                            (mailport-mode 1)
+                            (insert-file-contents "/proc/self/maps")
+                            (search-forward "/mailport-module")
+                            (message "Loaded: %s" (buffer-substring (search-backward " ")
+                                                                    (line-end-position)))))))
               (should (string-match-p
                        (format "Loaded: +%s\\.emacs\\.d/elpa/mailport-%s/mailport-module\\.so$"
                                folder mailport-version)
