@@ -217,6 +217,12 @@ fn the_report_is_told_field_by_field() {
 }
 
 #[test]
+fn what_a_proxy_or_a_command_says_is_told_field_by_field() {
+    let refused = refused();
+    run("ffi/tests/c/proxies.c", &[], &[refused.port().to_string()]);
+}
+
+#[test]
 fn a_memory_is_saved_and_can_be_forgotten() {
     let (open, folder) = (open(), tempfile::tempdir().expect("a folder"));
     let file = folder.path().join("memory.json").display().to_string();

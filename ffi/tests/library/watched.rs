@@ -81,6 +81,7 @@ impl Ground {
             run("ffi/tests/c/memory.c", "", &[&file, &open]),
             run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),
             run("ffi/tests/c/through.c", "", &[&open]),
+            run("ffi/tests/c/proxies.c", "", &[&refused_port]),
             run("ffi/tests/c/threads.c", "-pthread", &[&open]),
             run("ffi/tests/c/options.c", "", &[]),
             run("ffi/tests/c/fork.c", "", &[&open, "alone"]),
