@@ -171,7 +171,7 @@ fn the_router_that_says_no_is_told_with_its_words() {
     }
 }
 
-/// What runs a program of many dials, with the names that it wants, its ports at last.
+/// Runs the program of many dials where it finds that many names. It is told how many, and the ports.
 fn crowd(dials: usize, mut command: Command) -> Output {
     let network = Network::new(Duration::from_millis(1)).address(V4, Fate::Open);
     let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
