@@ -272,7 +272,7 @@ fn a_program_in_c_is_short_enough_to_read() {
             let lines = std::fs::read_to_string(&path).expect("UTF-8").lines().count();
             let most = match path.file_name().and_then(OsStr::to_str).expect("a name") {
                 "submit.c" => 300, // a whole mail client
-                "random.c" => 200, // every function
+                "random.c" => 210, // every function
                 "crowd.c" => 110,  // a loop of many
                 _ => 100,
             };

@@ -119,6 +119,20 @@ fn calls_without_sense_crash_nothing_and_keep_nothing() {
     output_of(command.args([ground.plan(), silent, ground.open_plan()]));
 }
 
+/// As a fuzzer would choose the calls; these bytes are as good as any.
+#[test]
+fn bytes_make_calls_that_crash_nothing_and_keep_nothing() {
+    let ground = Ground::new();
+    let mut command = sanitized("ffi/tests/c/random.c", "");
+    command.arg("2000").arg(library().join("libmailport.so"));
+    output_of(command.args([ground.plan(), ground.open_plan()]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let few = folder.path().join("few");
+    fs::write(&few, "a fuzzer begins with little").expect("written");
+    let mut command = sanitized("ffi/tests/c/random.c", "");
+    output_of(command.arg("2000").arg(few).args([ground.plan(), ground.open_plan()]));
+}
+
 #[test]
 fn every_program_is_clean_under_valgrind() {
     let ground = Ground::new();
