@@ -37,8 +37,9 @@ python: ## build the Python wheel, into target/python/wheels, and install it for
 	@$(PYTHON) install
 
 EMACS ?= emacs
-BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq backtrace-on-error-noninteractive nil)"
-ELISP := bindings/emacs/mailport.el bindings/emacs/mailport-mew.el
+BATCH = $(EMACS) --batch -Q -L bindings/emacs --eval "(setq load-prefer-newer t backtrace-on-error-noninteractive nil)"
+ELISP := $(sort $(wildcard bindings/emacs/mailport*.el))
+ERT := $(sort $(wildcard bindings/emacs/test/mailport-*.el))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 PACKAGE := mailport-$(VERSION)
 
@@ -54,8 +55,9 @@ emacs: ## build mailport-mode and its package, in bindings/emacs
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.
-PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew tmux \
+PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
+  libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
+  git git-email python3-venv emacs-nox mew elpa-package-lint tmux \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -99,7 +101,8 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(CARGO) test --locked -p mailport-demo
 	$(MAKE) --no-print-directory emacs
 	$(CARGO) test --locked -p mailport-emacs
-	$(BATCH) --module-assertions -l bindings/emacs/test/mailport-tests.el -f ert-run-tests-batch-and-exit
+	$(BATCH) -l bindings/emacs/test/lint.el bindings/emacs/mailport.el $(filter-out %/mailport.el,$(ELISP))
+	XDG_CACHE_HOME=$(abspath $(TARGET))/emacs $(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
@@ -134,12 +137,15 @@ tools:
 	need 'the device /dev/net/tun, readable and writable: modprobe tun' test -r /dev/net/tun -a -w /dev/net/tun; \
 	need 'the command openssl: apt-get install openssl' openssl version; \
 	need 'swaks with TLS: apt-get install swaks libnet-ssleay-perl' sh -c 'swaks --version && perl -MNet::SSLeay -e 1'; \
+	need 'swaks over IPv6: apt-get install libio-socket-inet6-perl' perl -MIO::Socket::INET6 -e 1; \
+	need 'netcat with SOCKS: apt-get install netcat-openbsd' sh -c 'nc -h 2>&1 | grep -q proxy_protocol'; \
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
 	need 'the command nft: apt-get install nftables' nft --version; \
 	need 'the command curl: apt-get install curl' curl --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
-	need 'Emacs 28 with modules: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or module-file-suffix (kill-emacs 1))'; \
+	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \
+	need 'package-lint: apt-get install elpa-package-lint' sh -c 'ls /usr/share/emacs/site-lisp/elpa/package-lint-*/package-lint.el'; \
 	need 'Mew: apt-get install mew' test -d /usr/share/emacs/site-lisp/mew; \
 	need 'tmux: apt-get install tmux' tmux -V; \
 	need 'autoreconf and automake: apt-get install autoconf automake' sh -c 'autoreconf --version && automake --version'; \
@@ -180,16 +186,16 @@ freeze: ## at a release: keep today's C interface in tests/abi, which later ones
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
 	$(CARGO) build --locked --release --features cli
+	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 
 bench-c: lib ## the C library beside libcurl and GLib: a connect, memory, size, time to load
 	benches/c/run.sh $(C_LIBRARY)
 
-# The other clients; the one from PyPI goes into the build folder.
+# The other clients. Those in Python run in the environment of the Python package's tests.
 PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
-PEERS_PYTHON := $(TARGET)/peers/venv
 
-bench-setup: ## install what make bench needs: packages (as root), aiohappyeyeballs from PyPI
-	@echo "Installing $(PEERS), and aiohappyeyeballs in $(PEERS_PYTHON)."
+bench-setup: ## install what make bench needs: packages (as root), and what setup installs from PyPI
+	@echo "Installing $(PEERS), and bindings/python/requirements.txt in target/python."
 	dpkg -s $(PEERS) >/dev/null 2>&1 || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y $(PEERS); }
-	/usr/bin/python3 -m venv $(PEERS_PYTHON) && $(PEERS_PYTHON)/bin/pip install aiohappyeyeballs
+	$(PYTHON) setup

@@ -244,7 +244,8 @@ impl Report {
     /// One line for people: what became of each service, in order, and what the dial ended with.
     ///
     /// A service is told by the attempt that says most of it, which is the first of these in this
-    /// order: ICMP hard error, reset, closed, proxy, ICMP soft error, silence, local.
+    /// order: ICMP hard error, reset, closed, proxy, ICMP soft error, silence, local. One that was
+    /// not waited for, because it is remembered as bad, is told as that.
     pub fn summary(&self) -> String {
         match self.winner() {
             Some(winner) => self.success(winner),
@@ -333,7 +334,12 @@ pub(crate) fn told(
         .filter_map(|service| {
             let of_it = attempts.iter().filter(|a| a.service == service);
             let telling = of_it.min_by_key(|a| weight(a.outcome))?;
-            (telling.outcome != Outcome::Cancelled).then(|| telling.clause(in_full))
+            if telling.outcome != Outcome::Cancelled {
+                return Some(telling.clause(in_full));
+            }
+            // What was not waited for says nothing, but why it was not.
+            let remembered = Reason::Remembered(service);
+            attempts.iter().any(|a| a.reason == remembered).then(|| remembered.to_string())
         })
         .collect()
 }

@@ -58,12 +58,15 @@ mod a_service_that_is_remembered_as_bad {
         );
         assert_eq!(history.report.attempts[1].reason.to_string(), "587 is remembered as bad");
         assert_eq!(told(&history), [(25, Some(Ipv4), Connected)], "and it teaches nothing");
+        let summary = history.report.summary();
+        assert_eq!(summary, "587 is remembered as bad; connected to 25 over IPv4 in 40 ms");
     }
 
     #[test]
     fn wins_where_it_has_come_back() {
         let history = run(&world(&[V6, V4], &[], &[(587, Ipv6), (587, Ipv4)]));
         assert_eq!(history.winner().unwrap().port(), 587);
+        assert_eq!(history.report.summary(), "connected to 587 over IPv6 in 40 ms");
         assert_eq!(told(&history)[0], (587, Some(Ipv6), Connected));
     }
 

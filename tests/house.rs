@@ -93,10 +93,10 @@ fn the_emacs_package_has_this_version() {
         let path = format!("{}/bindings/emacs/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).expect("a file of this repository")
     };
-    let lisp = read("mailport.el");
     let version = env!("CARGO_PKG_VERSION");
-    assert!(lisp.contains(&format!("\n;; Version: {version}\n")));
-    assert!(lisp.contains(&format!("(defconst mailport-version \"{version}\"")));
+    assert!(read("mailport.el").contains(&format!("\n;; Version: {version}\n")));
+    let constant = format!("(defconst mailport-version \"{version}\"");
+    assert!(read("mailport-dial.el").contains(&constant));
     assert!(read("README.md").contains(&format!("mailport-{version}.tar")));
 }
 

@@ -95,6 +95,17 @@ fn a_level_triggered_loop_does_not_spin() {
 }
 
 #[test]
+fn a_dial_that_gets_its_timer_late_can_be_watched_from_then_on() {
+    let course = course();
+    let mut dial = course.dialer.prepare(&course.target, &course.plan, &hasty()).expect("a dial");
+    assert_eq!(dial.process(), Status::Pending);
+    dial.add_timer().expect("a timer");
+    let mut dials = [dial];
+    epoll(&mut dials, EpollFlags::EPOLLET);
+    course.check(&mut dials[0]);
+}
+
+#[test]
 fn a_loop_that_knows_only_timers_comes_late_but_ends() {
     let course = course();
     let mut dial = course.start();

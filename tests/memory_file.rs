@@ -171,13 +171,14 @@ fn a_file_that_is_not_understood_is_an_empty_memory_and_is_replaced() {
     let scene = Scene::new();
     let deep = format!("{{\"version\":1,\"places\":{}", "[".repeat(1_000_000));
     let long = "x".repeat(5 << 20);
-    let cases: [&[u8]; 8] = [
+    let cases: [&[u8]; 9] = [
         b"",
         b"{",
         b"\0\0\0\0",
         b"\xff\xfe",
         br#"{"version":1,"places":[{"network":7}]}"#,
-        br#"{"version":99,"places":[],"more":true}"#,
+        br#"{"version":0,"places":[],"more":true}"#,
+        br#"{"version":99,"places":"#,
         deep.as_bytes(),
         long.as_bytes(),
     ];
@@ -187,6 +188,28 @@ fn a_file_that_is_not_understood_is_an_empty_memory_and_is_replaced() {
         assert_eq!(until_listed(&scene.file(), &scene).len(), 2);
     }
     assert_eq!(mode(&scene.file()), 0o600);
+}
+
+#[test]
+fn a_file_of_a_later_version_is_left_to_it_until_it_is_cleared() {
+    let scene = Scene::new();
+    let later = r#"{"version":99,"places":[],"more":true}"#;
+    fs::write(scene.file(), later).unwrap();
+    scene.connects(&scene.file());
+    scene.connects(&scene.file());
+    assert!(listed(&scene.file()).is_empty());
+    let file = scene.file();
+    let memory = |args: &[&str]| {
+        let args = [&["memory", "--memory", file.to_str().unwrap()], args].concat();
+        let output = mailport(MAILPORT, &args).output().unwrap();
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    let (code, words) = memory(&["forget", "127.0.0.1"]);
+    assert_eq!(code, Some(1));
+    assert!(words.contains("memory.json: cannot be written"), "{words}");
+    assert_eq!(fs::read_to_string(scene.file()).unwrap(), later);
+    assert_eq!(memory(&["clear"]), (Some(0), String::new()));
+    assert_eq!(until_listed(&scene.file(), &scene).len(), 2);
 }
 
 #[test]

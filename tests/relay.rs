@@ -343,6 +343,14 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&stream), b"x", "sessions are not touched");
 
+    // So does a mark, without the capability that it takes.
+    let before = relay.log().matches("\"kept\"").count();
+    fs::write(&path, "mark = 7\n".to_owned() + &door(&second)).unwrap();
+    relay.signal(Signal::SIGHUP);
+    wait_for("it says why not", || relay.log().matches("\"kept\"").count() > before);
+    assert!(relay.log().contains("cannot be marked (it takes CAP_NET_ADMIN)"), "{}", relay.log());
+    assert_eq!(line(reader(second.parse().unwrap())), GREETING);
+
     // A door that cannot be had leaves everything as it was.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -374,6 +382,20 @@ fn a_service_manager_hands_over_its_sockets_and_hears_that_it_is_ready() {
     let count = manager.recv(&mut words).unwrap();
     assert_eq!(words[..count].trim_ascii_end(), b"READY=1");
     assert_eq!(line(early), GREETING);
+}
+
+#[test]
+fn whoever_starts_it_it_goes_on_without_capabilities() {
+    let plan = format!("{}:starttls,{}:starttls", refused().port(), echo());
+    let relay = Relay::start(&["--listen", "127.0.0.1:0", "--to", "localhost", "--plan", &plan]);
+    let stream = relay.connect();
+    assert_eq!(line(&stream), GREETING);
+    for status in relay.threads() {
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            assert!(status.contains(&format!("{set}:\t0000000000000000\n")), "{status}");
+        }
+    }
+    assert_eq!(relay.status().joined, 1, "and still answers on its socket");
 }
 
 #[test]

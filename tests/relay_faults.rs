@@ -47,8 +47,9 @@ fn session(relay: &Relay, streams: &mpsc::Receiver<TcpStream>) -> (TcpStream, Tc
 /// How far a session comes before something happens to it.
 const STEPS: [&str; 5] = ["connected", "greeted", "asked", "in the middle", "half closed"];
 
-/// Brings a session to a step.
-fn bring(to: usize, reader: &mut TcpStream, server: &mut TcpStream) {
+/// Brings a session to a step; how much the reader has said and the server not yet read.
+fn bring(to: usize, reader: &mut TcpStream, server: &mut TcpStream) -> usize {
+    let mut said = 0;
     if to >= 1 {
         server.write_all(b"220 x\r\n").unwrap();
         assert_eq!(line(&*reader), "220 x\r\n");
@@ -59,16 +60,19 @@ fn bring(to: usize, reader: &mut TcpStream, server: &mut TcpStream) {
     }
     if to >= 3 {
         // More than anybody takes: it is under way in both directions.
-        for stream in [&*reader, &*server] {
+        for (stream, said) in [(&*reader, &mut said), (&*server, &mut 0)] {
             stream.set_nonblocking(true).unwrap();
             let block = vec![7; 65536];
-            while (&mut &*stream).write(&block).is_ok() {}
+            while let Ok(count) = (&mut &*stream).write(&block) {
+                *said += count;
+            }
             stream.set_nonblocking(false).unwrap();
         }
     }
     if to >= 4 {
         reader.shutdown(Shutdown::Write).unwrap();
     }
+    said
 }
 
 #[test]
@@ -80,22 +84,24 @@ fn either_side_may_die_at_any_step() {
     for (step, name) in STEPS.iter().enumerate() {
         for (by_server, by_reset) in [(false, false), (false, true), (true, false), (true, true)] {
             let (mut reader, mut server) = session(&relay, &streams);
-            bring(step, &mut reader, &mut server);
+            let said = bring(step, &mut reader, &mut server);
             let (gone, stays) = if by_server { (server, reader) } else { (reader, server) };
             close(gone, by_reset);
             // Whoever stays sees the end, after whatever was on its way.
-            let mut buffer = vec![0; 65536];
+            let (mut buffer, mut heard) = (vec![0; 65536], 0);
             let end = loop {
                 match (&stays).read(&mut buffer) {
                     Ok(0) => break Ok(()),
-                    Ok(_) => {}
+                    Ok(count) => heard += count,
                     Err(error) => break Err(error.kind()),
                 }
             };
             let story = format!("{name}, by the server: {by_server}, by reset: {by_reset}");
             assert!(matches!(end, Ok(()) | Err(ErrorKind::ConnectionReset)), "{story}: {end:?}");
             // Before they are joined, a reader that goes only ends the dial.
-            if by_reset && step > 0 {
+            // A reader that has said all, and all of it has arrived, has ended that direction itself.
+            let all = name == &"half closed" && !by_server && heard == said;
+            if by_reset && step > 0 && !(all && end.is_ok()) {
                 assert_eq!(end, Err(ErrorKind::ConnectionReset), "a reset is passed on: {story}");
             }
             drop(stays);
@@ -204,7 +210,8 @@ fn numbered() -> (u16, mpsc::Receiver<TcpStream>) {
 fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
     let sessions: usize = std::env::var("MAILPORT_SOAK_SESSIONS")
         .map_or(1_000, |text| text.parse().expect("MAILPORT_SOAK_SESSIONS is a number"));
-    raise_limit(2 * sessions as u64 + 2_000);
+    // Two a session, here as in the relay, which sets some aside for pipes and look-ups.
+    raise_limit(2 * sessions as u64 + 600);
     let (port, streams) = numbered();
     let plan = format!("{port}:starttls");
     let most = (sessions + 10).to_string();
@@ -314,4 +321,7 @@ fn idle_readers_that_fill_the_descriptors_keep_others_waiting_not_out() {
     }
     assert_eq!(served, 40);
     relay.quiet();
+    wait_for("it accepts again", || relay.log().contains("\"accepting\""));
+    let count = |event| relay.log().matches(event).count();
+    assert_eq!((count("\"waiting\""), count("\"accepting\"")), (1, 1), "one word a stall");
 }

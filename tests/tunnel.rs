@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -228,16 +229,16 @@ fn a_command_has_only_its_three_descriptors_and_no_signal_blocked_or_ignored() {
 }
 
 #[test]
-fn a_command_has_its_words_as_they_are_and_no_way_of_its_own() {
+fn a_command_has_its_words_as_they_are() {
     let _turn = alone();
-    let (_folder, path) = script("#!/bin/sh\necho \"220 $MAILPORT_VIA.$1.$2\"\n");
+    let (_folder, path) = script("#!/bin/sh\necho \"220 $1.$2\"\n");
     let via = format!("command:{} 'a  b' \"\\$HOME %% %p\"", path.display());
     let connected = through(&via, &[587], &hasty()).unwrap();
-    assert_eq!(read_to_end(&connected.socket), "220 .a  b.$HOME % 587\n");
+    assert_eq!(read_to_end(&connected.socket), "220 a  b.$HOME % 587\n");
 }
 
 #[test]
-fn a_host_that_waits_for_no_child_or_for_all_loses_none() {
+fn a_host_that_ignores_its_children_can_start_commands() {
     use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
     let _turn = alone();
     let (_folder, via) = shell("echo 220");
@@ -250,6 +251,57 @@ fn a_host_that_waits_for_no_child_or_for_all_loses_none() {
     // SAFETY: it was so before.
     unsafe { sigaction(Signal::SIGCHLD, &before) }.unwrap();
     assert!(result.is_ok(), "{result:?}");
+    assert_eq!(children(), 0);
+}
+
+#[test]
+fn a_handler_of_sigchld_is_called_once_for_each_command() {
+    use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    extern "C" fn count(_: libc::c_int) {
+        CALLS.fetch_add(1, Ordering::Relaxed);
+    }
+    let _turn = alone();
+    let (_folder, via) = shell("(echo 220; sleep 0.01) & wait");
+    let action = SigAction::new(SigHandler::Handler(count), SaFlags::SA_RESTART, SigSet::empty());
+    #[allow(unsafe_code, reason = "what a host may do")]
+    // SAFETY: the handler adds to a number, and nothing else.
+    let before = unsafe { sigaction(Signal::SIGCHLD, &action) }.unwrap();
+    let result = through(&via, &[587], &hasty());
+    // It is waited for, so the signal is on its way; the command's own children are none of ours.
+    wait_until(|| CALLS.load(Ordering::Relaxed) > 0);
+    let ended = result.map(|connected| read_to_end(&connected.socket));
+    #[allow(unsafe_code, reason = "what a host may do")]
+    // SAFETY: it was so before.
+    unsafe { sigaction(Signal::SIGCHLD, &before) }.unwrap();
+    assert_eq!(ended.unwrap(), "220\n");
+    assert_eq!(CALLS.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_host_that_waits_for_whatever_child_ends_may_be_the_first() {
+    use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+    let _turn = alone();
+    let (_folder, via) = shell("echo 220");
+    let done = AtomicBool::new(false);
+    let waited = thread::scope(|scope| {
+        let host = scope.spawn(|| {
+            let mut waited = 0;
+            while !done.load(Ordering::Relaxed) {
+                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(WaitStatus::Exited(..)) => waited += 1,
+                    _ => thread::yield_now(),
+                }
+            }
+            waited
+        });
+        // A panic must end the host's thread, too.
+        let results: Vec<_> = (0..50).map(|_| through(&via, &[587], &hasty())).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(results.iter().all(Result::is_ok), "{results:?}");
+        host.join().unwrap()
+    });
+    println!("the host was first {waited} times of 50");
     assert_eq!(children(), 0);
 }
 

@@ -322,6 +322,15 @@ fn the_command_goes_through_what_the_option_or_the_variable_names() {
 }
 
 #[test]
+fn a_tunnel_command_does_not_see_the_variable_that_names_it() {
+    let (_folder, via) = shell("echo \"220 ${MAILPORT_VIA-none} ${PATH:+path}\"");
+    for args in [&["--stdio"][..], &["--stdio", "--via", &via]] {
+        let (status, stdout, _) = texts(&mailport(&via, args));
+        assert_eq!((status, &*stdout), (Some(0), "220 none path\n"));
+    }
+}
+
+#[test]
 fn a_password_is_taken_from_the_variable_or_from_a_file_of_ones_own() {
     let nobody = refused();
     let url = format!("socks5://anne:s3cr3t@127.0.0.1:{}", nobody.port());

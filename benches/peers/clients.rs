@@ -77,7 +77,7 @@ pub(crate) fn prepare() -> Result<Clients> {
 fn kinds() -> Result<Vec<Kind>> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().ok_or("no target folder")?;
     let mailport = shown(&target.join("release/mailport"));
-    let python = shown(&target.join("peers/venv/bin/python"));
+    let python = python();
     let built = target.join("peers");
     fs::create_dir_all(&built)?;
 
@@ -98,11 +98,12 @@ fn kinds() -> Result<Vec<Kind>> {
     let python_client = |name, file, version| Kind {
         name,
         version: words(&[&python, "-c", version]),
-        need: "Python and aiohappyeyeballs, in an environment under target/",
+        need: "Python with aiohappyeyeballs and mailport, in an environment under target/ (make python)",
         build: None,
         command: words(&[&python, &source(file)]),
     };
     let python_version = "import platform; print(platform.python_version())";
+    let our_version = "import mailport; print(mailport.__version__)";
     let go = shown(&built.join("dialer"));
 
     Ok(vec![
@@ -144,7 +145,25 @@ fn kinds() -> Result<Vec<Kind>> {
             "python_aiohappyeyeballs.py",
             "import importlib.metadata as m; print(m.version('aiohappyeyeballs'))",
         ),
+        python_client("Python mailport.connect", "python_mailport.py", our_version),
+        python_client(
+            "Python mailport.start_connection",
+            "python_mailport_asyncio.py",
+            our_version,
+        ),
     ])
+}
+
+/// The interpreter in whose environment the Python package and its peers are; a word that is no
+/// program where there is none.
+fn python() -> String {
+    let asked = Command::new("/usr/bin/python3")
+        .args([&shown(&root().join("bindings/python/make.py")), "environment"])
+        .output();
+    asked.map_or_else(
+        |_| String::new(),
+        |asked| String::from_utf8_lossy(&asked.stdout).trim().to_owned(),
+    )
 }
 
 /// The command that makes this program one of its clients.

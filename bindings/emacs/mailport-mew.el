@@ -6,15 +6,17 @@
 
 ;; The fallback from the Submission port to the SMTP port was written for Mew.
 ;; Mew did it over IPv4 alone, waited ten seconds, and waited again, blocking
-;; Emacs, for the second port; since 6.10 it does it no more.  With
+;; Emacs, for the second port; since 6.11 it does it no more.  With
 ;;
 ;;     (mailport-mew-mode 1)
 ;;
 ;; Mew 6.8 to 6.11 falls back over both families, and never blocks.
 ;;
-;; This is for connections that Mew opens without TLS.  Those of Mew 6.10 and
-;; later with TLS go through `open-network-stream', and so are a matter of
-;; `mailport-mode'.
+;; Mew opens every connection by its own `mew-open-network-stream'.  For one
+;; without TLS it is given a process at once, which is silent until the dial is
+;; connected.  Those of Mew 6.10 and later with TLS go through
+;; `open-network-stream', and are dialled there, as `mailport-mode' does.
+;; Connections through SSH or stunnel are made by these, and left to Mew.
 
 ;;; Code:
 
@@ -22,6 +24,8 @@
 
 (defvar mew-use-submission)
 (declare-function mew-smtp-sentinel "mew-smtp")
+(declare-function mew-smtp-ssh-server "mew-config")
+(declare-function mew-smtp-ssl "mew-config")
 
 (defcustom mailport-mew-plan "587:none,25:none"
   "The plan for connections that Mew opens without TLS.
@@ -29,9 +33,6 @@ It has no TLS, for Mew speaks none there.  Hosts that
 `mailport-plans' names have theirs."
   :type 'string
   :group 'mailport)
-
-(defvar mailport-mew--use-submission nil
-  "What `mew-use-submission' was before, in a list; nil while the mode is off.")
 
 (defun mailport-mew--plan (host port)
   "Return the plan for PORT of HOST, or nil."
@@ -45,22 +46,49 @@ It has no TLS, for Mew speaks none there.  Hosts that
   ;; It looks for the word, and cuts the last character off.
   (mew-smtp-sentinel process (format "%s - failed\n" (error-message-string error))))
 
+(defun mailport-mew--promise (plan name buffer server port)
+  "Return a process NAME for BUFFER that will lead to PORT of SERVER by PLAN."
+  (unless (equal '("none") (delete-dups (mailport--modes plan)))
+    (mailport--misuse "The plan %s for %s demands TLS, and Mew speaks none there" plan server))
+  (mailport--promise plan name server port #'mailport-mew--broken :buffer buffer))
+
+(defun mailport-mew--dial (open arguments)
+  "Call OPEN with ARGUMENTS, and have the stream that it opens dialled."
+  (if mailport-mode
+      (apply open arguments)
+    (advice-add 'open-network-stream :around #'mailport--around)
+    (unwind-protect (apply open arguments)
+      (unless mailport-mode
+        (advice-remove 'open-network-stream #'mailport--around)))))
+
 (defun mailport-mew--open (open name buffer server port &rest more)
   "Return a process NAME for BUFFER that will lead to PORT of SERVER.
-Call OPEN with that and MORE where this is not SMTP without TLS.  What
-follows in MORE since Mew 6.10 is the protocol, and whether TLS is used."
-  (let ((plan (and (stringp server)
-                   (memq (if more (car more) 'smtp) '(smtp))
-                   (not (cadr more))
-                   (mailport-mew--plan server port))))
-    (cond ((not plan) (apply open name buffer server port more))
-          ((not (equal '("none") (delete-dups (mailport--modes plan))))
-           (mailport--misuse "The plan %s for %s demands TLS, and Mew speaks none there"
-                             plan server))
-          (t (let ((process (mailport--promise plan name server port #'mailport-mew--broken
-                                               :buffer buffer)))
+Call OPEN with that and MORE where this is not SMTP.  What follows in MORE
+since Mew 6.10 is the protocol, and whether TLS is used."
+  (pcase-let* ((`(,protocol ,tls) more)
+               (plan (and (stringp server) (not tls)
+                          (mailport-mew--plan server port))))
+    (cond ((not (memq protocol '(nil smtp))) (apply open name buffer server port more))
+          (tls (mailport-mew--dial open (append (list name buffer server port) more)))
+          ((not plan) (apply open name buffer server port more))
+          (t (let ((process (mailport-mew--promise plan name buffer server port)))
                ;; Since 6.10, a stream and its properties.
                (if more (list process :type 'plain) process))))))
+
+(defun mailport-mew--once (function case &rest more)
+  "Call FUNCTION with CASE and MORE, without Mew's own way to fall back.
+It is left to connections through SSH and stunnel, which mailport does not
+make."
+  (let ((mew-use-submission (and (bound-and-true-p mew-use-submission)
+                                 (or (mew-smtp-ssl case) (mew-smtp-ssh-server case)))))
+    (apply function case more)))
+
+(defconst mailport-mew--advice
+  '((mew-open-network-stream . mailport-mew--open)
+    ;; Both ask whether Mew falls back.
+    (mew-smtp-send-message . mailport-mew--once)
+    (mew-smtp-info-name . mailport-mew--once))
+  "Functions of Mew, and what is around them while the mode is on.")
 
 ;;;###autoload
 (define-minor-mode mailport-mew-mode
@@ -68,19 +96,14 @@ follows in MORE since Mew 6.10 is the protocol, and whether TLS is used."
 It does so over both families, and Emacs never waits."
   :global t
   :group 'mailport
-  (advice-remove 'mew-open-network-stream #'mailport-mew--open)
-  (if (not mailport-mew-mode)
-      (when mailport-mew--use-submission
-        (setq mew-use-submission (car mailport-mew--use-submission)
-              mailport-mew--use-submission nil))
+  (pcase-dolist (`(,function . ,around) mailport-mew--advice)
+    (advice-remove function around))
+  (when mailport-mew-mode
     (setq mailport-mew-mode nil)
-    (mailport--load)
-    (unless mailport-mew--use-submission
-      (setq mailport-mew--use-submission (list (bound-and-true-p mew-use-submission))))
-    (setq mailport-mew-mode t
-          ;; Mew's own way to fall back.
-          mew-use-submission nil)
-    (advice-add 'mew-open-network-stream :around #'mailport-mew--open)))
+    (mailport--prepare)
+    (setq mailport-mew-mode t)
+    (pcase-dolist (`(,function . ,around) mailport-mew--advice)
+      (advice-add function :around around))))
 
 (provide 'mailport-mew)
 

@@ -162,9 +162,10 @@ impl Dial {
         self.memory = memory;
     }
 
-    /// Puts a timer into the descriptor. It is readable at once, so that a caller who only watches
-    /// it begins.
-    pub(super) fn add_timer(&mut self) -> io::Result<()> {
+    /// Puts a timer into the descriptor of a dial of [`Dialer::prepare`](super::Dialer::prepare),
+    /// which can then be watched. It is readable at once, so that a caller who only watches it
+    /// begins. Fails where no descriptor can be had.
+    pub fn add_timer(&mut self) -> io::Result<()> {
         self.poller.add_timer()?;
         self.poller.arm(Some(Duration::ZERO));
         Ok(())

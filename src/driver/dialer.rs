@@ -78,9 +78,13 @@ impl Dialer {
         Ok(dial)
     }
 
-    /// A dial without a timer in its descriptor, for a caller that only ever uses
-    /// [`Dial::wait`].
-    pub(crate) fn prepare(
+    /// A dial without a timer in its descriptor, for a caller that only ever uses [`Dial::wait`],
+    /// which brings the time itself; in all else as [`Dialer::start`] gives it. Whoever watched the
+    /// descriptor would miss what is due by time alone, unless [`Dial::add_timer`] was called.
+    ///
+    /// It costs less: a timer that is due at once interrupts the processor, which takes longer than
+    /// a whole dial to an address nearby.
+    pub fn prepare(
         &self,
         target: &Target,
         plan: &Plan,

@@ -92,7 +92,7 @@ impl Line {
         let socket = match &self.way {
             Way::Direct(socket) => socket.as_fd(),
             Way::Proxy(proxied) => proxied.socket()?,
-            Way::Command(command) => command.socket(),
+            Way::Command(command) => command.socket()?,
         };
         match (confirm::listen(socket), &self.way) {
             (Heard::Nothing, _) => None,
@@ -139,7 +139,7 @@ impl Line {
         match self.way {
             Way::Direct(socket) => Some(socket.into_inner().into()),
             Way::Proxy(proxied) => proxied.into_stream(),
-            Way::Command(command) => Some(command.into_stream()),
+            Way::Command(command) => command.into_stream(),
         }
     }
 }

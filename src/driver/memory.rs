@@ -102,7 +102,8 @@ impl Memory {
     /// which may block.
     ///
     /// Without a file, and with one that is not understood, too large, no file at all or a symbolic
-    /// link, it begins empty. Beside the file are its lock, with `.lock` after its name, and while
+    /// link, it begins empty. One of a later version of mailport is left as it is until it is
+    /// [cleared](Memory::clear): this memory then ends with the process. Beside the file are its lock, with `.lock` after its name, and while
     /// it is saved the next one, with `.new`. The folder is made when something is saved.
     #[cfg(feature = "memory")]
     pub fn open(path: impl Into<PathBuf>) -> Memory {

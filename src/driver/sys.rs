@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-pub(super) use process::{Given, Program, is_executable, memory, start};
+pub(super) use process::{Given, Program, is_executable, memory, receive, start};
 
 use crate::outcome::{ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;

@@ -14,6 +14,12 @@ use crate::target::Target;
 /// Counts up when a key changes its meaning or goes.
 const VERSION: u32 = 1;
 
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
 /// The outcomes that a lesson may have.
 const OUTCOMES: [Outcome; 7] = [
     Outcome::Connected,
@@ -66,6 +72,12 @@ impl Table {
         let places = self.places.iter().map(|(place, known)| PlaceText::of(place, known));
         let file = File { version: VERSION, places: places.collect() };
         serde_json::to_string(&file).expect("every key of a memory is a string") + "\n"
+    }
+
+    /// Whether a file is of a version to come: it holds what this one would lose.
+    pub(crate) fn is_of_the_future(text: &[u8]) -> bool {
+        let file = serde_json::from_slice::<Versioned>(text);
+        file.is_ok_and(|file| file.version > u64::from(VERSION))
     }
 
     /// The table that a file keeps, as far as it can be understood. Text of another version, and
@@ -183,6 +195,10 @@ mod tests {
         let text = filled().to_text();
         let newer = text.replacen("\"version\":1", "\"version\":2", 1);
         assert_ne!(newer, text);
+        assert!(Table::is_of_the_future(newer.as_bytes()));
+        for text in [&text, "", "{\"version\":2", "{\"version\":0}", "{\"version\":\"2\"}"] {
+            assert!(!Table::is_of_the_future(text.as_bytes()), "{text}");
+        }
         for text in [&newer, "", "{", "null", "[]", "\0\0\0", &text[..text.len() / 2]] {
             assert_eq!(Table::of_text(text.as_bytes(), NOW), Table::default(), "{text}");
         }

@@ -79,13 +79,16 @@ pub fn allows(allow: &[IpNet], client: IpAddr) -> bool {
 pub fn leads_to(
     doors: impl IntoIterator<Item = SocketAddr>,
     to: SocketAddr,
-    is_local: impl Fn(IpAddr) -> bool,
+    is_local: impl Fn(SocketAddr) -> bool,
 ) -> bool {
     let ip = to.ip().to_canonical();
+    // A link's own addresses mean something on that link only.
+    let scope = |address| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
+    let same_link = |door| scope(door) == scope(to) || scope(door) == 0 || scope(to) == 0;
     let mut doors = doors.into_iter().filter(|door| door.port() == to.port());
     doors.any(|door| {
-        let door = door.ip().to_canonical();
-        door == ip || (door.is_unspecified() || ip.is_unspecified()) && is_local(ip)
+        let at = door.ip().to_canonical();
+        at == ip && same_link(door) || (at.is_unspecified() || ip.is_unspecified()) && is_local(to)
     })
 }
 
@@ -105,8 +108,10 @@ mod tests {
 
     #[test]
     fn a_loop_is_found_through_every_address_of_a_door() {
-        let local = |ip: IpAddr| {
-            ["192.0.2.1", "127.0.0.1"].iter().any(|l| ip == l.parse::<IpAddr>().unwrap())
+        let local = |to: SocketAddr| {
+            ["192.0.2.1", "127.0.0.1", "fe80::1"]
+                .iter()
+                .any(|l| to.ip() == l.parse::<IpAddr>().unwrap())
         };
         let of = |text: &str| text.parse().unwrap();
         let door = |door: &str, to: &str| leads_to([of(door)], of(to), local);
@@ -114,5 +119,7 @@ mod tests {
         assert!(door("0.0.0.0:25", "192.0.2.1:25") && door("[::]:25", "192.0.2.1:25"));
         assert!(door("127.0.0.1:25", "[::ffff:127.0.0.1]:25"));
         assert!(!door("0.0.0.0:25", "192.0.2.9:25") && !door("127.0.0.1:25", "192.0.2.1:25"));
+        assert!(door("[fe80::1%2]:25", "[fe80::1%2]:25") && door("[::]:25", "[fe80::1%3]:25"));
+        assert!(!door("[fe80::1%2]:25", "[fe80::1%3]:25"), "another machine's, on another link");
     }
 }

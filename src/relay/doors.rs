@@ -1,15 +1,17 @@
-//! The sockets that a relay listens on.
+//! The sockets that a relay listens on, and the connections that come to them.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
+use super::access::Refusal;
 use super::lines::Line;
 use super::serve::way_in_words;
-use super::settings::{Door, Settings};
+use super::settings::{Door, Settings, Way};
+use super::told::Voice;
 
 /// How many connections wait in the kernel while the relay is busy, or has no room.
 const BACKLOG: i32 = 1024;
@@ -73,6 +75,41 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Fails where this process cannot mark its connections so.
+pub(super) fn can_mark(mark: u32) -> io::Result<()> {
+    let marked = Socket::new(Domain::IPV4, Type::STREAM, None)?.set_mark(mark);
+    marked.map_err(|error| {
+        let words = format!("connections cannot be marked (it takes CAP_NET_ADMIN): {error}");
+        io::Error::new(error.kind(), words)
+    })
+}
+
 pub(super) fn line(door: &Door) -> Line {
     Line::new("listening").with("door", door.address).with("way", way_in_words(&door.way))
+}
+
+/// Where a client wanted to go: to the address that it has reached, or from where a packet filter
+/// redirected it here.
+pub(super) fn destination(near: &TcpStream, way: &Way) -> Option<SocketAddr> {
+    let local = near.local_addr().ok()?;
+    let Way::Transparent { .. } = way else { return Some(local) };
+    let socket = SockRef::from(near);
+    let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+    found.ok()?.as_socket()
+}
+
+/// Turns a connection away that never becomes a session.
+pub(super) fn turn_away(near: &TcpStream, way: &Way, refusal: Refusal) {
+    let _ = near.set_nonblocking(true);
+    if Voice::of(way, destination(near, way)) == Voice::Smtp && refusal != Refusal::Client {
+        let _ = (&mut &*near).read(&mut [0; 4096]);
+        let _ = (&mut &*near).write(refusal.line().as_bytes());
+    }
+    let _ = near.shutdown(Shutdown::Write);
+}
+
+/// Whether a new connection was left again by whoever made it: a look at the port, or the relay's
+/// own dial that has led back here.
+pub(super) fn is_left(near: &TcpStream) -> bool {
+    SockRef::from(near).set_nonblocking(true).is_err() || matches!(near.peek(&mut [0]), Ok(0))
 }

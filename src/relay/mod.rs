@@ -31,10 +31,15 @@ pub mod control;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod count;
 mod doors;
+mod goal;
+mod joint;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod lines;
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+mod loops;
 mod orders;
 mod room;
+mod routes;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod rules;
 mod serve;
@@ -45,7 +50,7 @@ mod settings;
 mod told;
 
 pub use caller::{ask_status, default_control};
-pub use confine::{become_user, confine};
+pub use confine::{confine, give_up};
 pub use count::Status;
 pub use lines::Line;
 pub use orders::{Orders, inherited, tell_ready};

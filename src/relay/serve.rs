@@ -16,9 +16,11 @@ use super::caller::{Caller, Control};
 use super::count::Status;
 use super::doors::{self, Open};
 use super::lines::Line;
+use super::loops::Loops;
 use super::orders::Orders;
 use super::room::Room;
-use super::session::{COST, Session, Shared, Turn, is_left, is_local, near_token, turn_away};
+use super::routes::Routes;
+use super::session::{COST, Session, Shared, Turn, near_token};
 use super::settings::{Settings, Way};
 use crate::driver::Dialer;
 use crate::join::Stock;
@@ -52,8 +54,10 @@ pub struct Relay {
     due: BTreeSet<(Instant, usize)>,
     clients: BTreeMap<IpAddr, usize>,
     room: Room,
-    /// When doors that wait for room are looked at.
-    stalled: Option<Instant>,
+    /// Doors where connections wait for room.
+    waiting: BTreeSet<usize>,
+    /// When they are looked at, and whether sooner if sessions give back what they have.
+    stalled: Option<(Instant, bool)>,
     /// When the sessions that are left are cut off.
     stopping: Option<Instant>,
     began: Instant,
@@ -74,11 +78,17 @@ impl Relay {
             let mut source = SourceFd(&control.as_raw_fd());
             poll.registry().register(&mut source, CONTROL, Interest::READABLE)?;
         }
+        let routes = Routes::open().map_err(|error| {
+            let words = format!("the kernel cannot be asked which addresses are its own: {error}");
+            io::Error::new(error.kind(), words)
+        })?;
         let room = Room::new();
         let shared = Shared {
             registry: poll.registry().try_clone()?,
             settings: settings.clone(),
             own: Vec::new(),
+            routes,
+            loops: Loops::default(),
             dialer,
             stock: Stock::new(room.pipes()),
             status: Status { version: 1, ..Status::default() },
@@ -96,6 +106,7 @@ impl Relay {
             due: BTreeSet::new(),
             clients: BTreeMap::new(),
             room,
+            waiting: BTreeSet::new(),
             stalled: None,
             stopping: None,
             began: Instant::now(),
@@ -171,7 +182,8 @@ impl Relay {
             return Some(Duration::ZERO);
         }
         let due = self.due.first().map(|(at, _)| *at);
-        let at = [due, self.stalled, self.stopping].into_iter().flatten().min()?;
+        let stalled = self.stalled.map(|(at, _)| at);
+        let at = [due, stalled, self.stopping].into_iter().flatten().min()?;
         Some(at.saturating_duration_since(Instant::now()))
     }
 
@@ -212,6 +224,7 @@ impl Relay {
     fn remove(&mut self, number: usize) {
         let Some(session) = self.sessions.remove(&number) else { return };
         self.room.change(session.cost(), 0);
+        self.shared.loops.over(Some(session.ends()), session.far_ends());
         if let Some(timer) = session.timer {
             self.due.remove(&(timer, number));
         }
@@ -228,6 +241,7 @@ impl Relay {
     /// Listens as these settings want it, and no more where they do not; nothing changes where
     /// that cannot be.
     fn open(&mut self, settings: Settings, inherited: Vec<TcpListener>) -> io::Result<()> {
+        settings.dial.mark.map_or(Ok(()), doors::can_mark)?;
         let opened = doors::open(&settings, &self.doors, inherited)?;
         let (mut kept, mut new) = (BTreeMap::new(), Vec::new());
         for (door, listener) in opened {
@@ -247,15 +261,16 @@ impl Relay {
             self.log(&doors::line(&open.door));
             kept.insert(number, open);
         }
-        for (_, open) in std::mem::replace(&mut self.doors, kept) {
-            self.close(&open);
+        for (number, open) in std::mem::replace(&mut self.doors, kept) {
+            self.close(number, &open);
         }
         self.shared.own = self.doors.values().map(|open| open.door.address).collect();
         self.shared.settings = settings;
         Ok(())
     }
 
-    fn close(&mut self, open: &Open) {
+    fn close(&mut self, number: usize, open: &Open) {
+        self.waiting.remove(&number);
         let _ = self.poll.registry().deregister(&mut SourceFd(&open.listener.as_raw_fd()));
         self.log(&Line::new("closed").with("door", open.door.address));
     }
@@ -269,14 +284,14 @@ impl Relay {
     fn accept(&mut self, number: usize, now: Instant) {
         for _ in 0..ACCEPTED {
             if !self.room.has(COST) {
-                return self.stall(now);
+                return self.stall(number, now);
             }
             let Some(open) = self.doors.get(&number) else { return };
             match open.listener.accept() {
                 Ok((near, client)) => self.admit(number, near, client, now),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return self.served(number),
                 Err(error) if error.raw_os_error().is_some_and(|e| Errno(e).is_own_trouble()) => {
-                    return self.stall(now);
+                    return self.stall(number, now);
                 }
                 // The client has left already, or the network has: accept(2) wants this ignored.
                 Err(_) => {}
@@ -286,17 +301,27 @@ impl Relay {
     }
 
     /// Accepts no more for a while: connections wait in the kernel, and nobody is dropped.
-    fn stall(&mut self, now: Instant) {
-        if self.stalled.replace(now + RETRY).is_none() {
+    fn stall(&mut self, number: usize, now: Instant) {
+        // Where there should be room, it is others who have taken it.
+        self.stalled = Some((now + RETRY, !self.room.has(COST)));
+        if self.waiting.is_empty() {
             self.log(&Line::new("waiting").with("for", "descriptors"));
+        }
+        self.waiting.insert(number);
+    }
+
+    /// Nobody waits at this door any more.
+    fn served(&mut self, number: usize) {
+        if self.waiting.remove(&number) && self.waiting.is_empty() {
+            self.log(&Line::new("accepting"));
         }
     }
 
     /// Looks after doors that wait for room.
     fn relieve(&mut self, now: Instant) {
-        if self.stalled.is_some_and(|at| at <= now || self.room.has(COST)) {
+        if self.stalled.is_some_and(|(at, ours)| at <= now || ours && self.room.has(COST)) {
             self.stalled = None;
-            self.again.extend(self.doors.keys());
+            self.again.extend(&self.waiting);
         }
     }
 
@@ -312,8 +337,8 @@ impl Relay {
         self.shared.status.accepted += 1;
         let limits = self.shared.settings.limits;
         let of_client = self.clients.get(&client.ip()).copied().unwrap_or(0);
-        let is_ours = access::allows(&self.shared.settings.allow, client.ip());
-        let refusal = if !is_ours && !is_local(client.ip()) {
+        let is_allowed = access::allows(&self.shared.settings.allow, client.ip());
+        let refusal = if !is_allowed && !self.shared.is_local(client) {
             Some(Refusal::Client)
         } else if self.sessions.len() >= limits.connections {
             Some(Refusal::Full)
@@ -326,9 +351,9 @@ impl Relay {
             self.shared.status.refuse(refusal);
             let line = Line::new("refused").with("client", client).with("door", door.address);
             self.log(&line.with("why", refusal.name()));
-            return turn_away(&near, &door.way, refusal);
+            return doors::turn_away(&near, &door.way, refusal);
         }
-        if is_left(&near) {
+        if doors::is_left(&near) {
             return;
         }
         let number = self.number();
@@ -336,14 +361,26 @@ impl Relay {
         let mut source = SourceFd(&near.as_raw_fd());
         if self.poll.registry().register(&mut source, near_token(number), interest).is_err() {
             self.shared.status.refuse(Refusal::Full);
-            return turn_away(&near, &door.way, Refusal::Full);
+            return doors::turn_away(&near, &door.way, Refusal::Full);
         }
         let mut session = Session::new(number, near, client, door, now);
+        if let Some(maker) = self.shared.loops.accepted(session.ends()) {
+            return self.came_back(maker);
+        }
         let turn = session.begin(&mut self.shared, now);
         self.room.change(0, session.cost());
         *self.clients.entry(client.ip()).or_default() += 1;
         self.sessions.insert(number, session);
         self.after(number, &turn);
+    }
+
+    /// A connection that a session has made was accepted by the relay itself.
+    fn came_back(&mut self, maker: usize) {
+        let Some(session) = self.sessions.get_mut(&maker) else { return };
+        let before = session.cost();
+        let turn = session.came_back(&mut self.shared);
+        self.room.change(before, session.cost());
+        self.after(maker, &turn);
     }
 
     // ---- orders ------------------------------------------------------------------------------
@@ -355,8 +392,8 @@ impl Relay {
             return;
         }
         self.stopping = Some(now + self.shared.settings.limits.grace);
-        for (_, open) in std::mem::take(&mut self.doors) {
-            self.close(&open);
+        for (number, open) in std::mem::take(&mut self.doors) {
+            self.close(number, &open);
         }
         self.log(&Line::new("stopping").count("sessions", self.sessions.len() as u64));
     }

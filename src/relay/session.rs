@@ -1,28 +1,31 @@
 //! One connection of a mail reader, from its acceptance to its end.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use socket2::SockRef;
 
 use super::access::{self, Refusal};
 use super::count::Status;
+use super::doors::destination;
+use super::goal::{Goal, literal};
+use super::joint::{Joint, Stand};
 use super::lines::Line;
+use super::loops::{Ends, Loops};
+use super::routes::Routes;
 use super::settings::{Door, Settings, Way};
-use super::told;
-use crate::driver::{Connected, Dial, Dialer, Status as DialStatus, scope};
+use super::told::Voice;
+use crate::driver::{Connected, Dial, Dialer, Status as DialStatus};
 use crate::error::ConnectError;
-use crate::join::{Joined, Pair, Progress, Stock};
+use crate::join::Stock;
 use crate::outcome::Errno;
-use crate::plan::{Plan, Tls};
 use crate::report::End;
 use crate::socks::{Mistake, Reply, Server};
-use crate::target::{Host, Target};
+use crate::target::Target;
 
 /// How long a client may take to say where it wants to go.
 const ASKING: Duration = Duration::from_secs(10);
@@ -37,6 +40,8 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     /// Where the relay itself listens.
     pub(super) own: Vec<SocketAddr>,
+    pub(super) routes: Routes,
+    pub(super) loops: Loops,
     pub(super) dialer: Dialer,
     pub(super) stock: Stock,
     pub(super) status: Status,
@@ -48,15 +53,14 @@ impl Shared {
         (self.log)(line);
     }
 
-    fn leads_back(&self, to: SocketAddr) -> bool {
-        access::leads_to(self.own.iter().copied(), to, is_local)
+    /// Whether an address is one of this machine's, as the relay's own connections see it.
+    pub(super) fn is_local(&self, address: SocketAddr) -> bool {
+        self.routes.keep(address, self.settings.dial.mark)
     }
-}
 
-/// Whether an address is one of this machine's.
-pub(super) fn is_local(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    address.is_loopback() || UdpSocket::bind((address, 0)).is_ok()
+    fn leads_back(&self, to: SocketAddr) -> bool {
+        access::leads_to(self.own.iter().copied(), to, |to| self.is_local(to))
+    }
 }
 
 /// What a session waits for.
@@ -69,14 +73,6 @@ pub(super) enum Turn {
     Over,
 }
 
-/// Where a session wants to go.
-struct Goal {
-    target: Target,
-    plan: Plan,
-    /// When the dial has taken too long, with all its tries.
-    deadline: Instant,
-}
-
 enum Stage {
     Asking(Server),
     Dialling(Goal, Box<Dial>),
@@ -86,32 +82,14 @@ enum Stage {
     Joined(Joint),
 }
 
-/// A session whose sockets are joined.
-struct Joint {
-    pair: Pair,
-    seen: Joined,
-    /// When something was last said.
-    active: Instant,
-}
-
-/// How a failure can be told to the client.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Voice {
-    /// By a reply of SMTP.
-    Smtp,
-    /// By a reply of SOCKS5.
-    Socks,
-    /// Not at all: TLS comes first.
-    Mute,
-}
-
 /// One connection of a mail reader.
 pub(super) struct Session {
     number: usize,
     client: SocketAddr,
     door: Rc<Door>,
+    /// Where the client wanted to go: to this door, or from where it was redirected here.
+    to: Option<SocketAddr>,
     began: Instant,
-    voice: Voice,
     /// The client's socket, until the pair has it.
     near: Option<TcpStream>,
     stage: Stage,
@@ -136,15 +114,14 @@ impl Session {
         door: Rc<Door>,
         now: Instant,
     ) -> Session {
-        let (voice, timer) = (Voice::Mute, None);
-        let (near, stage) = (Some(near), Stage::Leaving);
-        Session { number, client, door, began: now, voice, near, stage, timer }
+        let to = destination(&near, &door.way);
+        let (near, stage, timer) = (Some(near), Stage::Leaving, None);
+        Session { number, client, door, to, began: now, near, stage, timer }
     }
 
     /// Where a session's way begins.
     pub(super) fn begin(&mut self, shared: &mut Shared, now: Instant) -> Turn {
         let door = Rc::clone(&self.door);
-        self.voice = voice_of(&door.way);
         let deadline = now + shared.settings.dial.deadline;
         match &door.way {
             Way::Fixed { target, plan } => {
@@ -155,15 +132,11 @@ impl Session {
                 self.stage = Stage::Asking(Server::default());
                 self.ask(shared, now)
             }
-            Way::Transparent { ports } => match self.original_destination() {
-                Some(to) if ports.contains(&to.port()) => {
+            Way::Transparent { .. } => match self.to {
+                Some(to) if !shared.own.contains(&to) => {
                     self.go(literal(to), to.port(), shared, now)
                 }
-                Some(to) if shared.own.contains(&to) => {
-                    self.refuse(Refusal::NotRedirected, shared, now)
-                }
-                Some(_) => self.refuse(Refusal::Port, shared, now),
-                None => self.refuse(Refusal::NotRedirected, shared, now),
+                _ => self.refuse(Refusal::NotRedirected, shared, now),
             },
         }
     }
@@ -191,6 +164,21 @@ impl Session {
 
     pub(super) fn client(&self) -> IpAddr {
         self.client.ip()
+    }
+
+    /// The ends of the client's connection.
+    pub(super) fn ends(&self) -> Ends {
+        Ends::new(self.client, self.to.unwrap_or(self.door.address))
+    }
+
+    /// The ends of the connection to the server, once they are joined.
+    pub(super) fn far_ends(&self) -> Option<Ends> {
+        let Stage::Joined(joint) = &self.stage else { return None };
+        Some(joint.ends)
+    }
+
+    fn voice(&self) -> Voice {
+        Voice::of(&self.door.way, self.to)
     }
 
     pub(super) fn is_joined(&self) -> bool {
@@ -221,7 +209,7 @@ impl Session {
             let Stage::Asking(server) = &mut self.stage else { return Turn::Over };
             if let Some(end) = server.end().cloned() {
                 return match end {
-                    Ok(request) => self.asked(request.target, request.port, shared, now),
+                    Ok(request) => self.go(Some(request.target), request.port, shared, now),
                     Err(Mistake::Reply(reply)) => {
                         self.say(&reply.frame());
                         self.refuse_silently(Refusal::Protocol, shared, now)
@@ -250,39 +238,19 @@ impl Session {
         if now < until { Turn::Until(until) } else { Turn::Over }
     }
 
-    fn asked(&mut self, target: Target, port: u16, shared: &mut Shared, now: Instant) -> Turn {
-        if !self.door.way.ports().contains(&port) {
-            return self.refuse(Refusal::Port, shared, now);
-        }
-        self.go(Some(target), port, shared, now)
-    }
-
     /// Dials a host that the client named, by the plan of the port that it named.
     fn go(&mut self, target: Option<Target>, port: u16, shared: &mut Shared, now: Instant) -> Turn {
-        let (Some(target), Ok(plan)) = (target, Plan::for_port(Some(port))) else {
+        let (Some(target), Some(plan)) = (target, self.door.way.plan(port)) else {
             return self.refuse(Refusal::Port, shared, now);
         };
-        if self.voice != Voice::Socks && plan.services()[0].tls() != Tls::Implicit {
-            self.voice = Voice::Smtp;
-        }
         let deadline = now + shared.settings.dial.deadline;
         self.dial(Goal { target, plan, deadline }, shared, now)
-    }
-
-    /// Where a redirected connection was going.
-    fn original_destination(&self) -> Option<SocketAddr> {
-        let socket = SockRef::from(self.near());
-        let found = match self.near().local_addr().ok()? {
-            SocketAddr::V4(_) => socket.original_dst_v4(),
-            SocketAddr::V6(_) => socket.original_dst_v6(),
-        };
-        found.ok()?.as_socket()
     }
 
     // ---- the dial ----------------------------------------------------------------------------
 
     fn dial(&mut self, goal: Goal, shared: &mut Shared, now: Instant) -> Turn {
-        let to = known(&goal.target, &goal.plan);
+        let to = goal.known();
         if let Some(refusal) = to.into_iter().find_map(|to| self.forbidden(to, shared)) {
             return self.refuse(refusal, shared, now);
         }
@@ -309,7 +277,7 @@ impl Session {
             return Some(Refusal::Loop);
         }
         let asked = matches!(self.door.way, Way::Socks { .. });
-        (asked && !is_local(self.client.ip()) && is_local(to.ip())).then_some(Refusal::Inward)
+        (asked && !shared.is_local(self.client) && shared.is_local(to)).then_some(Refusal::Inward)
     }
 
     fn dialling(&mut self, shared: &mut Shared, now: Instant) -> Turn {
@@ -373,17 +341,12 @@ impl Session {
             self.stage = Stage::Wanting(goal);
             return Turn::Until(now + RETRY);
         }
-        let reply = error.report().map_or(Reply::Failure, told::reply);
         match error.report() {
             Some(report) => shared.status.dialled(report, &goal.plan),
             None => shared.status.failed += 1,
         }
         shared.log(&self.line("failed").with("why", error));
-        match self.voice {
-            Voice::Smtp => self.say(told::line("4.4.1", &error.to_string()).as_bytes()),
-            Voice::Socks => self.say(&reply.frame()),
-            Voice::Mute => {}
-        }
+        self.say(&self.voice().failure(error));
         self.close(now)
     }
 
@@ -397,14 +360,22 @@ impl Session {
         now: Instant,
     ) -> Turn {
         let Connected { socket: far, report, .. } = connected;
+        // It has no ends where the server has gone again; then there is nothing to join.
+        let ends = far.local_addr().and_then(|from| Ok(Ends::new(from, far.peer_addr()?)));
+        if ends.as_ref().is_ok_and(|ends| shared.loops.made(*ends, self.number)) {
+            return self.refuse(Refusal::Loop, shared, now);
+        }
         shared.status.dialled(&report, &goal.plan);
-        if self.voice == Voice::Socks {
+        if self.voice() == Voice::Socks {
             self.say(&Reply::Succeeded.frame());
         }
         let line = self.line("joined").with("host", &goal.target);
         shared.log(&line.with("how", report.summary()));
         let Some(near) = self.near.take() else { return Turn::Over };
-        match self.joint(near, far, shared, now) {
+        let token = far_token(self.number);
+        let joint =
+            ends.and_then(|ends| Joint::new(near, far, ends, (&shared.registry, token), now));
+        match joint {
             Ok(joint) => {
                 self.stage = Stage::Joined(joint);
                 self.carry(shared, now)
@@ -417,89 +388,64 @@ impl Session {
         }
     }
 
-    fn joint(
-        &self,
-        near: TcpStream,
-        far: TcpStream,
-        shared: &Shared,
-        now: Instant,
-    ) -> io::Result<Joint> {
-        // What was held back to be sent with more was so by whoever wrote it.
-        near.set_nodelay(true)?;
-        far.set_nodelay(true)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let token = far_token(self.number);
-        shared.registry.register(&mut SourceFd(&far.as_raw_fd()), token, interest)?;
-        let pair = Pair::new(near, far)?;
-        Ok(Joint { pair, seen: Joined::default(), active: now })
-    }
-
     fn carry(&mut self, shared: &mut Shared, now: Instant) -> Turn {
         let Stage::Joined(joint) = &mut self.stage else { return Turn::Over };
-        let result = joint.pair.process(&mut shared.stock);
-        let carried = joint.pair.carried();
-        if carried != joint.seen {
-            shared.status.sent += carried.sent - joint.seen.sent;
-            shared.status.received += carried.received - joint.seen.received;
-            (joint.seen, joint.active) = (carried, now);
-        }
-        let until = joint.active + shared.settings.limits.idle;
-        match result {
-            Ok(Progress::More) => Turn::Again,
-            Ok(Progress::Waiting) if now < until => Turn::Until(until),
-            Ok(Progress::Waiting) => {
+        let (passed, stand) = joint.carry(&mut shared.stock, shared.settings.limits.idle, now);
+        shared.status.sent += passed.sent;
+        shared.status.received += passed.received;
+        match stand {
+            Stand::More => Turn::Again,
+            Stand::Until(at) => Turn::Until(at),
+            Stand::Idle => {
                 shared.status.idle += 1;
                 self.finish("idle", None, shared)
             }
-            Ok(Progress::Ended) => {
+            Stand::Ended => {
                 shared.status.ended += 1;
                 self.finish("ended", None, shared)
             }
-            Err(error) => {
+            Stand::Broken(why) => {
                 shared.status.broken += 1;
-                let side = match error.side {
-                    crate::join::Side::Socket => "the server",
-                    _ => "the mail reader",
-                };
-                self.finish("broken", Some(&format!("{side}: {}", error.source)), shared)
+                self.finish("broken", Some(&why), shared)
             }
         }
+    }
+
+    /// Its connection to the server has come back to the relay, which nothing foretold. Nobody has
+    /// read what the client has said.
+    pub(super) fn came_back(&mut self, shared: &mut Shared) -> Turn {
+        if let Stage::Joined(joint) = &self.stage
+            && joint.seen.received == 0
+            && self.voice() == Voice::Smtp
+        {
+            joint.say(Refusal::Loop.line().as_bytes());
+        }
+        shared.status.refuse(Refusal::Loop);
+        shared.log(&self.line("refused").with("why", Refusal::Loop.name()));
+        self.finish("ended", None, shared)
     }
 
     /// Takes the pair apart, and says what it was.
     fn finish(&mut self, event: &'static str, broken: Option<&str>, shared: &mut Shared) -> Turn {
-        let Stage::Joined(Joint { pair, seen, .. }) =
-            std::mem::replace(&mut self.stage, Stage::Leaving)
-        else {
+        let Stage::Joined(joint) = std::mem::replace(&mut self.stage, Stage::Leaving) else {
             return Turn::Over;
         };
-        for socket in [pair.near(), pair.far()] {
-            let _ = shared.registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
-        }
-        let lasted = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        shared.loops.over(None, Some(joint.ends));
+        let (seen, lasted) = (joint.seen, self.began.elapsed().as_millis());
         let mut line = self.line(event).count("sent", seen.sent).count("received", seen.received);
-        line = line.count("lasted_ms", lasted);
+        line = line.count("lasted_ms", u64::try_from(lasted).unwrap_or(u64::MAX));
         if let Some(why) = broken {
             line = line.with("why", why);
         }
         shared.log(&line);
-        if broken.is_some() {
-            pair.reset(&mut shared.stock);
-        } else {
-            pair.close(&mut shared.stock);
-        }
+        joint.close(broken.is_some(), &shared.registry, &mut shared.stock);
         Turn::Over
     }
 
     // ---- refusals ----------------------------------------------------------------------------
 
     fn refuse(&mut self, refusal: Refusal, shared: &mut Shared, now: Instant) -> Turn {
-        match (self.voice, refusal) {
-            (Voice::Smtp, _) => self.say(refusal.line().as_bytes()),
-            (Voice::Socks, Refusal::Protocol) => self.say(&Reply::Failure.frame()),
-            (Voice::Socks, _) => self.say(&Reply::NotAllowed.frame()),
-            (Voice::Mute, _) => {}
-        }
+        self.say(&self.voice().refusal(refusal));
         self.refuse_silently(refusal, shared, now)
     }
 
@@ -512,7 +458,9 @@ impl Session {
     /// Says something short to the client: it fits into a send buffer that is empty, or nobody is
     /// there to hear it.
     fn say(&self, words: &[u8]) {
-        let _ = (&mut self.near()).write(words);
+        if !words.is_empty() {
+            let _ = (&mut self.near()).write(words);
+        }
     }
 
     /// Ends what is said to the client, and waits until it has read that: closing at once would
@@ -544,60 +492,3 @@ impl Session {
 
 /// What a session costs in descriptors before it is joined.
 pub(super) const COST: usize = 8;
-
-fn voice_of(way: &Way) -> Voice {
-    match way {
-        Way::Socks { .. } => Voice::Socks,
-        Way::Fixed { plan, .. } if plan.services()[0].tls() != Tls::Implicit => Voice::Smtp,
-        Way::Fixed { .. } | Way::Transparent { .. } => Voice::Mute,
-    }
-}
-
-/// Where a dial leads, as far as that is known without a look-up.
-fn known(target: &Target, plan: &Plan) -> Vec<SocketAddr> {
-    let at = |port| match target.host() {
-        Host::Name(_) => None,
-        Host::Address(address) => Some(SocketAddr::new(*address, port)),
-        // Without such a link, the dial itself says so.
-        Host::Scoped(address, zone) => {
-            scope(zone).ok().map(|scope| SocketAddrV6::new(*address, port, 0, scope).into())
-        }
-    };
-    plan.services().iter().filter_map(|service| at(service.port())).collect()
-}
-
-/// Turns a connection away that never becomes a session.
-pub(super) fn turn_away(near: &TcpStream, way: &Way, refusal: Refusal) {
-    let _ = near.set_nonblocking(true);
-    if voice_of(way) == Voice::Smtp && refusal != Refusal::Client {
-        let _ = (&mut &*near).read(&mut [0; 4096]);
-        let _ = (&mut &*near).write(refusal.line().as_bytes());
-    }
-    let _ = near.shutdown(Shutdown::Write);
-}
-
-/// An address as a target; `None` where it cannot be one.
-fn literal(address: SocketAddr) -> Option<Target> {
-    address.ip().to_string().parse().ok()
-}
-
-/// Whether a new connection was left again by whoever made it: a look at the port, or the relay's
-/// own dial that has led back here.
-pub(super) fn is_left(near: &TcpStream) -> bool {
-    SockRef::from(&near.as_fd()).set_nonblocking(true).is_err()
-        || matches!(near.peek(&mut [0]), Ok(0))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_known_before_the_dial_with_its_link_too() {
-        let known = |host: &str| known(&host.parse().unwrap(), &Plan::submission());
-        let of = |text: &str| text.parse::<SocketAddr>().unwrap();
-        assert_eq!(known("192.0.2.1"), [of("192.0.2.1:587"), of("192.0.2.1:25")]);
-        assert_eq!(known("fe80::1%7"), [of("[fe80::1%7]:587"), of("[fe80::1%7]:25")]);
-        assert!(known("mail.example").is_empty() && known("fe80::1%no-such-link").is_empty());
-    }
-}

@@ -77,6 +77,14 @@ impl Way {
             Way::Socks { ports } | Way::Transparent { ports } => ports,
         }
     }
+
+    /// The plan for a port that a client asks for: the usual one, without services at ports that
+    /// may not be asked for. `None` for such a port itself.
+    pub fn plan(&self, port: u16) -> Option<Plan> {
+        let may = self.ports().contains(&port);
+        let plan = Plan::for_port(Some(port)).ok().filter(|_| may)?;
+        plan.only_ports(self.ports())
+    }
 }
 
 /// The one TLS mode of a plan.
@@ -394,6 +402,20 @@ mod tests {
         assert_eq!(settings.limits.idle, Duration::from_secs(300));
         assert_eq!(settings.dial.deadline, Duration::from_secs(20));
         assert_eq!((settings.dial.mark, settings.allow.len()), (Some(7), 2));
+    }
+
+    #[test]
+    fn a_port_that_may_not_be_asked_for_is_not_fallen_back_to_either() {
+        let plan = |ports: &[u16], port| {
+            let way = Way::Socks { ports: ports.to_vec() };
+            way.plan(port).map(|plan| plan.to_string())
+        };
+        let both = Some("587:starttls,25:starttls".to_owned());
+        assert_eq!((plan(&MAIL_PORTS, 587), plan(&MAIL_PORTS, 25)), (both.clone(), both));
+        assert_eq!(plan(&[587], 587), Some("587:starttls".to_owned()));
+        assert_eq!(plan(&[25, 465], 25), Some("25:starttls".to_owned()));
+        assert_eq!(plan(&[25, 465], 465), Some("465:implicit".to_owned()));
+        assert_eq!((plan(&[25, 465], 587), plan(&[], 587)), (None, None));
     }
 
     const DOOR: &str = "[[socks]]\naddress = \"127.0.0.1:1080\"\n";

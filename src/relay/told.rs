@@ -1,8 +1,61 @@
 //! What a client is told where there is no connection for it.
 
+use std::net::SocketAddr;
+
+use super::access::Refusal;
+use super::settings::Way;
+use crate::error::ConnectError;
 use crate::outcome::{Errno, Outcome};
+use crate::plan::{Plan, Tls};
 use crate::report::{End, Report};
 use crate::socks::Reply;
+
+/// How a client can be told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Voice {
+    /// By a reply of SMTP.
+    Smtp,
+    /// By a reply of SOCKS5.
+    Socks,
+    /// Not at all: TLS comes first, or nobody knows what.
+    Mute,
+}
+
+impl Voice {
+    /// The voice of what a client has come to: a door, and where it was going before it was
+    /// redirected there.
+    pub(super) fn of(way: &Way, to: Option<SocketAddr>) -> Voice {
+        let greets = |plan: &Plan| plan.services()[0].tls() != Tls::Implicit;
+        let voice = |greets| if greets { Voice::Smtp } else { Voice::Mute };
+        match (way, to) {
+            (Way::Socks { .. }, _) => Voice::Socks,
+            (Way::Fixed { plan, .. }, _) => voice(greets(plan)),
+            (Way::Transparent { .. }, to) => {
+                let plan = to.and_then(|to| way.plan(to.port()));
+                voice(plan.is_some_and(|plan| greets(&plan)))
+            }
+        }
+    }
+
+    /// What is said of a refusal.
+    pub(super) fn refusal(self, refusal: Refusal) -> Vec<u8> {
+        match (self, refusal) {
+            (Voice::Smtp, _) => refusal.line().into_bytes(),
+            (Voice::Socks, Refusal::Protocol) => Reply::Failure.frame().to_vec(),
+            (Voice::Socks, _) => Reply::NotAllowed.frame().to_vec(),
+            (Voice::Mute, _) => Vec::new(),
+        }
+    }
+
+    /// What is said of a dial that failed.
+    pub(super) fn failure(self, error: &ConnectError) -> Vec<u8> {
+        match self {
+            Voice::Smtp => line("4.4.1", &error.to_string()).into_bytes(),
+            Voice::Socks => error.report().map_or(Reply::Failure, reply).frame().to_vec(),
+            Voice::Mute => Vec::new(),
+        }
+    }
+}
 
 /// A `421` line: ASCII, and with its end under the 512 bytes of RFC 5321 section 4.5.3.1.5.
 pub(super) fn line(code: &str, words: &str) -> String {
@@ -14,7 +67,7 @@ pub(super) fn line(code: &str, words: &str) -> String {
 }
 
 /// What a dial that failed is told as: by the attempt that says most of it.
-pub(super) fn reply(report: &Report) -> Reply {
+fn reply(report: &Report) -> Reply {
     if report.end == End::Unresolved {
         return Reply::HostUnreachable;
     }
@@ -36,8 +89,17 @@ pub(super) fn reply(report: &Report) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use super::super::access::Refusal;
     use super::*;
+
+    #[test]
+    fn where_a_client_was_going_decides_how_it_is_told() {
+        let way = Way::Transparent { ports: vec![25, 465, 587] };
+        let voice = |to: &str| Voice::of(&way, Some(to.parse().unwrap()));
+        assert_eq!(voice("192.0.2.1:25"), Voice::Smtp);
+        assert_eq!(voice("[2001:db8::1]:587"), Voice::Smtp);
+        assert_eq!((voice("192.0.2.1:465"), voice("192.0.2.1:80")), (Voice::Mute, Voice::Mute));
+        assert_eq!(Voice::of(&way, None), Voice::Mute);
+    }
 
     #[test]
     fn a_reply_is_one_short_line_of_ascii() {

@@ -98,6 +98,14 @@ impl Relay {
         self.child.try_wait().unwrap().is_none()
     }
 
+    /// The status of each of its threads, as procfs has it.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
+        // One that has ended meanwhile has none.
+        threads.filter_map(|thread| status(thread.ok()?).ok()).collect()
+    }
+
     pub(crate) fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
     }

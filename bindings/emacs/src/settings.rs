@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailport::{Cleartext, Config, Families, Gate, Patience, Plan, Target, Via};
+use mailport::{Cleartext, Config, Families, Patience, Plan, Target, Via};
 
 /// What a dial is asked to do.
 #[derive(Debug)]
@@ -62,10 +62,6 @@ fn set(wish: &mut Wish, name: &str, value: &str) -> Option<()> {
         "port-delay" => config.port_delay = seconds(value)?,
         "patience" => config.patience = Patience::Fixed(seconds(value)?),
         "deadline" => config.deadline = seconds(value)?,
-        "gate" => {
-            config.gate = if value == "off" { Gate::Off } else { Gate::For(seconds(value)?) };
-        }
-        "strict" => config.strict = value == "yes",
         "ask" => config.ask = value == "yes",
         "families" => {
             config.families = match value {
@@ -98,9 +94,8 @@ mod tests {
     #[test]
     fn seconds_may_have_fractions() {
         assert_eq!(settings("port-delay", "0.5").unwrap().port_delay, Duration::from_millis(500));
-        let config = settings("gate", "10").unwrap();
-        assert_eq!(config.gate, Gate::For(Duration::from_secs(10)));
-        assert_eq!(settings("gate", "off").unwrap().gate, Gate::Off);
+        let config = settings("deadline", "10").unwrap();
+        assert_eq!(config.deadline, Duration::from_secs(10));
     }
 
     #[test]

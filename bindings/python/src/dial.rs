@@ -26,6 +26,7 @@ pub(crate) struct Dial {
 
 #[pymethods]
 impl Dial {
+    /// Its descriptor has no timer yet: `wait` needs none.
     #[new]
     #[pyo3(signature = (host, plan, settings, memory, via))]
     #[expect(
@@ -48,13 +49,18 @@ impl Dial {
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
         }
-        let dial = py.detach(|| dialer.start(&target, &plan.0, &config)).map_err(told)?;
+        let dial = py.detach(|| dialer.prepare(&target, &plan.0, &config)).map_err(told)?;
         Ok(Dial { dial: Mutex::new(Some(dial)) })
     }
 
     /// The descriptor to watch for reading.
     fn fileno(&self) -> PyResult<RawFd> {
         self.with(|dial| Ok(dial.as_raw_fd()))
+    }
+
+    /// Puts a timer into the descriptor, which can then be watched.
+    fn add_timer(&self) -> PyResult<()> {
+        self.with(|dial| dial.add_timer().map_err(|error| told(ConnectError::Setup(error))))
     }
 
     /// Does what can be done now, without blocking, and says how the dial stands.
@@ -92,10 +98,18 @@ impl Dial {
         self.with(|dial| Ok(dial.question().as_ref().map(QuestionFacts::of)))
     }
 
-    /// Answers a question; `False` where it no longer stands.
-    fn answer(&self, number: u32, answer: &str) -> PyResult<bool> {
+    /// Answers a question, and remembers the answer where it is for good; `False` where the
+    /// question no longer stands.
+    fn answer(&self, number: u32, answer: &str, for_good: bool) -> PyResult<bool> {
         let answer = answer_of(answer)?;
-        self.with(|dial| Ok(dial.answer(number, answer).is_ok()))
+        self.with(|dial| {
+            let answered = if for_good {
+                dial.answer_for_good(number, answer)
+            } else {
+                dial.answer(number, answer)
+            };
+            Ok(answered.is_ok())
+        })
     }
 
     /// The dial so far.

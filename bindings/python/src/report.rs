@@ -24,6 +24,11 @@ impl Report {
         self.0.timeline(width).to_string()
     }
 
+    /// The picture that the command writes with `--svg`.
+    fn to_svg(&self) -> String {
+        self.0.to_svg()
+    }
+
     /// The object that the command prints with `--json`.
     fn to_json(&self) -> String {
         self.0.to_json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import shutil
 import socket
 import ssl
 import sys
@@ -150,6 +151,29 @@ def opened() -> Iterator[socket.socket]:
         yield sock
 
 
+@pytest.fixture
+def closing() -> Iterator[int]:
+    """A port that closes every connection as soon as its peer has said all."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    with listener.accept()[0] as peer:
+                        while peer.recv(4096):
+                            pass
+                except ConnectionError:
+                    continue
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
 class Silent:
     """A port that drops SYNs: a listener whose queue is full."""
 
@@ -229,3 +253,25 @@ def unhandled(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]
     seen: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
     return seen
+
+
+PYTHON = [sys.executable, "-m", "mailport"]
+# No folder can be made below a device, so nothing is remembered from one run to the next.
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "MAILPORT_VIA"},
+    "COLUMNS": "80",
+    "XDG_CACHE_HOME": "/dev/null",
+}
+
+
+def command_line() -> list[str]:
+    """The command, which `make test` builds first."""
+    built = os.environ.get("MAILPORT_COMMAND") or shutil.which("mailport")
+    assert built, "the command mailport is in PATH, or named by MAILPORT_COMMAND"
+    return [built, "connect"]
+
+
+@pytest.fixture(params=["python", "command"])
+def program(request: pytest.FixtureRequest) -> list[str]:
+    """What both must do alike."""
+    return PYTHON if request.param == "python" else command_line()

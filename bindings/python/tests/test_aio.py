@@ -18,6 +18,7 @@ import pytest
 import mailport
 from conftest import HASTY, Run, Silent, starttls
 from mailport import Answer, ConnectError, Question, Tls
+from mailport._dial import Untimed
 from servers import Server
 
 HERE = "127.0.0.1"
@@ -59,6 +60,38 @@ def test_a_silent_port_gives_way_to_the_next(
             assert [a.outcome for a in connected.report.attempts] == ["timeout", "connected"]
 
     run(main())
+
+
+def test_a_dial_that_is_over_at_once_never_has_a_timer_and_one_that_waits_has(
+    silent: Silent, opened: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    add_timer = Untimed.add_timer
+
+    def counted(dial: Untimed) -> None:
+        given.append(1)
+        add_timer(dial)
+
+    monkeypatch.setattr(Untimed, "add_timer", counted)
+
+    async def main() -> None:
+        (await mailport.start_connection(HERE, plan=starttls(port_of(opened)))).close()
+        assert given == []
+        plan = starttls(silent.port, port_of(opened))
+        # Nothing but the timer ends the wait.
+        (await mailport.start_connection(HERE, plan=plan, config=HASTY)).close()
+        assert given == [1]
+
+    asyncio.run(main())
+
+
+def test_what_is_no_function_cannot_be_asked(opened: socket.socket) -> None:
+    async def main() -> None:
+        plan = starttls(port_of(opened))
+        with pytest.raises(TypeError, match="ask is a function"):
+            await mailport.start_connection(HERE, plan=plan, ask="fall-back")  # type: ignore[arg-type]
+
+    asyncio.run(main())
 
 
 def test_a_failure_has_every_attempt(run: Run[Any], refused: int) -> None:

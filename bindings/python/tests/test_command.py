@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -17,17 +16,12 @@ from pathlib import Path
 import pytest
 
 import mailport
-from conftest import Silent, starttls
-from mailport.__main__ import duration, json_of, parser
+from conftest import ENVIRONMENT, PYTHON, Silent, command_line, starttls
+from mailport.__main__ import json_of
+from mailport._options import duration, parser
+from mailport._terminal import words_of
 
 HERE = "127.0.0.1"
-PYTHON = [sys.executable, "-m", "mailport"]
-# No folder can be made below a device, so nothing is remembered from one run to the next.
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name != "MAILPORT_VIA"},
-    "COLUMNS": "80",
-    "XDG_CACHE_HOME": "/dev/null",
-}
 
 
 def port_of(sock: socket.socket) -> int:
@@ -43,11 +37,8 @@ def python(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """The command, which `make test` builds first."""
-    built = os.environ.get("MAILPORT_COMMAND") or shutil.which("mailport")
-    assert built, "the command mailport is in PATH, or named by MAILPORT_COMMAND"
     return subprocess.run(
-        [built, "connect", *arguments],
+        [*command_line(), *arguments],
         capture_output=True, text=True, env=ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=60,
     )  # fmt: skip
 
@@ -59,13 +50,23 @@ def timeless(text: str) -> str:
     return re.sub(r"[├─●×┄┤ ]+", " ", text)
 
 
-@pytest.mark.parametrize("options", [[], ["--json"], ["--explain"], ["--json", "--explain"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--json"],
+        ["--explain"],
+        ["--json", "--explain"],
+        ["--stdio"],
+        ["--stdio", "--explain"],
+    ],
+)
 @pytest.mark.parametrize("fate", ["connected", "refused"])
 def test_it_prints_what_the_command_prints(
-    refused: int, opened: socket.socket, options: list[str], fate: str
+    refused: int, closing: int, options: list[str], fate: str
 ) -> None:
     line = {
-        "connected": [HERE, "--plan", starttls(refused, port_of(opened))],
+        "connected": [HERE, "--plan", starttls(refused, closing)],
         "refused": [HERE, "--plan", starttls(refused)],
     }[fate]
     ours, theirs = python(*line, *options), command(*line, *options)
@@ -93,6 +94,9 @@ def test_it_prints_what_the_command_prints(
         [HERE, "--source", "192.0.2.1", "--family", "ipv6"],
         [HERE, "--ask"],
         [HERE, "--no-such-option"],
+        [HERE, "--json", "--stdio"],
+        [HERE, "--svg", "-"],
+        [HERE, "--svg", ""],
     ],
 )
 def test_what_the_command_refuses_it_refuses(line: list[str]) -> None:
@@ -109,7 +113,65 @@ def test_what_the_command_refuses_it_refuses(line: list[str]) -> None:
 def test_its_options_are_the_command_s() -> None:
     ours = set(re.findall(r"--[a-z-]+", parser().format_help()))
     theirs = set(re.findall(r"(?<![a-z])--[a-z-]+", command("--help").stdout))
-    assert ours - {"--help", "--version"} <= theirs
+    assert ours - {"--version"} == theirs
+
+
+def test_times_are_shown_as_the_command_shows_them() -> None:
+    said = {0.25: "250ms", 30: "30s", 90.5: "1m 30s 500ms", 7200: "2h", 172800: "2days"}
+    assert {time: words_of(time) for time in said} == said
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--explain"], ["--stdio"]])
+@pytest.mark.parametrize("fate", ["connected", "refused"])
+def test_its_picture_is_the_command_s(
+    tmp_path: Path, closing: int, refused: int, options: list[str], fate: str
+) -> None:
+    plan = starttls(refused, closing) if fate == "connected" else starttls(refused)
+    pictures = []
+    for run in (python, command):
+        drawn = tmp_path / "dial.svg"
+        done = run(HERE, "--plan", plan, "--svg", str(drawn), *options)
+        assert done.returncode == (0 if fate == "connected" else 1), done.stderr
+        pictures.append(drawn.read_text())
+        assert drawn.stat().st_mode & 0o777 == 0o644
+        drawn.unlink()
+    assert list(tmp_path.iterdir()) == []
+    ours, theirs = pictures
+    assert ours.startswith("<svg ")
+    assert ours.endswith("</svg>\n")
+    assert f"{refused} is refused" in ours
+    assert set(re.findall(r"<[a-z]+", ours)) == set(re.findall(r"<[a-z]+", theirs))
+
+
+def test_a_picture_takes_the_place_of_what_its_name_leads_to(
+    program: list[str], tmp_path: Path, refused: int
+) -> None:
+    old, link = tmp_path / "old.svg", tmp_path / "dial.svg"
+    old.write_text("old")
+    old.chmod(0o640)
+    link.symlink_to("old.svg")
+    line = [*program, HERE, "--plan", starttls(refused), "--svg", str(link)]
+    assert subprocess.run(line, env=ENVIRONMENT, stderr=subprocess.DEVNULL).returncode == 1
+    assert link.is_symlink()
+    assert old.read_text().startswith("<svg ")
+    assert old.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("file", ["/no/such/folder/dial.svg", "/dev/full"])
+def test_a_picture_that_cannot_be_written_hides_no_result(
+    program: list[str], closing: int, file: str
+) -> None:
+    line = [*program, HERE, "--plan", starttls(closing), "--svg", file]
+    done = subprocess.run(line, env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout.startswith("connected to ")
+    assert done.stderr.startswith(f"mailport: {file}: No s")
+    # The session matters more than its picture.
+    done = subprocess.run(
+        [*line, "--stdio"], env=ENVIRONMENT, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0
 
 
 def test_durations_are_the_command_s() -> None:
@@ -149,10 +211,10 @@ def test_a_result_that_cannot_be_written_is_a_failure(opened: socket.socket) -> 
 
 
 def on_a_terminal(line: list[str], typed: bytes) -> tuple[int, str]:
-    """Runs it on a terminal of its own, where this is typed."""
+    """Runs a program on a terminal of its own, where this is typed."""
     child, terminal = pty.fork()
     if child == 0:
-        os.execv(sys.executable, [*PYTHON, "--memory", "off", *line])
+        os.execve(line[0], line, {**ENVIRONMENT, "NO_COLOR": "1"})
     os.write(terminal, typed)
     shown = b""
     while True:
@@ -168,17 +230,38 @@ def on_a_terminal(line: list[str], typed: bytes) -> tuple[int, str]:
     return status, shown.decode().replace("\r", "")
 
 
-def test_it_asks_on_the_terminal(refused: int, opened: socket.socket) -> None:
-    line = [HERE, "--plan", starttls(refused, port_of(opened)), "--ask"]
+def test_it_asks_on_the_terminal(program: list[str], refused: int, opened: socket.socket) -> None:
+    line = [
+        *program,
+        "--memory",
+        "off",
+        HERE,
+        "--plan",
+        starttls(refused, port_of(opened)),
+        "--ask",
+    ]
     status, shown = on_a_terminal(line, b"f\n")
     assert status == 0
+    assert f"Dialling {HERE}: {line[-2]}, for 30s at most..." in shown
     assert f"{refused} is refused. Fall back to {port_of(opened)} (STARTTLS)?" in shown
     assert re.search(rf"{refused} at {HERE}: reset after \d+ ms", shown)
     assert f"connected to {port_of(opened)} over IPv4" in shown
-    status, shown = on_a_terminal(line, b"perhaps\ng\n")
+    status, shown = on_a_terminal(line, b"gone\nGive Up\n")
     assert status == 1
-    assert shown.count("[g]ive up?") == 2
+    assert shown.count("[g]ive up? (F, W, G: and do not ask again) ") == 2
     assert "not falling back, as you wish" in shown
+
+
+def test_an_answer_in_capitals_is_remembered(
+    program: list[str], tmp_path: Path, refused: int, opened: socket.socket
+) -> None:
+    memory = str(tmp_path / "memory.json")
+    plan = starttls(refused, port_of(opened))
+    line = [*program, "--memory", memory, HERE, "--plan", plan, "--ask"]
+    assert "[f]all back" in on_a_terminal(line, b"F\n")[1]
+    status, shown = on_a_terminal(line, b"")
+    assert status == 0
+    assert "[f]all back" not in shown
 
 
 def test_ctrl_c_ends_it_at_once(silent: Silent) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import errno
+import functools
 import math
 import pickle
 import selectors
 import socket
 import threading
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 import mailport
-from conftest import HASTY, Silent, starttls
+from conftest import HASTY, Silent, descriptors, starttls
 from mailport import Answer, Config, ConnectError, Dial, Outcome, Plan, Question, Tls
 
 HERE = "127.0.0.1"
@@ -120,6 +123,9 @@ def test_an_error_can_be_pickled(refused: int) -> None:
         (ValueError, {"host": HERE, "timeout": -1}, "not negative"),
         (ValueError, {"host": HERE, "timeout": float("nan")}, "not negative"),
         (TypeError, {"host": HERE, "timeout": "30"}, "timeout"),
+        (TypeError, {"host": HERE, "memory": "memory.json"}, "memory is a Memory"),
+        (TypeError, {"host": HERE, "config": {"strict": True}}, "config is a Config"),
+        (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via"),
     ],
 )
 def test_misuse_is_told_before_anything_is_sent(
@@ -195,12 +201,78 @@ def test_what_ask_raises_ends_the_dial(refused: int, opened: socket.socket) -> N
         mailport.connect(HERE, plan=starttls(refused, port_of(opened)), ask=ask)
 
 
-def test_a_coroutine_function_cannot_be_asked_by_a_call_that_blocks() -> None:
-    async def ask(_: Question) -> Answer:
+async def asked_later(_: Question) -> Answer:
+    return Answer.GIVE_UP
+
+
+class AskedLater:
+    """An object whose call is a coroutine."""
+
+    async def __call__(self, _: Question) -> Answer:
         return Answer.GIVE_UP
 
-    with pytest.raises(TypeError, match="coroutine"):
-        mailport.connect(HERE, ask=ask)  # type: ignore[arg-type]
+    async def method(self, _: Question) -> Answer:
+        return Answer.GIVE_UP
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        asked_later,
+        AskedLater(),
+        AskedLater().method,
+        functools.partial(asked_later),
+        functools.partial(functools.partial(AskedLater())),
+        "fall-back",
+    ],
+)
+def test_what_cannot_be_asked_by_a_call_that_blocks_is_refused_before_a_packet(
+    opened: socket.socket, ask: Any
+) -> None:
+    plan = starttls(port_of(opened))
+    calls: list[Callable[[], object]] = [
+        lambda: mailport.connect(HERE, plan=plan, ask=ask),
+        lambda: mailport.dial(HERE, plan=plan, ask=ask),
+        lambda: mailport.SMTP(HERE, plan=plan, ask=ask),
+        lambda: mailport.SMTP(ask=ask),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match="ask is a"):
+            call()
+    opened.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        opened.accept()
+
+
+def test_a_coroutine_that_a_plain_function_returns_is_refused(
+    refused: int, opened: socket.socket
+) -> None:
+    plan = starttls(refused, port_of(opened))
+    with pytest.raises(TypeError, match="returned a coroutine"):
+        mailport.connect(HERE, plan=plan, ask=lambda question: asked_later(question))  # type: ignore[arg-type,return-value]
+    opened.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        opened.accept()
+
+
+def test_a_call_that_blocks_has_no_timer(silent: Silent) -> None:
+    """What is due at once would interrupt the processor, for longer than the dial takes."""
+
+    def timers() -> int:
+        return sum(what == "anon_inode:[timerfd]" for what in descriptors().values())
+
+    seen: list[int] = []
+    before = timers()
+
+    def ask(_: Question) -> str:
+        seen.append(timers() - before)
+        return "give-up"
+
+    with pytest.raises(ConnectError):
+        mailport.connect(HERE, plan=starttls(silent.port, 9), config=HASTY, ask=ask)
+    with Dial(HERE, plan=starttls(silent.port)):
+        seen.append(timers() - before)
+    assert seen == [0, 1]
 
 
 @pytest.mark.long

@@ -41,12 +41,15 @@ impl Terminal {
         mut before: impl FnMut(),
     ) -> Result<Connected, ConnectError> {
         let mut dial = dialer.start(target, plan, config)?;
+        let mut status = Status::Pending;
         loop {
-            match dial.wait(None) {
-                Status::Pending => {}
+            status = match status {
+                Status::Pending => dial.wait(None),
                 Status::Asking => {
                     before();
                     self.settle(&mut dial).map_err(ConnectError::Setup)?;
+                    // Not to be waited for: it may have the next question already.
+                    dial.process()
                 }
                 _ => break,
             }
@@ -69,7 +72,10 @@ impl Terminal {
                 done => done?,
             };
             let (typed, moved) = (ready(&watched[0]), ready(&watched[1]));
-            if moved && dial.process() != Status::Asking {
+            if moved {
+                dial.process();
+            }
+            if dial.question().is_none_or(|now| now.number != question.number) {
                 let _ = writeln!(self.output, "\nNo need: an earlier service has connected.");
                 return Ok(());
             }

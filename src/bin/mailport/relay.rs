@@ -55,11 +55,11 @@ pub(crate) struct Args {
 
     /// Listen here for connections that a packet filter redirects: see mailport relay nft
     ///
-    /// Needs CAP_NET_ADMIN for --mark; --user keeps it.
+    /// Needs CAP_NET_ADMIN for --mark, the one capability that is then kept.
     #[arg(long, value_name = "ADDRESS:PORT", help_heading = WAYS)]
     transparent: Vec<SocketAddr>,
 
-    /// The ports that may be asked for at --socks and --transparent
+    /// The ports that --socks and --transparent lead to; no other is fallen back to either
     #[arg(long, value_name = "PORTS", value_delimiter = ',', default_value = "25,465,587")]
     #[arg(help_heading = WAYS)]
     ports: Vec<u16>,
@@ -101,7 +101,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MARK", value_parser = values::mark, help_heading = LIMITS)]
     mark: Option<u32>,
 
-    /// Become this user once it listens [default: stay]
+    /// Become this user once it listens [default: stay, without capabilities]
     #[arg(long, value_name = "USER", help_heading = SERVICE)]
     user: Option<String>,
 
@@ -233,9 +233,11 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
         dialer = dialer.with_memory(memory.as_ref().map_or_else(Memory::new, Memory::open));
     }
     let relay = Relay::start(settings, dialer, inherited, log)?;
+    relay::give_up(args.user.as_deref(), mark).map_err(|error| match &args.user {
+        Some(user) => io::Error::new(error.kind(), format!("--user {user}: {error}")),
+        None => io::Error::new(error.kind(), format!("capabilities: {error}")),
+    })?;
     if let Some(user) = &args.user {
-        relay::become_user(user, mark)
-            .map_err(|error| io::Error::new(error.kind(), format!("--user {user}: {error}")))?;
         write(format, &Line::new("became").with("user", user));
     }
     let config = args.config.as_deref().and_then(|path| fs::canonicalize(path).ok());

@@ -37,7 +37,8 @@ fn text(path: &Path) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Brings changes to what is in the file by now, and gives what it holds then. Waits until no other
-/// process is at it.
+/// process is at it. What another version of mailport has written, and this one cannot read, it
+/// replaces only where everything is to be forgotten.
 ///
 /// Nothing is synced: after a loss of power the memory may be gone, and the disk was not woken.
 pub(super) fn save(path: &Path, changes: &[Change], now: Stamp) -> io::Result<Table> {
@@ -51,7 +52,12 @@ pub(super) fn save(path: &Path, changes: &[Change], now: Stamp) -> io::Result<Ta
     options.write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let _lock = Lock::take(options.open(beside(path, ".lock"))?)?;
-    let mut table = Table::of_text(&text(path)?.unwrap_or_default(), now);
+    let before = text(path)?.unwrap_or_default();
+    let clears = changes.iter().any(|change| matches!(change, Change::Cleared { .. }));
+    if Table::is_of_the_future(&before) && !clears {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "of a later version"));
+    }
+    let mut table = Table::of_text(&before, now);
     for change in changes {
         table.apply(change, now);
     }

@@ -66,10 +66,12 @@ fn network(config: &Config, scope: &str) -> Option<Network> {
     Network::of(&tables, scope)
 }
 
-/// One of the tables in /proc/net; an error where it is larger than any that makes sense.
+/// One of the tables in /proc/net, of the network that this thread's sockets are in: another thread
+/// may be in another one (setns). An error where it is larger than any that makes sense.
 fn table(name: &str) -> std::io::Result<String> {
     let mut text = String::new();
-    let read = File::open(format!("/proc/net/{name}"))?.take(MOST).read_to_string(&mut text)?;
+    let file = File::open(format!("/proc/thread-self/net/{name}"))?;
+    let read = file.take(MOST).read_to_string(&mut text)?;
     if read as u64 == MOST { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
 }
 

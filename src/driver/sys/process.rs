@@ -40,19 +40,89 @@ pub(in crate::driver) struct Program<'a> {
     pub(in crate::driver) environment: &'a [CString],
 }
 
-/// The descriptors that a command is given.
+/// The descriptors that a command is given by the program.
 pub(in crate::driver) struct Given<'a> {
-    /// Its standard input and output.
-    pub(in crate::driver) line: BorrowedFd<'a>,
     /// Its standard error.
     pub(in crate::driver) errors: BorrowedFd<'a>,
-    /// Where the number of an error goes if it cannot be executed; closed when it is.
-    pub(in crate::driver) status: BorrowedFd<'a>,
+    /// A socket by which it sends what it has made itself: see [`receive`].
+    pub(in crate::driver) told: BorrowedFd<'a>,
+}
+
+/// What a command makes for itself and shares, before it is executed.
+///
+/// The program itself must not make these: another thread that forks at that moment would leave a
+/// copy of the command's ends in a child, which would hide their end for as long as it lives.
+pub(in crate::driver) struct Ends {
+    /// The other end of its standard input and output.
+    pub(in crate::driver) line: OwnedFd,
+    /// Ends when it is executed; the number of an error comes before that where it cannot be.
+    pub(in crate::driver) status: OwnedFd,
+}
+
+/// The bytes of a message: the number of an error, or 0.
+const NUMBER: usize = size_of::<libc::c_int>();
+
+/// Room for the header and the two descriptors of [`Ends`], aligned as a `cmsghdr` must be.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// The length of what is in it.
+const DESCRIPTORS: libc::c_uint = 2 * size_of::<RawFd>() as libc::c_uint;
+
+/// What has come by the other end of [`Given::told`]: the [`Ends`], or why the command could not
+/// come that far. An error of this call is `WouldBlock` where nothing has come yet.
+pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends>> {
+    let mut number = [0; NUMBER];
+    let mut control = Control([0; 64]);
+    let mut data = libc::iovec { iov_base: number.as_mut_ptr().cast(), iov_len: NUMBER };
+    let mut message = message(&mut data, &mut control);
+    let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
+    // SAFETY: the message has the pointers and lengths of `number` and `control`, which outlive it.
+    let count = unsafe { libc::recvmsg(told.as_raw_fd(), &raw mut message, flags) };
+    if count < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut received = [None, None];
+    // SAFETY: `message` is what the kernel has just filled in, so its header is in bounds.
+    let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    if !header.is_null() {
+        // SAFETY: not null, so it points to a whole header within the control buffer.
+        let cmsg = unsafe { ptr::read_unaligned(header) };
+        // SAFETY: length of an empty message, no memory is touched.
+        let head = unsafe { libc::CMSG_LEN(0) } as usize;
+        let length = (cmsg.cmsg_len as usize).saturating_sub(head);
+        // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
+        let data = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(header), length) };
+        for (place, raw) in received.iter_mut().zip(data.as_chunks().0) {
+            // SAFETY: a descriptor that was received belongs to nobody yet.
+            *place = Some(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*raw)) });
+        }
+    }
+    let number = libc::c_int::from_ne_bytes(number);
+    Ok(match received {
+        [Some(line), Some(status)] => Ok(Ends { line, status }),
+        // They were sent, and there was no room for them here.
+        _ if number == 0 && count > 0 => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        _ if count > 0 => Err(io::Error::from_raw_os_error(number)),
+        _ => Err(io::Error::other("it was killed before it began")),
+    })
+}
+
+/// A message of these bytes, with room for descriptors.
+fn message(data: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+    // SAFETY: all-zero is a valid `msghdr`: no name, no data, no control buffer.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = data;
+    message.msg_iovlen = 1;
+    message.msg_control = control.0.as_mut_ptr().cast();
+    // SAFETY: only a number is computed.
+    message.msg_controllen = unsafe { libc::CMSG_SPACE(DESCRIPTORS) } as _;
+    message
 }
 
 /// Starts a command as the child of a child that has ended when this returns, so that it is the
 /// init process that waits for it. Fails where not even the first child can be had; everything
-/// later comes by [`Given::status`].
+/// later comes by [`Given::told`].
 ///
 /// The first child is waited for by its number. Where the program has a handler for SIGCHLD, it is
 /// called once; where it ignores the signal or waits for every child, nothing is lost.
@@ -96,7 +166,7 @@ unsafe fn begin(
     unsafe {
         match libc::fork() {
             0 => execute(path, arguments, environment, given),
-            child if child < 0 => tell(given.status.as_raw_fd()),
+            child if child < 0 => tell(given.told.as_raw_fd()),
             _ => {}
         }
         libc::_exit(0)
@@ -113,7 +183,6 @@ unsafe fn execute(
     environment: &[*const libc::c_char],
     given: &Given,
 ) -> ! {
-    let status = given.status.as_raw_fd();
     // SAFETY: system calls with descriptors of ours and pointers that outlive them.
     unsafe {
         // Out of the way of 0, 1 and 2, where the program had those closed.
@@ -121,11 +190,22 @@ unsafe fn execute(
             0..=2 => libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 3),
             _ => from,
         };
-        let kept = away(status);
-        let (line, errors) = (away(given.line.as_raw_fd()), away(given.errors.as_raw_fd()));
-        let failed = kept < 0
-            || line < 0
-            || errors < 0
+        let kept = away(given.told.as_raw_fd());
+        let told = if kept < 0 { given.told.as_raw_fd() } else { kept };
+        let errors = away(given.errors.as_raw_fd());
+        let (mut line, mut status) = ([-1; 2], [-1; 2]);
+        let shared = kept >= 0
+            && errors >= 0
+            && pair(&mut line)
+            && pair(&mut status)
+            && share(told, line[0], status[0]);
+        if !shared {
+            tell(told);
+            libc::_exit(127)
+        }
+        let (line, status) = (away(line[1]), away(status[1]));
+        let failed = line < 0
+            || status < 0
             || libc::dup2(line, 0) < 0
             || libc::dup2(line, 1) < 0
             || libc::dup2(errors, 2) < 0;
@@ -137,8 +217,39 @@ unsafe fn execute(
             reset_signals();
             libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
         }
-        tell(if kept < 0 { status } else { kept });
+        tell(status);
         libc::_exit(127)
+    }
+}
+
+/// Makes two sockets that are joined, and says whether it could.
+///
+/// # Safety
+/// As [`begin`].
+unsafe fn pair(ends: &mut [RawFd; 2]) -> bool {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: there is room for two descriptors.
+    unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) == 0 }
+}
+
+/// Sends two descriptors, and says whether it could.
+///
+/// # Safety
+/// As [`begin`].
+unsafe fn share(told: RawFd, line: RawFd, status: RawFd) -> bool {
+    let ends = [line, status];
+    let mut number = [0; NUMBER];
+    let mut control = Control([0; 64]);
+    let mut data = libc::iovec { iov_base: number.as_mut_ptr().cast(), iov_len: NUMBER };
+    let message = message(&mut data, &mut control);
+    // SAFETY: the control buffer is aligned and has room for a header and two descriptors.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        (*header).cmsg_level = libc::SOL_SOCKET;
+        (*header).cmsg_type = libc::SCM_RIGHTS;
+        (*header).cmsg_len = libc::CMSG_LEN(DESCRIPTORS) as _;
+        ptr::copy_nonoverlapping(ends.as_ptr().cast(), libc::CMSG_DATA(header), size_of_val(&ends));
+        libc::sendmsg(told, &raw const message, libc::MSG_NOSIGNAL) >= 0
     }
 }
 
@@ -171,10 +282,10 @@ unsafe fn reset_signals() {
 ///
 /// # Safety
 /// As [`begin`].
-unsafe fn tell(status: RawFd) {
+unsafe fn tell(to: RawFd) {
     let number = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO).to_ne_bytes();
     // SAFETY: the pointer and the length are those of `number`.
-    unsafe { libc::write(status, number.as_ptr().cast(), number.len()) };
+    unsafe { libc::send(to, number.as_ptr().cast(), number.len(), libc::MSG_NOSIGNAL) };
 }
 
 #[cfg(test)]

@@ -90,18 +90,12 @@ impl Passage {
             sys::Program { path: &self.program, arguments: &arguments, environment: &environment };
         let descriptors = || -> io::Result<_> {
             let (ours, theirs) = UnixStream::pair()?;
-            ours.set_nonblocking(true)?;
-            let (status, told) = UnixStream::pair()?;
-            status.set_nonblocking(true)?;
-            Ok((ours, theirs, status, told, sys::memory(MOST_ERRORS)?))
+            Ok((ours, theirs, sys::memory(MOST_ERRORS)?))
         };
-        let (socket, theirs, status, told, errors) =
-            descriptors().map_err(|error| Fact::local(&error))?;
-        let given =
-            sys::Given { line: theirs.as_fd(), errors: errors.as_fd(), status: told.as_fd() };
+        let (told, theirs, errors) = descriptors().map_err(|error| Fact::local(&error))?;
+        let given = sys::Given { errors: errors.as_fd(), told: theirs.as_fd() };
         sys::start(&program, &given).map_err(|error| not_started(&self.words.program, &error))?;
-        let name = self.words.program.clone();
-        Ok(Command { name, stage: Stage::Starting(status), socket, errors })
+        Ok(Command { name: self.words.program.clone(), stage: Stage::Starting(told), errors })
     }
 }
 
@@ -110,54 +104,70 @@ impl Passage {
 pub(in crate::driver) struct Command {
     name: String,
     stage: Stage,
-    socket: UnixStream,
     /// What it writes to its standard error, in memory.
     errors: File,
 }
 
 #[derive(Debug)]
 enum Stage {
-    /// Ends when the command is executed, or says why it cannot be.
+    /// Its ends are on their way, or the reason why there are none.
     Starting(UnixStream),
-    Running,
+    /// The status is there until the command has been executed: it ends then, or says why not.
+    Begun { line: UnixStream, status: Option<UnixStream> },
 }
 
 impl Command {
     pub(in crate::driver) fn look(&mut self, poller: &Poller, token: usize) -> Vec<Fact> {
-        let Stage::Starting(status) = &mut self.stage else { return Vec::new() };
+        let looked = self.receive(poller, token).and_then(|()| self.wait(poller, token));
+        looked.unwrap_or_else(|fact| vec![fact])
+    }
+
+    /// Takes its ends over, once they are there.
+    fn receive(&mut self, poller: &Poller, token: usize) -> Result<(), Fact> {
+        let Stage::Starting(told) = &self.stage else { return Ok(()) };
+        let Some(received) = ready(|| sys::receive(told.as_fd())) else { return Ok(()) };
+        let received = received.and_then(|ends| ends);
+        let ends = received.map_err(|error| not_started(&self.name, &error))?;
+        let (line, status) = (UnixStream::from(ends.line), UnixStream::from(ends.status));
+        let waited_for = line.set_nonblocking(true).and_then(|()| status.set_nonblocking(true));
+        waited_for.map_err(|error| Fact::local(&error))?;
+        poller.deregister(told);
+        let registered = poller.register(&status, token);
+        self.stage = Stage::Begun { line, status: Some(status) };
+        registered.map_err(|error| Fact::local(&error))
+    }
+
+    /// Finds out whether it has been executed.
+    fn wait(&mut self, poller: &Poller, token: usize) -> Result<Vec<Fact>, Fact> {
+        let Stage::Begun { line, status } = &mut self.stage else { return Ok(Vec::new()) };
         let mut number = [0; 4];
-        let count = loop {
-            match status.read(&mut number) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Vec::new(),
-                // Nothing else can be read but what the child wrote at once.
-                other => break other.unwrap_or(0),
+        let read = status.as_mut().and_then(|status| ready(|| status.read(&mut number)));
+        match read {
+            None => return Ok(Vec::new()),
+            Some(Ok(0)) => {}
+            // Nothing else can be read but what the child wrote at once.
+            Some(read) => {
+                let number = io::Error::from_raw_os_error(i32::from_ne_bytes(number));
+                return Err(not_started(&self.name, &read.err().unwrap_or(number)));
             }
-        };
-        if count > 0 {
-            let error = io::Error::from_raw_os_error(i32::from_ne_bytes(number));
-            return vec![not_started(&self.name, &error)];
         }
-        poller.deregister(status);
-        self.stage = Stage::Running;
-        match poller.register(&self.socket, token) {
-            Ok(()) => {
-                vec![Fact::Connected { round_trip: Duration::ZERO, syns: None }, Fact::Reached]
-            }
-            Err(error) => vec![Fact::local(&error)],
+        if let Some(status) = status.take() {
+            poller.deregister(&status);
         }
+        poller.register(line, token).map_err(|error| Fact::local(&error))?;
+        Ok(vec![Fact::Connected { round_trip: Duration::ZERO, syns: None }, Fact::Reached])
     }
 
     /// Whether it will say nothing more.
     pub(in crate::driver) fn has_ended(&self) -> bool {
-        sys::has_hung_up(self.socket.as_fd())
+        self.socket().is_some_and(sys::has_hung_up)
     }
 
     /// It ended without a greeting: with its last words.
     pub(in crate::driver) fn end(&self, errno: Option<Errno>) -> Fact {
         let mut printed = vec![0; LAST_BYTES];
-        let count = sys::peek(self.socket.as_fd(), &mut printed).unwrap_or(0);
-        let printed = one_line(&printed[..count]);
+        let count = self.socket().and_then(|line| sys::peek(line, &mut printed).ok());
+        let printed = one_line(&printed[..count.unwrap_or(0)]);
         let printed = (!printed.is_empty()).then(|| format!("it printed \"{printed}\""));
         let said = Some(one_line(&self.last_errors())).filter(|said| !said.is_empty());
         let note: Vec<String> = printed.into_iter().chain(said).collect();
@@ -176,14 +186,31 @@ impl Command {
         last
     }
 
-    pub(in crate::driver) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    pub(in crate::driver) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.stage {
+            Stage::Starting(_) => None,
+            Stage::Begun { line, .. } => Some(line.as_fd()),
+        }
     }
 
     /// The connection. Reading, writing, shutting down and peeking are the same for both kinds of
     /// stream socket.
-    pub(in crate::driver) fn into_stream(self) -> TcpStream {
-        OwnedFd::from(self.socket).into()
+    pub(in crate::driver) fn into_stream(self) -> Option<TcpStream> {
+        match self.stage {
+            Stage::Starting(_) => None,
+            Stage::Begun { line, .. } => Some(OwnedFd::from(line).into()),
+        }
+    }
+}
+
+/// What a call that does not wait has brought; `None` where it would have to.
+fn ready<T>(mut call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            done => return Some(done),
+        }
     }
 }
 
@@ -191,8 +218,9 @@ impl Command {
 impl AsRawFd for Command {
     fn as_raw_fd(&self) -> RawFd {
         match &self.stage {
-            Stage::Starting(status) => status.as_raw_fd(),
-            Stage::Running => self.socket.as_raw_fd(),
+            Stage::Starting(told) => told.as_raw_fd(),
+            Stage::Begun { status: Some(status), .. } => status.as_raw_fd(),
+            Stage::Begun { line, status: None } => line.as_raw_fd(),
         }
     }
 }

@@ -2,182 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import re
-import select
-import shutil
 import signal
 import sys
-import typing
-from typing import TextIO
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
-from . import Answer, Config, Memory, Plan, Question, __version__, _native
-from ._dial import FLUSH, Dial, deadline_of
+from . import _native
+from ._dial import FLUSH, Connected, Dial, deadline_of
 from ._errors import ConnectError
-from ._plan import Families
+from ._memory import Memory
+from ._options import parser
+from ._plan import Config, Plan
+from ._terminal import Progress, Terminal, width_of, words_of
+from ._tunnel import CONNECTION, Broken, join
 
-# What the arguments are: (name of the option, its value's name, how to read it, what it is).
-UNITS = {
-    "ns": 1e-9, "us": 1e-6, "ms": 1e-3,
-    "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0,
-}  # fmt: skip
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)")
-EPILOG = """exit status: 0 connected, 1 not connected (or the result could not be written), 2 the \
-command line is wrong"""
+if TYPE_CHECKING:
+    import argparse
 
-
-def duration(text: str) -> float:
-    """Reads ``250ms``, ``1.3s``, ``2min``, ``1min 30s``."""
-    if text == "0":
-        return 0.0
-    parts = DURATION.findall(text)
-    if DURATION.sub("", text).strip() or not parts:
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            said = f"`{text}` has no unit: write {text}s for seconds, {text}ms for milliseconds"
-        else:
-            said = f"`{text}` is not a duration such as 250ms or 1.3s"
-        raise argparse.ArgumentTypeError(said)
-    for _, unit in parts:
-        if unit not in UNITS:
-            raise argparse.ArgumentTypeError(f"`{unit}` is not a unit: write ms, s, min or h")
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
-
-
-def patience(text: str) -> float | None:
-    """Reads a duration, or ``automatic``."""
-    return None if text == "automatic" else duration(text)
-
-
-def gate(text: str) -> float | None:
-    """Reads a duration, ``off`` or ``automatic``."""
-    if text == "off":
-        return 0.0
-    given = patience(text)
-    if given == 0:
-        raise argparse.ArgumentTypeError("the gate of 0 is too short: at least 10ms, or off")
-    return given
-
-
-def memory(text: str) -> Memory | None:
-    """Reads the name of a file, or ``off``."""
-    if not text:
-        raise argparse.ArgumentTypeError("a file must have a name")
-    return None if text == "off" else Memory(text)
-
-
-def port(text: str) -> int:
-    """Reads a port number."""
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise argparse.ArgumentTypeError(f"`{text}` is not a port number from 1 to 65535")
-    return int(text)
-
-
-def mark(text: str) -> int:
-    """Reads a firewall mark, in decimal or as ``0x...``."""
-    if not re.fullmatch(r"[0-9]+|0x[0-9a-fA-F]+", text) or int(text, 0) > 0xFFFFFFFF:
-        raise argparse.ArgumentTypeError(f"`{text}` is not a number from 0 to 0xffffffff")
-    return int(text, 0)
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options, which are the command's."""
-    made = argparse.ArgumentParser(
-        prog="python -m mailport",
-        description="Dials a mail server once, and says which port was reached and why. "
-        "Nothing is sent to the server.",
-        epilog=EPILOG,
-        allow_abbrev=False,
-    )
-    made.add_argument("host", metavar="HOST", help="the server: a name, or an address")
-    made.add_argument("--version", action="version", version=f"mailport {__version__}")
-    what = made.add_argument_group("what to try")
-    which = what.add_mutually_exclusive_group()
-    which.add_argument("--plan", help="the services to try [default: submission]")
-    which.add_argument("--port", type=port, help="take the plan that replaces this port")
-    what.add_argument(
-        "--allow-cleartext", action="store_true", help="accept services without TLS in the plan"
-    )
-    what.add_argument(
-        "--strict", action="store_true", help="wait out a silent service before the next is begun"
-    )
-    what.add_argument(
-        "--family",
-        choices=typing.get_args(Families),
-        default="any",
-        help="the address families to use, and which goes first [default: any]",
-    )
-    what.add_argument(
-        "--ask", action="store_true", help="ask on the terminal before another service is tried"
-    )
-    what.add_argument(
-        "--skip", action="store_true", help="try what is remembered as bad last instead of first"
-    )
-    times = made.add_argument_group("times (such as 250ms, 1.3s, 2min)")
-    for name, default, read, said in [
-        ("--attempt-delay", "250ms", duration, "silence of one address, then the next besides"),
-        ("--port-delay", "1s", duration, "silence of a whole service, then the next besides"),
-        ("--patience", "automatic", patience, "how long silence may hold back a later service"),
-        ("--resolution-delay", "50ms", duration, "how long the second family waits for the first"),
-        ("--gate", "automatic", gate, "how long to wait for the server's greeting"),
-        ("--deadline", "30s", duration, "how long everything may take"),
-    ]:
-        times.add_argument(
-            name, metavar="TIME", type=read, default=default, help=f"{said} [default: {default}]"
-        )
-    where = made.add_argument_group("where to leave from")
-    where.add_argument("--source", metavar="ADDRESS", help="the address to connect from")
-    where.add_argument("--device", metavar="INTERFACE", help="the interface to connect through")
-    where.add_argument("--mark", type=mark, help="the firewall mark of every packet")
-    where.add_argument("--via", help="go through a SOCKS5 proxy or a command")
-    keeps = made.add_argument_group("what to remember")
-    keeps.add_argument(
-        "--memory",
-        metavar="FILE|off",
-        type=memory,
-        default=argparse.SUPPRESS,
-        help="the memory of earlier dials [default: $XDG_CACHE_HOME/mailport/memory.json]",
-    )
-    prints = made.add_argument_group("what to print")
-    prints.add_argument("--explain", action="store_true", help="draw every attempt on a scale")
-    prints.add_argument("--json", action="store_true", help="print one JSON object")
-    return made
-
-
-class Terminal:
-    """The terminal of this process, asked before a fallback."""
-
-    def __init__(self) -> None:
-        self.descriptor = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
-
-    def say(self, text: str) -> None:
-        os.write(self.descriptor, text.encode())
-
-    def settle(self, dial: Dial, question: Question) -> None:
-        """Puts the question, and waits for its answer or until it is withdrawn."""
-        self.say(f"{question}\n")
-        for attempt in question.attempts:
-            place = f" at {attempt.address}" if attempt.address else ""
-            icmp = f" ({attempt.icmp})" if attempt.icmp else ""
-            after = int((attempt.ended - attempt.started) * 1000)
-            self.say(f"  {attempt.service.port}{place}: {attempt.outcome}{icmp} after {after} ms\n")
-        poll = select.poll()
-        poll.register(self.descriptor, select.POLLIN)
-        poll.register(dial, select.POLLIN)
-        while True:
-            self.say("[f]all back, [w]ait on or [g]ive up? ")
-            ready = [descriptor for descriptor, _ in poll.poll()]
-            while self.descriptor not in ready:
-                if dial.process() != "asking":
-                    self.say("\nNo need: an earlier service has connected.\n")
-                    return
-                ready = [descriptor for descriptor, _ in poll.poll()]
-            line = os.read(self.descriptor, 4096)
-            words = {"f": Answer.FALL_BACK, "w": Answer.WAIT_ON, "g": Answer.GIVE_UP}
-            answer = words.get(line.decode(errors="replace").strip()[:1]) if line else "give-up"
-            if answer is not None:
-                dial.answer(question, answer)
-                return
+    from ._report import Report
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -185,47 +29,98 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser()
     given = options.parse_args(arguments)
     try:
+        plan = plan_of(given)
         remembers = given.memory if "memory" in given else Memory.default()
-        dial = begin(given, remembers)
         terminal = Terminal() if given.ask else None
+        dial = begin(given, plan, remembers)
     except ConnectError as error:
         return failed(given, error)
     except ValueError as error:
         options.error(str(error))
     except OSError as error:
         options.error(f"--ask has no terminal to ask on: {error.strerror}")
-    with dial:
-        while dial.wait() == "asking":
-            question = dial.question
-            if terminal is not None and question is not None:
+    line = f"Dialling {given.host}: {plan}, for {words_of(given.deadline)} at most..."
+    progress = Progress(None if given.json else line)
+    try:
+        connected = settled(dial, terminal, progress)
+    except ConnectError as error:
+        progress.end()
+        return failed(given, error)
+    finally:
+        progress.end()
+        dial.close()
+        if remembers is not None:
+            remembers.flush(FLUSH)
+    with connected.socket:
+        return tunnel(given, connected) if given.stdio else told(given, connected.report)
+
+
+def settled(dial: Dial, terminal: Terminal | None, progress: Progress) -> Connected:
+    """Waits for the end of the dial, and asks where it is to be asked."""
+    while dial.wait() == "asking":
+        progress.end()
+        question = dial.question
+        if terminal is not None and question is not None:
+            try:
                 terminal.settle(dial, question)
-        try:
-            connected = dial.result()
-        except ConnectError as error:
-            save(remembers)
-            return failed(given, error)
-    save(remembers)
-    connected.socket.close()
-    report = connected.report
+            except OSError as error:
+                raise ConnectError(error.errno, f"the terminal: {error.strerror}") from None
+    return dial.result()
+
+
+def told(given: argparse.Namespace, report: Report) -> int:
+    """Prints what connected."""
+    drawn = draw(given, report)
     try:
         print(report.to_json() if given.json else report, flush=True)
-        explain(given, report.timeline, sys.stderr if given.json else sys.stdout)
+        explain(given, report, sys.stderr if given.json else sys.stdout)
     except BrokenPipeError:
         # Who has gone has seen enough.
         hang_up()
     except OSError as error:
-        print(f"mailport: standard output: {error.strerror}", file=sys.stderr)
+        complain(f"standard output: {error.strerror}")
         hang_up()
+        return 1
+    return 0 if drawn else 1
+
+
+def tunnel(given: argparse.Namespace, connected: Connected) -> int:
+    """Joins the connection to standard input and output."""
+    report = connected.report
+    try:
+        print(report, file=sys.stderr, flush=True)
+        explain(given, report, sys.stderr)
+    except OSError:
+        # Nobody reads it, which changes nothing.
+        pass
+    # Now, for a mail reader may end its session by ending this process.
+    draw(given, report)
+    source, sink = standard(sys.stdin, os.O_RDONLY), standard(sys.stdout, os.O_WRONLY)
+    # Whoever reads our output sees its end when `sink` is closed, so it must be the only one.
+    hang_up()
+    try:
+        join(connected.socket, source, sink)
+    except Broken as broken:
+        # The mail reader has what it wanted, and has gone: with the last bytes unread where it
+        # gave us a socket.
+        if broken.side != CONNECTION and isinstance(
+            broken.cause, (BrokenPipeError, ConnectionResetError)
+        ):
+            return 0
+        complain(str(broken))
         return 1
     return 0
 
 
-def begin(given: argparse.Namespace, remembers: Memory | None) -> Dial:
-    """The dial that the command line describes."""
+def plan_of(given: argparse.Namespace) -> Plan:
+    """The plan that the command line names."""
     if given.port is not None:
-        plan = Plan.for_port(given.port)
-    else:
-        plan = Plan(given.plan or "submission", allow_cleartext=given.allow_cleartext)
+        return Plan.for_port(given.port)
+    return Plan(given.plan or "submission", allow_cleartext=given.allow_cleartext)
+
+
+def begin(given: argparse.Namespace, plan: Plan, remembers: Memory | None) -> Dial:
+    """The dial that the command line describes."""
     config = Config(
         resolution_delay=given.resolution_delay,
         attempt_delay=given.attempt_delay,
@@ -284,21 +179,16 @@ def has_password(text: str) -> bool:
     return text.startswith("socks5://") and "@" in text
 
 
-def save(remembers: Memory | None) -> None:
-    """Gives the memory a moment to be saved."""
-    if remembers is not None:
-        remembers.flush(FLUSH)
-
-
 def failed(given: argparse.Namespace, error: ConnectError) -> int:
     """Prints a dial that gave no connection."""
     try:
         if given.json:
             print(json_of(error), flush=True)
         else:
-            print(f"mailport: {error}", file=sys.stderr)
+            complain(str(error))
         if error.report is not None:
-            explain(given, error.report.timeline, sys.stderr if given.json else sys.stdout)
+            draw(given, error.report)
+            explain(given, error.report, sys.stderr if given.json or given.stdio else sys.stdout)
     except OSError:
         # Nobody reads it, which changes nothing.
         hang_up()
@@ -310,16 +200,60 @@ def json_of(error: ConnectError) -> str:
     return error.report.to_json() if error.report else _native.json_of_refusal(str(error))
 
 
-def explain(given: argparse.Namespace, timeline: typing.Callable[[int], str], out: TextIO) -> None:
+def explain(given: argparse.Namespace, report: Report, out: TextIO) -> None:
     """Draws the dial, where that is wanted."""
-    drawing = timeline(shutil.get_terminal_size((80, 24)).columns) if given.explain else ""
+    drawing = report.timeline(width_of(out)) if given.explain else ""
     if drawing:
         print(drawing, file=out, flush=True)
 
 
+def draw(given: argparse.Namespace, report: Report) -> bool:
+    """Whether the picture was drawn, where one is wanted; says what went wrong."""
+    if given.svg is None:
+        return True
+    try:
+        replace(given.svg, report.to_svg())
+    except OSError as error:
+        complain(f"{given.svg}: {error.strerror}")
+        return False
+    return True
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file. One that was there before is replaced as a whole or not at all."""
+    # Where a link leads; what is not there yet is made in its folder.
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        # A pipe or a device is written to, never replaced.
+        target.write_text(text)
+        return
+    made, name = tempfile.mkstemp(prefix=".mailport-", dir=target.parent)
+    try:
+        with open(made, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.umask(mask := os.umask(0))
+        # As any new file, or as the one that was there.
+        os.chmod(name, target.stat().st_mode & 0o7777 if target.exists() else 0o666 & ~mask)
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
+def complain(what: str) -> None:
+    """Says on standard error what went wrong."""
+    print(f"mailport: {what}", file=sys.stderr, flush=True)
+
+
+def standard(stream: TextIO | None, flags: int) -> int:
+    """A descriptor of a standard stream, or of nothing where this process was given none."""
+    return os.open(os.devnull, flags) if stream is None else os.dup(stream.fileno())
+
+
 def hang_up() -> None:
     """Lets the interpreter end without a word about a standard output that is broken."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def run() -> int:

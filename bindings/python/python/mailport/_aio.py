@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from ._dial import AsyncAsk, Connected, Dial, Status, answer_of, one_mode, plan_of
+from ._dial import AsyncAsk, Connected, Status, Untimed, answer_of, check_ask, one_mode, plan_of
 from ._plan import DEFAULT_TIMEOUT, Config, Plan, Tls
 from ._smtp import default_context, name_for_tls
 
@@ -82,7 +82,8 @@ async def start_dial(
     >>> asyncio.run(reached())
     <Tls.STARTTLS: 'starttls'>
     """
-    given = Dial(
+    check_ask(ask, awaits=True)
+    given = Untimed(
         host,
         port,
         plan=plan,
@@ -113,7 +114,7 @@ async def start_dial(
 class _Watch:
     """The reader of one dial in the loop that runs; removed before the descriptor closes."""
 
-    def __init__(self, dial: Dial) -> None:
+    def __init__(self, dial: Untimed) -> None:
         self._loop = asyncio.get_running_loop()
         self.dial = dial
         self._descriptor = dial.fileno()
@@ -123,6 +124,7 @@ class _Watch:
         self.turn()
         self._is_reading = self.status in ("pending", "asking")
         if self._is_reading:
+            dial.add_timer()
             self._loop.add_reader(self._descriptor, self._readable)
 
     def turn(self) -> None:

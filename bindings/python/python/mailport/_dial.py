@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import math
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from . import _native
 from ._errors import ConnectError
@@ -69,6 +70,7 @@ class Dial:
     """
 
     __slots__ = ("_host", "_native")
+    _has_timer: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -84,11 +86,18 @@ class Dial:
     ) -> None:
         if not isinstance(host, str):
             raise TypeError(f"host is a str, not {type(host).__name__}")
+        if not isinstance(config, (Config, type(None))):
+            raise TypeError(f"config is a Config, not {type(config).__name__}")
+        if not isinstance(memory, (Memory, type(None))):
+            raise TypeError(f"memory is a Memory, not {type(memory).__name__}")
+        parsed = plan_of(port, plan)._parsed
         settings = settings_of(config or Config(), deadline_of(timeout), ask=asks)
         self._host = host
         remembers = None if memory is None else memory._native
         try:
-            self._native = _native.Dial(host, plan_of(port, plan)._parsed, settings, remembers, via)
+            self._native = _native.Dial(host, parsed, settings, remembers, via)
+            if self._has_timer:
+                self._native.add_timer()
         except OSError as error:
             raise ConnectError(error.errno, f"{host}: {error.strerror}") from None
 
@@ -113,12 +122,14 @@ class Dial:
         raw = self._native.question()
         return None if raw is None else question_of(raw)
 
-    def answer(self, question: Question, answer: Answer | str) -> bool:
+    def answer(self, question: Question, answer: Answer | str, *, for_good: bool = False) -> bool:
         """Answers a question; :meth:`process` then goes on.
 
-        ``False``, with nothing changed, where that question no longer stands.
+        Where it is *for_good*, the dial's memory keeps the answer for 30 days, and later dials do
+        not ask (:meth:`Memory.consent`). ``False``, with nothing changed, where that question no
+        longer stands.
         """
-        return self._native.answer(question.number, Answer(answer))
+        return self._native.answer(question.number, Answer(answer), for_good)
 
     @property
     def report(self) -> Report:
@@ -130,13 +141,17 @@ class Dial:
 
         The connection is given once; :exc:`RuntimeError` before the end and after that.
         """
-        descriptor, native = self._native.take()
-        report = report_of(native)
-        if descriptor is None or report.winner is None:
-            raise ConnectError(report.errno, report.summary(), report)
-        connection = socket.socket(fileno=descriptor)
+        connection, native = self._take()
         connection.settimeout(0.0)
-        return Connected(connection, report.winner.service, report)
+        return connected_of(connection, native)
+
+    def _take(self) -> tuple[socket.socket, _native.Report]:
+        """The connection, whose timeout is still to be set, and the report as it comes."""
+        descriptor, native = self._native.take()
+        if descriptor is None:
+            report = report_of(native)
+            raise ConnectError(report.errno, report.summary(), report)
+        return socket.socket(fileno=descriptor), native
 
     def close(self) -> None:
         """Closes everything that the dial holds; harmless when done twice."""
@@ -155,6 +170,23 @@ class Dial:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._host!r}>"
+
+
+class Untimed(Dial):
+    """A dial without a timer in its descriptor: only waited for, or not yet watched.
+
+    A timer that is due at once costs more than a whole dial to an address nearby.
+    """
+
+    __slots__ = ()
+    _has_timer = False
+
+    def add_timer(self) -> None:
+        """Puts one in, so that the descriptor can be watched from now on."""
+        try:
+            self._native.add_timer()
+        except OSError as error:
+            raise ConnectError(error.errno, f"{self._host}: {error.strerror}") from None
 
 
 def connect(
@@ -195,10 +227,7 @@ def connect(
     """
     resolved = plan_of(port, plan)
     one_mode(resolved, "dial")
-    connected = dial(
-        host, plan=resolved, timeout=timeout, config=config, ask=ask, memory=memory, via=via
-    )
-    return connected.socket
+    return _connection(host, resolved, timeout, config, ask, memory, via)[0]
 
 
 def dial(
@@ -221,17 +250,24 @@ def dial(
     connected to ... over IPv4 in ... ms
     >>> connected.socket.close()
     """
-    if ask is not None and inspect.iscoroutinefunction(ask):
-        raise TypeError("ask is a coroutine function, which only the asyncio functions can await")
-    given = Dial(
-        host,
-        port,
-        plan=plan,
-        timeout=timeout,
-        config=config,
-        asks=ask is not None,
-        memory=memory,
-        via=via,
+    resolved = plan_of(port, plan)
+    return connected_of(*_connection(host, resolved, timeout, config, ask, memory, via))
+
+
+def _connection(
+    host: str,
+    plan: Plan,
+    timeout: float | None,
+    config: Config | None,
+    ask: Ask | None,
+    memory: Memory | None,
+    via: str | None,
+) -> tuple[socket.socket, _native.Report]:
+    """Dials and waits: the connection with its timeout, and the report as it comes."""
+    check_ask(ask)
+    asks = ask is not None
+    given = Untimed(
+        host, plan=plan, timeout=timeout, config=config, asks=asks, memory=memory, via=via
     )
     with given as dial:
         while dial.wait() == "asking":
@@ -241,15 +277,24 @@ def dial(
                 # What has connected meanwhile counts more.
                 if dial.process() == "asking":
                     dial.answer(question, answer)
-        connected = dial.result()
+        connection, native = dial._take()
     try:
-        connected.socket.settimeout(seconds_of(timeout))
+        connection.settimeout(seconds_of(timeout))
         if memory is not None:
             memory.flush(FLUSH)
     except BaseException:
-        connected.socket.close()
+        connection.close()
         raise
-    return connected
+    return connection, native
+
+
+def connected_of(connection: socket.socket, native: _native.Report) -> Connected:
+    """The whole result, with the facts of the report spread out."""
+    report = report_of(native)
+    if report.winner is None:
+        connection.close()
+        raise RuntimeError("a connection that no attempt of its report has won")
+    return Connected(connection, report.winner.service, report)
 
 
 def seconds_of(timeout: float | None) -> float | None:
@@ -287,8 +332,25 @@ def deadline_of(timeout: float | None) -> float:
     return LONGEST if math.inf == timeout else timeout
 
 
+def check_ask(ask: object, *, awaits: bool = False) -> None:
+    """Refuses, before anything is sent, what cannot be asked in the middle of a dial."""
+    if ask is None:
+        return
+    if not callable(ask):
+        raise TypeError(f"ask is a function that answers a Question, not {type(ask).__name__}")
+    while isinstance(ask, functools.partial):
+        ask = ask.func
+    called = type(ask).__call__
+    if not awaits and (inspect.iscoroutinefunction(ask) or inspect.iscoroutinefunction(called)):
+        raise TypeError("ask is a coroutine function, which only the asyncio functions can await")
+
+
 def answer_of(answer: object) -> Answer:
     """What `ask` returned, as an answer."""
     if isinstance(answer, str):
         return Answer(answer)
+    if inspect.iscoroutine(answer):
+        # Nobody will await it, which is no second mistake.
+        answer.close()
+        raise TypeError("ask returned a coroutine, which only the asyncio functions can await")
     raise TypeError(f"ask returned {answer!r}, which is not an Answer")

@@ -139,6 +139,10 @@ class Report:
         """
         return self._native.timeline(max(0, width))
 
+    def to_svg(self) -> str:
+        """Draws the dial as an SVG picture, which ``mailport connect --svg FILE`` writes."""
+        return self._native.to_svg()
+
     def to_json(self) -> str:
         """Gives the one-line JSON object that ``mailport connect --json`` prints."""
         return self._native.to_json()

@@ -9,7 +9,7 @@ import ssl
 import sys
 from typing import TYPE_CHECKING, Any, cast
 
-from ._dial import Ask, Connected, dial, seconds_of
+from ._dial import Ask, Connected, check_ask, dial, seconds_of
 from ._errors import TLSRequiredError
 from ._plan import DEFAULT_TIMEOUT, Config, Plan, Service, Tls
 
@@ -54,6 +54,7 @@ class _Dialling(smtplib.SMTP):
         via: str | None,
         context: ssl.SSLContext | None,
     ) -> None:
+        check_ask(ask)
         self._plan = Plan(plan) if isinstance(plan, str) else plan
         self._config = config or Config()
         self._ask = ask

@@ -56,6 +56,8 @@ pub enum Software {
     /// Of the package postfix. STARTTLS is offered on port 25 and required elsewhere; port 465 has
     /// TLS from the first byte. Under TLS `reader` may log in with the password `secret`.
     Postfix,
+    /// The same, but on no port must a client speak STARTTLS, for readers that cannot.
+    LaxPostfix,
     /// Of the package opensmtpd, without TLS: that of Debian 12 (6.8.0p2) breaks off every
     /// handshake, since OpenSSL 3 no longer asks its separate key process to sign
     /// (issues 1171 and 1239 of its repository).
@@ -96,9 +98,10 @@ impl Server {
         let folder = folder()?;
         let place = folder.path();
         let (certificate, logins, recipe) = match software {
-            Software::Postfix => {
+            Software::Postfix | Software::LaxPostfix => {
                 let certificate = Certificate::new(place)?;
-                let (recipe, logins) = postfix::recipe(place, ports, &certificate)?;
+                let is_lax = software == Software::LaxPostfix;
+                let (recipe, logins) = postfix::recipe(place, ports, &certificate, is_lax)?;
                 (Some(certificate), Some(logins), recipe)
             }
             Software::OpenSmtpd => (None, None, opensmtpd::recipe(place, addresses, ports)?),

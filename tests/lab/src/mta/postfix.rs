@@ -48,6 +48,8 @@ virtual_mailbox_maps = inline:{ reader@example.test=Maildir/ }
 virtual_mailbox_base = {home}
 virtual_uid_maps = static:{reader}
 virtual_gid_maps = static:{reader}
+message_size_limit = 100000000
+virtual_mailbox_limit = 0
 smtpd_tls_security_level = may
 smtpd_tls_chain_files = {key}, {certificate}
 smtpd_tls_auth_only = yes
@@ -78,12 +80,13 @@ pub(super) fn recipe(
     folder: &Path,
     ports: &[u16],
     certificate: &Certificate,
+    is_lax: bool,
 ) -> io::Result<(Recipe, Logins)> {
     let package = packages::unpacked("postfix")?;
     let configuration = folder.join("postfix");
     fs::create_dir(&configuration)?;
     for (name, text) in
-        [("main.cf", main(folder, &package, certificate)), ("master.cf", master(ports))]
+        [("main.cf", main(folder, &package, certificate)), ("master.cf", master(ports, is_lax))]
     {
         let file = configuration.join(name);
         write(&file, text)?;
@@ -124,11 +127,11 @@ fn main(folder: &Path, package: &Path, certificate: &Certificate) -> String {
     .fold(MAIN.to_owned(), |text, (name, value)| text.replace(name, &value))
 }
 
-fn master(ports: &[u16]) -> String {
+fn master(ports: &[u16], is_lax: bool) -> String {
     let mut text = MASTER.to_owned();
     for port in ports {
         let name = name_on(*port);
-        let tls = if *port == 25 { "may" } else { "encrypt" };
+        let tls = if *port == 25 || is_lax { "may" } else { "encrypt" };
         let wrapper = if *port == IMPLICIT { "yes" } else { "no" };
         writeln!(
             text,

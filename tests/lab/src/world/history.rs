@@ -7,7 +7,7 @@ use std::time::Duration;
 use mailport::machine::{Answer, AttemptId, Lesson};
 use mailport::outcome::Failure;
 use mailport::report::{Attempt, End};
-use mailport::{Family, Report};
+use mailport::{Family, Report, Service};
 
 use super::kernel::SYNS;
 
@@ -63,6 +63,8 @@ pub enum What {
     Asked {
         /// Its number.
         question: u32,
+        /// The service that would come next.
+        next: Service,
         /// What it says.
         words: String,
     },

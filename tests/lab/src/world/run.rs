@@ -264,7 +264,8 @@ impl Run<'_> {
         if let Some(&(after, answer)) = self.world.answers.get(index) {
             self.coming.push((self.now + after, Coming::Said(question.number, answer)));
         }
-        self.note(What::Asked { question: question.number, words: question.to_string() });
+        let (next, words) = (question.next, question.to_string());
+        self.note(What::Asked { question: question.number, next, words });
     }
 
     /// The proxy is one round trip away, and the target another.

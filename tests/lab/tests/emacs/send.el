@@ -70,14 +70,44 @@
         (progn (smtpmail-send-it) nil)
       ((error quit) (format "%S: %s" (car error) (error-message-string error))))))
 
+(defvar mailport-patience)
+
+(defun lab-held ()
+  "Return how many descriptors and processes this Emacs has."
+  (list (length (directory-files "/proc/self/fd")) (length (process-list))))
+
+(defun lab-quit ()
+  "Quit in the middle of sending, and return what that said and left."
+  (let ((held (lab-held)))
+    (run-at-time (string-to-number (lab-get "QUIT")) nil (lambda () (setq quit-flag t)))
+    ;; Patient, so that a slow machine quits in time.
+    (let ((trouble (let ((mailport-patience 20)) (lab-send))))
+      ;; The thread that wakes Emacs takes a moment to end.
+      (list trouble
+            (with-timeout (30 nil)
+              (while (not (equal held (lab-held)))
+                (sleep-for 0.02))
+              t)
+            (plist-get (mailport--report (car mailport--history)) :summary)))))
+
+(defun lab-mew-busy-p ()
+  "Whether Mew is sending, by whatever name it has for the connection."
+  (or (mew-smtp-get-server (mew-smtp-info-name mew-case-default))
+      ;; Up to 6.10 that may be another one on port 25.
+      (condition-case nil
+          (mew-smtp-get-server (funcall #'mew-smtp-info-name mew-case-default t))
+        (wrong-number-of-arguments nil))))
+
 (defun lab-send-by-mew ()
   "Send a letter by Mew, and return nil or what went wrong."
-  (add-to-list 'load-path "/usr/share/emacs/site-lisp/mew")
+  (add-to-list 'load-path (lab-get "MEW"))
   (let ((home (file-name-as-directory (getenv "HOME"))) (said nil))
     (setq mew-rc-file nil mew-mail-path (concat home "Mail") mew-conf-path mew-mail-path
           mew-use-cached-passwd nil mew-mail-domain "example.test" mew-name "Sender"
           mew-user "sender" mew-smtp-server smtpmail-smtp-server mew-smtp-port "smtp"
-          mew-smtp-user nil mew-use-smtp-auth nil mew-use-biff nil)
+          mew-smtp-user nil mew-use-smtp-auth nil mew-use-biff nil
+          ;; What it takes for Mew to fall back by itself.
+          mew-use-submission t)
     (require 'mew)
     (require 'mew-smtp)
     (require 'mailport-mew)
@@ -104,11 +134,12 @@
           (mew-smtp-flush-queue mew-case-default "+queue")
           (setq said (list (format "%.3f" (- (float-time) before)))))
         (with-timeout (60 (push "nothing happens" said))
-          (while (mew-smtp-get-server (mew-smtp-info-name mew-case-default t))
+          (while (lab-mew-busy-p)
             (accept-process-output nil 0.05))))
       (and (cdr said) (car said)))))
 
-(let* ((began (float-time))
+(let* ((quit (and (lab-get "QUIT") (lab-quit)))
+       (began (float-time))
        (timer (run-at-time 0 0.05 #'lab-tick))
        (trouble (progn (lab-tick) (if (lab-get "MEW") (lab-send-by-mew) (lab-send)))))
   (lab-tick)
@@ -116,7 +147,8 @@
   (let ((dial (bound-and-true-p mailport--history)))
     (princ (format "RESULT %s\n"
                    (json-encode
-                    `((gap . ,lab-gap) (dial . ,lab-dial) (took . ,(- (float-time) began)) (trouble . ,trouble)
+                    `((gap . ,lab-gap) (dial . ,lab-dial) (took . ,(- (float-time) began))
+                      (trouble . ,trouble) (quit . ,quit)
                       (summary . ,(and dial (plist-get (mailport--report (car dial)) :summary)))
                       (census . ,(and dial (progn (sleep-for 0.3) (mailport-module-census))))))))))
 

@@ -1,0 +1,329 @@
+//! Mail gets through `mailport relay`, by every way in, from programs that are not changed to a
+//! server that people use, whatever becomes of port 587; and those who may not use it cannot.
+//!
+//! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
+//! installs and unpacks; fails without them. TLS is spoken end to end: msmtp and curl check the name
+//! in the server's certificate, and the relay has no certificate of its own.
+
+#[path = "../servers/tunnel.rs"]
+#[allow(dead_code, reason = "only the building of the command is used here")]
+mod tunnel;
+
+mod doors;
+mod emacs;
+mod programs;
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mailport_lab::mta::{HOST, Server, Software};
+use mailport_lab::real::Lab;
+use mailport_lab::{Fate, Network};
+use tempfile::TempDir;
+
+use programs::{Door, Letter, Program, deliver};
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
+const ROUND_TRIP: Duration = Duration::from_millis(20);
+
+/// What takes longer never happens.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What the relay's own connections carry.
+const MARK: u32 = 0x6d70;
+/// The server's name as the relay's fixed door knows it; a reader may be told another way there.
+const SERVER: &str = "server.example.test";
+/// What most relays of these tests listen on: fixed, SOCKS5, transparent.
+const DOORS: [&str; 11] = [
+    "--listen",
+    "127.0.0.1:2525",
+    "--to",
+    SERVER,
+    "--socks",
+    "127.0.0.1:1080",
+    "--transparent",
+    "127.0.0.1:2587",
+    "--transparent=[::1]:2587",
+    "--user",
+    "nobody",
+];
+
+/// The paper's cases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Case {
+    On,
+    Off,
+    Hard,
+    Soft,
+    Silent,
+}
+
+impl Case {
+    const ALL: [Case; 5] = [Case::On, Case::Off, Case::Hard, Case::Soft, Case::Silent];
+
+    fn fates(self) -> [(IpAddr, Fate); 2] {
+        let [v4, v6] = match self {
+            Case::On => [Fate::Open; 2],
+            Case::Off => [Fate::Reset; 2],
+            Case::Hard => [(3, 13), (1, 1)].map(|(kind, code)| Fate::Icmp { kind, code }),
+            Case::Soft => [(3, 1), (1, 3)].map(|(kind, code)| Fate::Icmp { kind, code }),
+            Case::Silent => [Fate::Silent; 2],
+        };
+        [(V4, v4), (V6, v6)]
+    }
+
+    fn port(self) -> u16 {
+        if self == Case::On { 587 } else { 25 }
+    }
+}
+
+fn mailport() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(tunnel::build)
+}
+
+struct World {
+    // Dropped in this order.
+    relay: Relay,
+    server: Server,
+    lab: Lab,
+}
+
+impl World {
+    /// A lab with Postfix, the rules of nftables, and a relay beside the mail programs.
+    fn new() -> World {
+        World::with(Software::Postfix, &DOORS)
+    }
+
+    fn with(software: Software, options: &[&str]) -> World {
+        let lab = lab();
+        let server = Server::start(&lab, software, &[V4, V6], &[587, 25, 465])
+            .unwrap_or_else(|error| panic!("{error}"));
+        redirect(&lab, &[]);
+        let relay = Relay::start(&lab, options);
+        let world = World { relay, server, lab };
+        world.name(Door::Socks, &[V4, V6]);
+        world
+    }
+
+    /// Makes the server's names lead where a reader at this door is to go: the relay to these
+    /// addresses, if it asks for a name at all.
+    fn name(&self, door: Door, addresses: &[IpAddr]) {
+        let mut names: Vec<(&str, IpAddr)> = addresses.iter().map(|to| (SERVER, *to)).collect();
+        match door {
+            Door::Fixed => names.push((HOST, Ipv4Addr::LOCALHOST.into())),
+            Door::Socks => names.extend(addresses.iter().map(|to| (HOST, *to))),
+            Door::Transparent(to) => names.push((HOST, to)),
+        }
+        self.lab.hosts(&names).expect("the lab's own file");
+    }
+
+    /// Makes this case happen, over both families.
+    fn meets(&self, case: Case) {
+        for (address, fate) in case.fates() {
+            self.lab.set(address, 587, fate);
+        }
+    }
+
+    /// The end of the relay's log, and then what was said.
+    fn story(&self, said: &str) -> String {
+        format!("\n{}{said}", last(&self.relay.log()))
+    }
+}
+
+/// The last lines of a log.
+fn last(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    let from = lines.len().saturating_sub(12);
+    lines[from..].join("\n") + "\n"
+}
+
+fn lab() -> Lab {
+    let network = Network::new(ROUND_TRIP).address(V4, Fate::Open).address(V6, Fate::Open);
+    Lab::start(network).expect("a lab (needs root and /dev/net/tun)")
+}
+
+/// Loads the rules for the transparent doors.
+fn redirect(lab: &Lab, options: &[&str]) {
+    let mailport = mailport();
+    lab.client(|| {
+        let mut rules = Command::new(mailport);
+        rules.args(["relay", "nft", "--port", "2587"]).args(options);
+        load(&rules.output().expect("the command").stdout);
+    });
+}
+
+/// Gives rules to nftables, in the calling thread's namespace.
+fn load(rules: &[u8]) {
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the command nft (apt-get install nftables)");
+    nft.stdin.take().expect("a pipe").write_all(rules).expect("nft reads");
+    assert!(nft.wait().expect("nft ends").success(), "{}", String::from_utf8_lossy(rules));
+}
+
+struct Relay {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Relay {
+    fn start(lab: &Lab, options: &[&str]) -> Relay {
+        let (mailport, folder) = (mailport(), tempfile::tempdir().expect("a folder"));
+        let log = File::create(folder.path().join("log")).expect("a file");
+        let mut command = Command::new(mailport);
+        command.args(["relay", "--control"]).arg(folder.path().join("control/relay.sock"));
+        // Each case is to find out for itself.
+        command.args(["--memory", "off"]);
+        let child = lab.client(|| command.args(options).stderr(log).spawn()).expect("mailport");
+        let mut relay = Relay { child, folder };
+        let until = Instant::now() + PATIENCE;
+        while !relay.log().contains("confined") {
+            let runs = relay.child.try_wait().expect("a child").is_none();
+            assert!(runs && Instant::now() < until, "it does not start:\n{}", last(&relay.log()));
+            thread::sleep(Duration::from_millis(5));
+        }
+        relay
+    }
+
+    /// What it answers on its control socket.
+    fn status(&self) -> serde_json::Value {
+        let output = Command::new(mailport())
+            .args(["relay", "status", "--json", "--control"])
+            .arg(self.folder.path().join("control/relay.sock"))
+            .output()
+            .expect("the command");
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A letter of ordinary length.
+fn body(subject: &str) -> String {
+    format!("{subject}\r\n.\r\n..\r\n").repeat(1000)
+}
+
+#[test]
+fn mail_gets_through_every_way_in_whatever_becomes_of_submission() {
+    thread::scope(|scope| {
+        for case in Case::ALL {
+            scope.spawn(move || mail_gets_through(case));
+        }
+    });
+}
+
+fn mail_gets_through(case: Case) {
+    let world = World::new();
+    world.meets(case);
+    let send = |program, door, port, addresses: &[IpAddr]| {
+        let subject = format!("{case:?} {program:?} {door} {port} {addresses:?}");
+        let body = body(&subject);
+        let letter = Letter { program, door, port, addresses, subject: &subject, body: &body };
+        let reached = deliver(&world, letter);
+        assert_eq!(reached, Some(case.port()), "{}", world.story(&subject));
+    };
+    for program in Program::ALL {
+        for door in [Door::Fixed, Door::Socks, Door::Transparent(V4), Door::Transparent(V6)] {
+            send(program, door, 587, &[V6, V4]);
+        }
+    }
+    // Each family alone; a connection that was redirected has one anyway.
+    for door in [Door::Fixed, Door::Socks] {
+        for address in [V4, V6] {
+            send(Program::Curl, door, 587, &[address]);
+        }
+    }
+    // A reader that is set to 25 gets the better port as well.
+    send(Program::Curl, Door::Transparent(V4), 25, &[]);
+}
+
+#[test]
+fn a_letter_of_fifty_megabytes_arrives_bit_for_bit() {
+    let world = World::new();
+    let mut random = fastrand::Rng::with_seed(50);
+    let mut body = String::new();
+    while body.len() < 50_000_000 {
+        body.extend((0..70).map(|_| random.alphanumeric()));
+        body.push_str("\r\n");
+    }
+    for (door, addresses) in [
+        (Door::Fixed, &[V4][..]),
+        (Door::Socks, &[V6]),
+        (Door::Transparent(V4), &[]),
+        (Door::Transparent(V6), &[]),
+    ] {
+        let subject = format!("long {door}");
+        let program = Program::Msmtp;
+        let letter = Letter { program, door, port: 587, addresses, subject: &subject, body: &body };
+        assert_eq!(deliver(&world, letter), Some(587), "{}", world.story(&subject));
+    }
+}
+
+#[test]
+fn implicit_tls_passes_through_and_is_never_exchanged_for_another() {
+    let world = World::new();
+    for door in [Door::Socks, Door::Transparent(V4), Door::Transparent(V6)] {
+        for program in Program::ALL {
+            let subject = format!("{program:?} {door} implicit");
+            let body = body(&subject);
+            let addresses = &[V4, V6];
+            let letter =
+                Letter { program, door, port: 465, addresses, subject: &subject, body: &body };
+            assert_eq!(deliver(&world, letter), Some(465), "{}", world.story(&subject));
+        }
+    }
+    for address in [V4, V6] {
+        world.lab.set(address, 465, Fate::Reset);
+    }
+    world.name(Door::Socks, &[V4, V6]);
+    let before = world.lab.syns().len();
+    let url = format!("smtps://{HOST}:465");
+    let curl = world.lab.client(|| {
+        Command::new("curl").args(["--socks5-hostname", "127.0.0.1:1080", &url]).output()
+    });
+    let curl = curl.expect("curl");
+    assert!(!curl.status.success());
+    let ports: Vec<u16> = world.lab.syns()[before..].iter().map(|syn| syn.port).collect();
+    assert!(ports.iter().all(|port| *port == 465) && !ports.is_empty(), "{ports:?}");
+}
+
+#[test]
+fn a_reader_still_refuses_a_certificate_for_another_name() {
+    let world = World::new();
+    let other = "other.example.test";
+    world.lab.hosts(&[(other, V4)]).expect("the lab's own file");
+    let trust = world.server.certificate().expect("Postfix does TLS");
+    let url = format!("smtp://{other}:587");
+    for socks in [true, false] {
+        let curl = world.lab.client(|| {
+            let mut curl = Command::new("curl");
+            curl.args(["--silent", "--show-error", "--ssl-reqd", "--cacert"]).arg(trust);
+            if socks {
+                curl.args(["--socks5-hostname", "127.0.0.1:1080"]);
+            }
+            curl.arg(&url).output()
+        });
+        let words = String::from_utf8_lossy(&curl.expect("curl").stderr).into_owned();
+        assert!(words.contains(other), "{}", world.story(&words));
+    }
+    assert_eq!(world.relay.log().matches("joined ").count(), 2, "{}", world.story(""));
+}
