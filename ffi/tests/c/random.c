@@ -1,5 +1,6 @@
 /* A caller without sense: valid calls and invalid ones in any order, on many handles.
- * Arguments: the steps, a seed (0 for one of its own, which it tells), plans. */
+ * Arguments: the steps at most, a seed (0 for one of its own, which it tells), plans. In place of the
+ * seed, a file: its bytes decide, as long as there are some, so that a fuzzer can choose the calls. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include "alone.h"
@@ -13,6 +14,7 @@
 #define FEW 4
 
 static uint64_t state;
+static FILE *bytes;
 static char **plans;
 static unsigned n_plans;
 static mailport_dial *dials[DIALS];
@@ -23,6 +25,11 @@ static mailport_memory *memories[FEW];
 static unsigned below(unsigned limit)
 {
     uint64_t z = state += 0x9e3779b97f4a7c15u;
+
+    if (bytes != NULL) {
+        int high = getc(bytes), low = getc(bytes);
+        return low == EOF ? 0 : (unsigned)(high << 8 | low) % limit;
+    }
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return (unsigned)((z ^ (z >> 31)) >> 32) % limit;
@@ -173,12 +180,14 @@ int main(int argc, char **argv)
     plans = argv + 3, n_plans = (unsigned)argc - 3;
     steps = strtoul(argv[1], NULL, 10);
     state = strtoul(argv[2], NULL, 10);
+    if (argv[2][0] < '0' || argv[2][0] > '9')
+        CHECK((bytes = fopen(argv[2], "rb")) != NULL && ungetc(getc(bytes), bytes) != EOF);
     if (state == 0)
         state = (uint64_t)time(NULL) * 1000 + (uint64_t)getpid();
     fprintf(stderr, "seed %llu\n", (unsigned long long)state);
     before = descriptors();
     errno = 77;
-    for (i = 0; i < steps; i++)
+    for (i = 0; i < steps && (bytes == NULL || !feof(bytes)); i++)
         step();
     for (i = 0; i < DIALS; i++)
         mailport_dial_free(dials[i]);
@@ -186,6 +195,6 @@ int main(int argc, char **argv)
         mailport_options_free(options[i]), mailport_memory_free(memories[i]);
     /* The C library's look-up has a socket of its own until it ends, wanted or not. */
     wait_until_alone();
-    CHECK(descriptors() == before);
+    CHECK(descriptors() == before && (bytes == NULL || fclose(bytes) == 0));
     return 0;
 }

@@ -81,6 +81,7 @@ impl Ground {
             run("ffi/tests/c/memory.c", "", &[&file, &open]),
             run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),
             run("ffi/tests/c/through.c", "", &[&open]),
+            run("ffi/tests/c/proxies.c", "", &[&refused_port]),
             run("ffi/tests/c/threads.c", "-pthread", &[&open]),
             run("ffi/tests/c/options.c", "", &[]),
             run("ffi/tests/c/fork.c", "", &[&open, "alone"]),
@@ -116,6 +117,20 @@ fn calls_without_sense_crash_nothing_and_keep_nothing() {
     // The seed, which it tells, can be given.
     command.arg(std::env::var("MAILPORT_SEED").unwrap_or_else(|_| "0".to_owned()));
     output_of(command.args([ground.plan(), silent, ground.open_plan()]));
+}
+
+/// As a fuzzer would choose the calls; these bytes are as good as any.
+#[test]
+fn bytes_make_calls_that_crash_nothing_and_keep_nothing() {
+    let ground = Ground::new();
+    let mut command = sanitized("ffi/tests/c/random.c", "");
+    command.arg("2000").arg(library().join("libmailport.so"));
+    output_of(command.args([ground.plan(), ground.open_plan()]));
+    let folder = tempfile::tempdir().expect("a folder");
+    let few = folder.path().join("few");
+    fs::write(&few, "a fuzzer begins with little").expect("written");
+    let mut command = sanitized("ffi/tests/c/random.c", "");
+    output_of(command.arg("2000").arg(few).args([ground.plan(), ground.open_plan()]));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use mailport::Family;
 use mailport_lab::mta::{HOST, READER, Server, Software};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{Scenario, V4, V6, table};
-use mailport_lab::{Fate, Network};
+use mailport_lab::{Fate, Network, ROUTER_V4, ROUTER_V6};
 use socket2::{Domain, Socket, Type};
 
 /// The rows of the design's table.
@@ -150,7 +150,28 @@ fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
     }
 }
 
-/// What runs a program of many dials, with the names that it wants, its ports at last.
+#[test]
+fn the_router_that_says_no_is_told_with_its_words() {
+    let source = "ffi/tests/c/icmp.c";
+    for (host, fate, starts) in [
+        (V4, Fate::Icmp { kind: 3, code: 13 }, format!("4 3 13 {ROUTER_V4} ")),
+        (V6, Fate::Icmp { kind: 1, code: 1 }, format!("6 1 1 {ROUTER_V6} ")),
+    ] {
+        let mut network = Network::new(Duration::from_millis(5)).address(host, Fate::Open);
+        network.set(host, 587, fate);
+        let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+        let plain = program(source, &[]);
+        for mut command in [Command::new(&plain), valgrind(&plain), sanitized(source, "")] {
+            let output = lab.client(|| command.arg(host.to_string()).output().expect("it runs"));
+            let said = words(&output);
+            assert!(output.status.success() && said.starts_with(&starts), "{said}");
+            assert!(said.contains("administratively prohibited"), "{said}");
+            assert_eq!(left_open(&said), [""; 0], "{said}");
+        }
+    }
+}
+
+/// Runs the program of many dials where it finds that many names. It is told how many, and the ports.
 fn crowd(dials: usize, mut command: Command) -> Output {
     let network = Network::new(Duration::from_millis(1)).address(V4, Fate::Open);
     let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
