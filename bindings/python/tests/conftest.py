@@ -258,7 +258,7 @@ HASTY = mailport.Config(attempt_delay=0.01, port_delay=0.01, patience=0.02)
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost and 127.0.0.1, and its key."""
+    """A certificate for the names of the tests' server, and its key."""
     return certificate(tmp_path_factory.mktemp("certificate"))
 
 
