@@ -521,7 +521,9 @@ def test_a_message_goes_out_over_streams(
         await talk(*streams)
 
     run(main())
-    assert [envelope.rcpt_tos for envelope in mailbox] == [["to@example.com"]]
+    (envelope,) = mailbox
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("from@example.com", ["to@example.com"])
+    assert envelope.content == b"Subject: streams\r\n\r\nHello.\r\n"
 
 
 def test_a_certificate_that_is_not_trusted_is_an_error_and_no_fallback(
