@@ -34,6 +34,7 @@ QUICK = {
     "test_docs.py": "every call, by its example",
     "test_signals.py": "waits without the interpreter lock, and what interrupts them",
     "test_smtp.py": "smtplib, ssl, and the libraries that are built on them",
+    "test_tunnel.py": "threads that read and write descriptors",
 }
 FULL = os.environ.get("MAILPORT_EVERY_PYTHON") == "full"
 PROBE = (

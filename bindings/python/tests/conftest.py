@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+import uvloop
 
 import mailport
 from servers import Server, certificate
 
 T = TypeVar("T")
+# How long what is left in a loop may take to end, in seconds.
+GOODBYE = 5.0
 
 
 def pytest_report_header() -> str:
@@ -52,8 +55,6 @@ def threads() -> set[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _what_libraries_keep() -> None:
     """Libuv keeps a pipe for signals from the first loop on."""
-    import uvloop
-
     loop = uvloop.new_event_loop()
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
@@ -80,9 +81,44 @@ def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
         time.sleep(0.01)
 
 
+class WatchedLoop(uvloop.Loop):
+    """uvloop's, which does not say itself what it watches and waits for."""
+
+    def __init__(self) -> None:
+        self.readers: set[int] = set()
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def add_reader(self, fd: Any, *arguments: Any) -> None:  # type: ignore[override]
+        super().add_reader(fd, *arguments)
+        self.readers.add(fd if isinstance(fd, int) else fd.fileno())
+
+    def remove_reader(self, fd: Any) -> Any:
+        self.readers.discard(fd if isinstance(fd, int) else fd.fileno())
+        return super().remove_reader(fd)
+
+    def call_later(self, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]
+        return self.kept(super().call_later(*arguments, **named))
+
+    def call_at(self, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]
+        return self.kept(super().call_at(*arguments, **named))
+
+    def kept(self, timer: Any) -> Any:
+        self.timers = [timer for timer in self.timers if is_due(timer, self)]
+        self.timers.append(timer)
+        return timer
+
+
+def is_due(timer: asyncio.TimerHandle, loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether it is still to come."""
+    return not timer.cancelled() and timer.when() > loop.time()
+
+
 def left_in(loop: asyncio.AbstractEventLoop, before: set[asyncio.Task[Any]]) -> list[object]:
     """Tasks that are new, timers, and descriptors that are watched."""
     left: list[object] = list(asyncio.all_tasks(loop) - before)
+    if isinstance(loop, WatchedLoop):
+        left += [f"reader of {descriptor}" for descriptor in loop.readers]
+        left += [timer for timer in loop.timers if is_due(timer, loop)]
     left += [timer for timer in getattr(loop, "_scheduled", []) if not timer.cancelled()]
     if hasattr(loop, "_selector"):
         own = loop._ssock.fileno()  # type: ignore[attr-defined]
@@ -99,7 +135,7 @@ def looked_after(coroutine: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
         try:
             return await coroutine
         finally:
-            until = time.monotonic() + 5
+            until = time.monotonic() + GOODBYE
             # TLS that was closed says goodbye first.
             while (left := left_in(loop, before)) and time.monotonic() < until:
                 await asyncio.sleep(0.01)
@@ -115,10 +151,9 @@ Run = Callable[[Coroutine[Any, Any, T]], T]
 def run(request: pytest.FixtureRequest) -> Run[Any]:
     """Runs a coroutine in each kind of loop, and looks at what it leaves there."""
     if request.param == "uvloop":
-        import uvloop
 
         def in_uvloop(coroutine: Coroutine[Any, Any, T]) -> T:
-            loop = uvloop.new_event_loop()
+            loop = WatchedLoop()
             try:
                 return loop.run_until_complete(looked_after(coroutine))
             finally:
@@ -223,7 +258,7 @@ HASTY = mailport.Config(attempt_delay=0.01, port_delay=0.01, patience=0.02)
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost and 127.0.0.1, and its key."""
+    """A certificate for the names of the tests' server, and its key."""
     return certificate(tmp_path_factory.mktemp("certificate"))
 
 

@@ -13,12 +13,12 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Makes a certificate for localhost and 127.0.0.1, and its key."""
+    """Makes a certificate for localhost, 127.0.0.1 and mail.example.com, and its key."""
     made, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", made,
-         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-addext", "subjectAltName=DNS:localhost,DNS:mail.example.com,IP:127.0.0.1",
          "-addext", "basicConstraints=critical,CA:TRUE"],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -28,7 +28,13 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 class Server:
     """Two listeners in a thread: `port` with STARTTLS, `implicit` with TLS from the first byte."""
 
-    def __init__(self, authority: tuple[Path, Path], context: ssl.SSLContext) -> None:
+    def __init__(
+        self,
+        authority: tuple[Path, Path],
+        context: ssl.SSLContext,
+        ports: tuple[int, int, int] | None = None,
+    ) -> None:
+        starttls, implicit, cleartext = ports or (_free(), _free(), _free())
         self.context = context
         """What a client of it trusts."""
         self.received: list[Envelope] = []
@@ -42,12 +48,12 @@ class Server:
             "decode_data": False,
         }
         self.plain = _Controller(
-            self, port=_free(), tls_context=offered, require_starttls=True, **common
+            self, port=starttls, tls_context=offered, require_starttls=True, **common
         )
         self.tls = _Controller(
-            self, port=_free(), ssl_context=offered, auth_require_tls=False, **common
+            self, port=implicit, ssl_context=offered, auth_require_tls=False, **common
         )
-        self.bare = _Controller(self, port=_free(), hostname="127.0.0.1")
+        self.bare = _Controller(self, port=cleartext, hostname="127.0.0.1")
 
     @property
     def port(self) -> int:

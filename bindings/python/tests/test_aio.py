@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import mailport
-from conftest import HASTY, Run, Silent, starttls
+from conftest import HASTY, Run, Silent, descriptors, starttls
 from mailport import Answer, ConnectError, Question, Tls
 from mailport._dial import Untimed
 from servers import Server
@@ -303,6 +303,51 @@ def test_cancelling_while_ask_runs_closes_the_dial_before_the_coroutine_ends(
     run(main())
 
 
+@pytest.mark.parametrize("end", ["connected", "failed", "cancelled", "cancelled while asking"])
+def test_the_reader_is_removed_before_its_descriptor_closes(
+    run: Run[Any], silent: Silent, opened: socket.socket, end: str
+) -> None:
+    removed: list[str] = []
+    asking = asyncio.Event()
+
+    async def ask(_: Question) -> Answer:
+        asking.set()
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        remove_reader = loop.remove_reader
+
+        def seen(descriptor: int) -> bool:
+            removed.append(descriptors().get(descriptor, "closed"))
+            return bool(remove_reader(descriptor))
+
+        loop.remove_reader = seen  # type: ignore[method-assign,assignment]
+        plan = starttls(silent.port, port_of(opened))
+        if end == "connected":
+            (await mailport.start_connection(HERE, plan=plan, config=HASTY)).close()
+        elif end == "failed":
+            with pytest.raises(ConnectError):
+                await mailport.start_connection(HERE, plan=starttls(silent.port), timeout=0.05)
+        else:
+            if end == "cancelled":
+                dialling = mailport.start_connection(HERE, plan=starttls(silent.port))
+            else:
+                dialling = mailport.start_connection(HERE, plan=plan, config=HASTY, ask=ask)
+            task = asyncio.ensure_future(dialling)
+            # The dial begins in its first turn.
+            await asyncio.sleep(0)
+            if end != "cancelled":
+                await asyncio.wait_for(asking.wait(), 20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    run(main())
+    assert removed == ["anon_inode:[eventpoll]"]
+
+
 def test_what_ask_raises_ends_the_dial(run: Run[Any], refused: int, opened: socket.socket) -> None:
     async def ask(_: Question) -> Answer:
         raise LookupError("gone")
@@ -476,7 +521,9 @@ def test_a_message_goes_out_over_streams(
         await talk(*streams)
 
     run(main())
-    assert [envelope.rcpt_tos for envelope in mailbox] == [["to@example.com"]]
+    (envelope,) = mailbox
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("from@example.com", ["to@example.com"])
+    assert envelope.content == b"Subject: streams\r\n\r\nHello.\r\n"
 
 
 def test_a_certificate_that_is_not_trusted_is_an_error_and_no_fallback(

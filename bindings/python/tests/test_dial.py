@@ -125,7 +125,7 @@ def test_an_error_can_be_pickled(refused: int) -> None:
         (TypeError, {"host": HERE, "timeout": "30"}, "timeout"),
         (TypeError, {"host": HERE, "memory": "memory.json"}, "memory is a Memory"),
         (TypeError, {"host": HERE, "config": {"strict": True}}, "config is a Config"),
-        (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via"),
+        (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via is a str"),
     ],
 )
 def test_misuse_is_told_before_anything_is_sent(

@@ -1,4 +1,4 @@
-"""Every example runs: those of the docstrings, and those of the package page."""
+"""Every public name has its text, and every example of a docstring runs."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import ast
 import asyncio
 import doctest
 import inspect
-import re
 from pathlib import Path
 
 import pytest
 
 import mailport
 from servers import Server
-
-PAGE = Path(__file__).parent.parent / "README.md"
 
 
 def test_the_examples_of_the_docstrings_run(server: Server) -> None:
@@ -65,13 +62,6 @@ def test_every_field_is_documented() -> None:
                 name = ast.unparse(field).split(":")[0].split("=")[0].strip()
                 if not name.startswith("_"):
                     assert isinstance(after, ast.Expr), f"{node.name}.{name}"
-
-
-def test_the_examples_of_the_package_page_are_python() -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert blocks
-    for block in blocks:
-        compile(block, str(PAGE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_the_version_is_the_distribution_s() -> None:

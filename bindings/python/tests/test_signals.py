@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import resource
 import signal
+import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from test_aio import Scripted
@@ -20,6 +23,16 @@ from mailport import SMTP, Question
 from servers import Server
 
 HERE = "127.0.0.1"
+# A server that says nothing, whatever it hears.
+LISTENS = [b""] * 9
+
+
+def by_smtp(plan: str) -> object:
+    return SMTP.for_submission(HERE, plan=plan)
+
+
+def by_streams(plan: str) -> object:
+    return asyncio.run(mailport.open_submission(HERE, plan=plan))
 
 
 @pytest.fixture
@@ -77,6 +90,45 @@ class TestCtrlC:
         with Scripted(b"") as server, AtOnce(), pytest.raises(KeyboardInterrupt):
             SMTP.for_submission(HERE, plan=starttls(server.port))
 
+    def test_a_proxy_that_does_not_reply(self) -> None:
+        with Scripted(*LISTENS) as server, AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect("mail.example", via=f"socks5://{HERE}:{server.port}")
+
+    def test_a_command_that_says_nothing(self) -> None:
+        with AtOnce(), pytest.raises(KeyboardInterrupt):
+            mailport.connect("mail.example", via="command:cat")
+
+    def test_a_handshake_of_tls(self) -> None:
+        with Scripted(*LISTENS) as server, AtOnce(), pytest.raises(KeyboardInterrupt):
+            SMTP.for_submission(HERE, plan=f"{server.port}:implicit")
+
+    @pytest.mark.parametrize(
+        "says",
+        [
+            [b"220 a\r\n", *LISTENS],
+            [b"220 a\r\n", b"250-b\r\n250 STARTTLS\r\n", *LISTENS],
+            [b"220 a\r\n", b"250-b\r\n250 STARTTLS\r\n", b"220 go\r\n", *LISTENS],
+        ],
+        ids=["EHLO", "STARTTLS", "TLS"],
+    )
+    @pytest.mark.parametrize("call", [by_smtp, by_streams])
+    def test_what_leads_to_tls(self, says: list[bytes], call: Callable[[str], object]) -> None:
+        with Scripted(*says) as server, AtOnce(), pytest.raises(KeyboardInterrupt):
+            call(starttls(server.port))
+
+    def test_a_memory_that_is_flushed(
+        self, tmp_path: Path, silent: Silent, opened: socket.socket
+    ) -> None:
+        memory = mailport.Memory(tmp_path / "memory.json")
+        plan = starttls(silent.port, opened.getsockname()[1])
+        # Whoever holds the lock of the file holds the one who saves.
+        with (tmp_path / "memory.json.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            mailport.connect(HERE, plan=plan, config=HASTY, memory=memory).close()
+            with AtOnce(), pytest.raises(KeyboardInterrupt):
+                memory.flush(30)
+        assert memory.flush()
+
     def test_a_wait_of_a_dial(self, silent: Silent) -> None:
         with mailport.Dial(HERE, plan=starttls(silent.port)) as dial:
             with AtOnce(), pytest.raises(KeyboardInterrupt):
@@ -111,17 +163,18 @@ def test_a_signal_whose_handler_returns_does_not_end_a_dial(silent: Silent) -> N
     assert len(seen) > 5
 
 
-def test_want_of_descriptors_is_told_and_passes(server: Server) -> None:
+def test_want_of_descriptors_is_told_and_passes(opened: socket.socket) -> None:
+    plan = starttls(opened.getsockname()[1])
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     used = os.open("/dev/null", os.O_RDONLY)
     os.close(used)
     resource.setrlimit(resource.RLIMIT_NOFILE, (used, hard))
     try:
         with pytest.raises(mailport.ConnectError, match="cannot start to dial") as caught:
-            mailport.connect(HERE, plan=starttls(server.port))
+            mailport.connect(HERE, plan=plan)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     assert caught.value.errno == errno.EMFILE
     assert caught.value.report is None
     assert caught.value.attempts == ()
-    mailport.connect(HERE, plan=starttls(server.port), config=HASTY).close()
+    mailport.connect(HERE, plan=plan, config=HASTY).close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import email
 import email.message
 import logging
 import logging.handlers
@@ -30,6 +31,16 @@ def message() -> email.message.EmailMessage:
     return made
 
 
+# The message above, as the server has it.
+HELLO = "from@example.com", ["to@example.com"], "Hello", "Hello."
+
+
+def told(envelope: Any) -> tuple[str, list[str], str, str]:
+    """What a server has received: sender, recipients, subject and text."""
+    got = email.message_from_bytes(envelope.content)
+    return envelope.mail_from, envelope.rcpt_tos, got["Subject"], str(got.get_payload()).strip()
+
+
 @pytest.fixture(params=["open", "refused", "silent"])
 def before(request: pytest.FixtureRequest, refused: int, silent: Silent) -> str:
     """A plan's beginning: nothing, a port that is refused, or one that is silent."""
@@ -52,7 +63,7 @@ def test_for_submission_is_ready_for_a_login(
             assert isinstance(smtp.sock, ssl.SSLSocket)
             assert smtp.login("user", "password")[0] == 235
             smtp.send_message(message())
-    assert [envelope.rcpt_tos for envelope in mailbox] == [["to@example.com"]] * 2
+    assert [told(envelope) for envelope in mailbox] == [HELLO] * 2
 
 
 def test_smtp_is_used_like_smtplib_s(
@@ -238,7 +249,7 @@ def test_aiosmtplib_takes_the_socket(
         await asyncio.sleep(0.2)
 
     run(main())
-    assert len(mailbox) == 2
+    assert [told(envelope) for envelope in mailbox] == [HELLO] * 2
 
 
 def test_django_sends_through_it(

@@ -90,6 +90,8 @@ class Dial:
             raise TypeError(f"config is a Config, not {type(config).__name__}")
         if not isinstance(memory, (Memory, type(None))):
             raise TypeError(f"memory is a Memory, not {type(memory).__name__}")
+        if not isinstance(via, (str, type(None))):
+            raise TypeError(f"via is a str, not {type(via).__name__}")
         parsed = plan_of(port, plan)._parsed
         settings = settings_of(config or Config(), deadline_of(timeout), ask=asks)
         self._host = host

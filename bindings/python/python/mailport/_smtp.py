@@ -34,6 +34,27 @@ def name_for_tls(host: str) -> str:
     return host.partition("%")[0] if ":" in host else host.removesuffix(".")
 
 
+class _Handshake:
+    """A context whose sockets are closed where their handshake is interrupted.
+
+    The ssl module's own are only closed for its errors, and for a Ctrl-C when they are collected.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def wrap_socket(self, sock: socket.socket, server_hostname: str) -> ssl.SSLSocket:
+        wrapped = self._context.wrap_socket(
+            sock, server_hostname=server_hostname, do_handshake_on_connect=False
+        )
+        try:
+            wrapped.do_handshake()
+        except BaseException:
+            wrapped.close()
+            raise
+        return wrapped
+
+
 class _Dialling(smtplib.SMTP):
     """What both clients do otherwise than smtplib's."""
 
@@ -118,8 +139,8 @@ class _Dialling(smtplib.SMTP):
             # the constructor, and with a port if the user wrote one.
             self._host = name_for_tls(host)
             if dialled.tls is Tls.IMPLICIT:
-                context = self._context or default_context()
-                sock = context.wrap_socket(sock, server_hostname=self._host)
+                context = _Handshake(self._context or default_context())
+                sock = context.wrap_socket(sock, self._host)
         except BaseException:
             sock.close()
             raise
@@ -159,7 +180,8 @@ class _Dialling(smtplib.SMTP):
                 context.load_cert_chain(certfile, keyfile)
         elif keyfile is not None or certfile is not None:
             raise ValueError("context and certificate files are both given")
-        return super().starttls(context=context)
+        # All that is done with it is to wrap a socket.
+        return super().starttls(context=cast("ssl.SSLContext", _Handshake(context)))
 
     def putcmd(self, cmd: str, args: str = "") -> None:
         """Sends a command, unless it needs TLS that the session does not have.
