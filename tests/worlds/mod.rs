@@ -150,5 +150,8 @@ pub(crate) fn plan() -> impl Strategy<Value = Plan> {
 }
 
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
-    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+    // A world in three does not fit some rules, however many are asked for.
+    let max_global_rejects = 1_000_000;
+    let default = ProptestConfig::default();
+    ProptestConfig { cases, failure_persistence: None, max_global_rejects, ..default }
 }
