@@ -15,6 +15,9 @@ use common::{Port, open, refused, silent};
 
 const BINDING: &str = env!("CARGO_MANIFEST_DIR");
 
+/// The name of its buffer from when the keys have their meaning.
+const READY: &str = "*keys are bound*";
+
 /// An Emacs in a terminal of its own; dropping it ends both.
 struct Terminal {
     socket: String,
@@ -30,7 +33,7 @@ impl Terminal {
              . \"{}\")) inhibit-startup-screen t) {settings} (mailport-mode 1) \
              (global-set-key (kbd \"C-c m\") (lambda () (interactive) (open-network-stream \
              \"mail\" nil \"127.0.0.1\" 587) (message \"It is open\"))) \
-             (global-set-key (kbd \"C-c r\") #'mailport-report))",
+             (global-set-key (kbd \"C-c r\") #'mailport-report) (rename-buffer \"{READY}\"))",
             plan.join(",")
         );
         let terminal = Terminal { socket: format!("mailport-{}-{name}", id()) };
@@ -41,7 +44,7 @@ impl Terminal {
             .status()
             .expect("tmux");
         assert!(started.success());
-        terminal.until("*scratch*");
+        terminal.until(READY);
         terminal
     }
 
