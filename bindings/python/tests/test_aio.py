@@ -462,7 +462,6 @@ def test_streams_are_as_the_service_has_them(
     run(main(server.implicit, Tls.IMPLICIT))
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's writer has no start_tls there")
 def test_a_writer_s_start_tls_verifies_the_target(
     run: Run[Any], server: Server, trusting: ssl.SSLContext
 ) -> None:
@@ -474,6 +473,11 @@ def test_a_writer_s_start_tls_verifies_the_target(
             pass
         writer.write(b"STARTTLS\r\n")
         assert (await reader.readline()).startswith(b"220 ")
+        if sys.version_info < (3, 11):
+            # asyncio's writers have none there: `open_submission` does it on every version.
+            assert not hasattr(writer, "start_tls")
+            writer.close()
+            return
         await writer.start_tls(trusting)
         assert writer.get_extra_info("peercert")["subject"] == ((("commonName", "localhost"),),)
         writer.write(b"QUIT\r\n")
