@@ -281,7 +281,8 @@ async def open_connection(
     Where the service that was reached demands TLS from the first byte, it is spoken already, with
     the context *ssl* or else :func:`ssl.create_default_context`, and *host* is verified. Where
     ``writer.tls`` is ``"starttls"``, the streams are in cleartext and begin with the greeting:
-    insist on STARTTLS and use ``writer.start_tls(context)``, or let :func:`open_submission` do it.
+    insist on STARTTLS and use ``writer.start_tls(context)`` (CPython 3.11 and later), or let
+    :func:`open_submission` do it.
 
     *limit* is the size of the reader's buffer. The other arguments are those of
     :func:`start_connection`; the plan may mix TLS modes.
