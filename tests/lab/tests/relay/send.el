@@ -46,7 +46,15 @@
         (run-at-time 0 nil (lambda () (funcall (process-filter stream) stream more))))
       stream)))
 
+(defun lab-keep (filter stream bytes)
+  "Add what comes right after the reply to it, which socks.el's FILTER drops.
+STREAM and BYTES are those of the filter."
+  (if (eql (process-get stream 'socks-state) socks-state-connected)
+      (process-put stream 'socks-response (concat (process-get stream 'socks-response) bytes))
+    (funcall filter stream bytes)))
+
 (when (lab-get "SOCKS")
+  (advice-add 'socks-filter :around #'lab-keep)
   (advice-add 'make-network-process :around #'lab-by-socks))
 
 (defun lab-send ()
