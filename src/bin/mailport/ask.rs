@@ -75,8 +75,12 @@ impl Terminal {
             if moved {
                 dial.process();
             }
-            if dial.question().is_none_or(|now| now.number != question.number) {
-                let _ = writeln!(self.output, "\nNo need: an earlier service has connected.");
+            let now = dial.question().map(|question| question.number);
+            if now != Some(question.number) {
+                // The next question says itself what has become of this one.
+                let words =
+                    if now.is_some() { "" } else { "No need: an earlier service has connected." };
+                let _ = writeln!(self.output, "\n{words}");
                 return Ok(());
             }
             let (answer, for_good) = match typed.then(|| self.read()).transpose()? {
