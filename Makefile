@@ -171,7 +171,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 	$(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	$(CARGO) deny --workspace --locked --offline check licenses bans sources
-	@! grep -rnE '$(IMPURE)' src/machine src/memory | grep -vE '^[^:]*:[0-9]+: *//' || { echo 'src/machine and src/memory must stay pure'; exit 1; }
+	@! grep -rnE '$(IMPURE)' src/machine src/cache | grep -vE '^[^:]*:[0-9]+: *//' || { echo 'src/machine and src/cache must stay pure'; exit 1; }
 
 RELEASED := $(shell sed -n 's/^version = "\([0-9]*\.[0-9]*\).*/\1/p' Cargo.toml | head -1)
 
@@ -189,7 +189,7 @@ bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json
 	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 
-bench-c: lib ## the C library beside libcurl and GLib: a connect, memory, size, time to load
+bench-c: lib ## the C library beside libcurl and GLib: a connect, cache, size, time to load
 	benches/c/run.sh $(C_LIBRARY)
 
 # The other clients. Those in Python run in the environment of the Python package's tests.

@@ -53,7 +53,7 @@
  * errno is afterwards what it was before, always.
  *
  * Shared. The dials of a process share one resolver, which starts a thread when a name is to be
- * looked up, and none for an address. A memory that has a file starts one when it is to be saved.
+ * looked up, and none for an address. A cache that has a file starts one when it is to be saved.
  * The shared library is never unloaded, dlclose(3) or not: a dial that is open then goes on.
  *
  * Environment. MAILPORT_PORTS=587 leaves out every service of another port, MAILPORT_FAMILY=ipv4
@@ -86,16 +86,16 @@ typedef struct mailport_dial mailport_dial;
 /**
  * What dials have learned, for those that follow: a later dial in the same network does not wait
  * again for what an earlier one found silent. Options are told to use it
- * (mailport_options_set_memory). It may be used by several threads at once. A forked child goes on
+ * (mailport_options_set_cache). It may be used by several threads at once. A forked child goes on
  * with what its parent knew.
  */
-typedef struct mailport_memory mailport_memory;
+typedef struct mailport_cache mailport_cache;
 
 /**
  * The settings of dials. Without any, everything has its default, which is right for nearly
  * everybody. A dial copies what it needs, so they can be changed, used again and freed at any time.
  *
- * What was set can be taken back: NULL in place of a text or a memory sets the default again,
+ * What was set can be taken back: NULL in place of a text or a cache sets the default again,
  * MAILPORT_AUTOMATIC does in place of a time, and any other number is set to its default.
  */
 typedef struct mailport_options mailport_options;
@@ -137,7 +137,7 @@ typedef int32_t mailport_status;
 #define MAILPORT_INVALID (-3)
 
 /**
- * This machine lacks something of its own: descriptors, memory, ports.
+ * This machine lacks something of its own: descriptors, cache, ports.
  */
 #define MAILPORT_SYSTEM (-4)
 
@@ -165,7 +165,7 @@ typedef int32_t mailport_status;
 /**
  * The deadline passed with nothing connected.
  */
-#define MAILPORT_DEADLINE (-17)
+#define MAILPORT_ERR_TIMEOUT (-17)
 
 /**
  * The name has no address that could be tried.
@@ -339,7 +339,7 @@ typedef int32_t mailport_stage;
 #define MAILPORT_STAGE_CONFIRM 2
 
 /**
- * What the greeting gate saw.
+ * What the greeting wait saw.
  */
 typedef int32_t mailport_greeting;
 
@@ -354,7 +354,7 @@ typedef int32_t mailport_greeting;
 #define MAILPORT_GREETING_RECEIVED 1
 
 /**
- * Nothing came in the gate's time: a server that pauses or, behind a tunnel that accepts first, a
+ * Nothing came in the greeting wait's time: a server that pauses or, behind a tunnel that accepts first, a
  * port that is filtered.
  */
 #define MAILPORT_GREETING_ABSENT 2
@@ -400,7 +400,7 @@ typedef int32_t mailport_reason;
 #define MAILPORT_REASON_PORT_DELAY 7
 
 /**
- * The next service: every attempt of the one before had failed or was overdue (strict).
+ * The next service: every attempt of the one before had failed or was overdue (sequential).
  */
 #define MAILPORT_REASON_OVERDUE 8
 
@@ -573,7 +573,7 @@ mailport_status mailport_options_set_plan(mailport_options *options,
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_deadline_ms(mailport_options *options, int32_t ms);
+mailport_status mailport_options_set_timeout_ms(mailport_options *options, int32_t ms);
 
 /**
  * How long an attempt may be silent before the next address of its service is tried besides (the
@@ -610,11 +610,11 @@ mailport_status mailport_options_set_resolution_delay_ms(mailport_options *optio
 /**
  * How long a connection is waited upon for the server's first byte before it counts: at least
  * 10 ms, 0 for not at all, or MAILPORT_AUTOMATIC, the default: not at all in a direct dial, 10 s
- * through a proxy or a command. With a gate services are tried one after the other.
+ * through a proxy or a command. With a greeting wait services are tried one after the other.
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_gate_ms(mailport_options *options, int32_t ms);
+mailport_status mailport_options_set_greeting_wait_ms(mailport_options *options, int32_t ms);
 
 /**
  * Whether the next service waits until every attempt of the one before has failed or is overdue,
@@ -622,11 +622,11 @@ mailport_status mailport_options_set_gate_ms(mailport_options *options, int32_t 
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_strict(mailport_options *options, int32_t strict);
+mailport_status mailport_options_set_sequential(mailport_options *options, int32_t sequential);
 
 /**
  * Whether the dial stops with a question before it begins another service: 0 for no, the default,
- * any other number for yes. Such a dial is strict. mailport_connect() refuses it, for nobody could
+ * any other number for yes. Such a dial is sequential. mailport_connect() refuses it, for nobody could
  * answer.
  *
  * Since 0.1.
@@ -639,7 +639,7 @@ mailport_status mailport_options_set_ask(mailport_options *options, int32_t ask)
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_skip(mailport_options *options, int32_t skip);
+mailport_status mailport_options_set_try_failed_last(mailport_options *options, int32_t skip);
 
 /**
  * Which address families are used, and which goes first. Default MAILPORT_FAMILIES_ANY.
@@ -684,13 +684,13 @@ mailport_status mailport_options_set_mark(mailport_options *options, uint32_t ma
 mailport_status mailport_options_set_via(mailport_options *options, const char *via);
 
 /**
- * Uses a memory, of which the options and their dials keep a handle of their own; NULL is none,
+ * Uses a cache, of which the options and their dials keep a handle of their own; NULL is none,
  * the default.
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_memory(mailport_options *options,
-                                            const mailport_memory *memory);
+mailport_status mailport_options_set_cache(mailport_options *options,
+                                            const mailport_cache *cache);
 
 /**
  * Connects to a host and blocks until that is done, or cannot be: in place of a loop over
@@ -916,12 +916,12 @@ mailport_status mailport_dial_answer(mailport_dial *dial,
 
 /**
  * Answers as mailport_dial_answer(), and remembers the answer for this network, host and next
- * service, for 30 days: later dials with the same memory do not ask. Without a memory, or where the
+ * service, for 30 days: later dials with the same cache do not ask. Without a cache, or where the
  * network is not known, it counts for this dial only.
  *
  * Since 0.1.
  */
-mailport_status mailport_dial_answer_for_good(mailport_dial *dial,
+mailport_status mailport_dial_answer_and_remember(mailport_dial *dial,
                                               uint32_t question,
                                               mailport_answer answer);
 
@@ -1085,7 +1085,7 @@ const char *mailport_dial_attempt_proxy_message(const mailport_dial *dial, uint3
 const char *mailport_dial_attempt_note(const mailport_dial *dial, uint32_t attempt);
 
 /**
- * What the greeting gate saw.
+ * What the greeting wait saw.
  *
  * Since 0.1.
  */
@@ -1163,23 +1163,23 @@ mailport_lookup_error mailport_dial_lookup_error(const mailport_dial *dial, uint
 const char *mailport_dial_lookup_message(const mailport_dial *dial, uint32_t lookup);
 
 /**
- * A memory that ends with the process. Free it with mailport_memory_free().
+ * A cache that ends with the process. Free it with mailport_cache_free().
  *
  * Since 0.1.
  */
-mailport_memory *mailport_memory_new(void);
+mailport_cache *mailport_cache_new(void);
 
 /**
- * A memory that is kept in a file, with what is in it; NULL is the user's own, which the command
- * mailport has, too: mailport/memory.json in $XDG_CACHE_HOME or else in ~/.cache. This reads the
+ * A cache that is kept in a file, with what is in it; NULL is the user's own, which the command
+ * mailport has, too: mailport/cache.json in $XDG_CACHE_HOME or else in ~/.cache. This reads the
  * file, which may block. Without one, or with one that is not understood, it begins empty; one that
- * cannot be written is a memory that ends with the process. It gives NULL only where the user's own
+ * cannot be written is a cache that ends with the process. It gives NULL only where the user's own
  * is wanted and not known, or the program has more rights than its user. Free it with
- * mailport_memory_free().
+ * mailport_cache_free().
  *
  * Since 0.1.
  */
-mailport_memory *mailport_memory_open(const char *path);
+mailport_cache *mailport_cache_open(const char *path);
 
 /**
  * Waits for at most timeout_ms (-1: for ever) until everything is saved: MAILPORT_OK, or
@@ -1188,7 +1188,7 @@ mailport_memory *mailport_memory_open(const char *path);
  *
  * Since 0.1.
  */
-mailport_status mailport_memory_flush(const mailport_memory *memory, int timeout_ms);
+mailport_status mailport_cache_flush(const mailport_cache *cache, int timeout_ms);
 
 /**
  * Forgets a host in every network, answers for good included. MAILPORT_INVALID for what cannot be
@@ -1196,22 +1196,22 @@ mailport_status mailport_memory_flush(const mailport_memory *memory, int timeout
  *
  * Since 0.1.
  */
-mailport_status mailport_memory_forget(const mailport_memory *memory, const char *host);
+mailport_status mailport_cache_forget(const mailport_cache *cache, const char *host);
 
 /**
  * Forgets everything.
  *
  * Since 0.1.
  */
-mailport_status mailport_memory_clear(const mailport_memory *memory);
+mailport_status mailport_cache_clear(const mailport_cache *cache);
 
 /**
- * Frees a handle. Options and dials that use the memory go on with it. It does not wait for what
+ * Frees a handle. Options and dials that use the cache go on with it. It does not wait for what
  * is not saved yet: that goes on behind it.
  *
  * Since 0.1.
  */
-void mailport_memory_free(mailport_memory *memory);
+void mailport_cache_free(mailport_cache *cache);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -1,7 +1,7 @@
 //! A dial in one call.
 
 use crate::config::{Config, ConfigError};
-use crate::driver::{Connected, Dialer, Memory, Status};
+use crate::driver::{Cache, Connected, Dialer, Status};
 use crate::error::ConnectError;
 use crate::plan::Plan;
 use crate::target::Target;
@@ -25,7 +25,7 @@ pub fn connect(target: &Target, plan: &Plan, config: &Config) -> Result<Connecte
 
 impl Dialer {
     /// Dials and blocks until it is connected, or cannot be: [`connect`] with what this dialer
-    /// holds. Its memory is given 50 ms at most to save what the dial has taught.
+    /// holds. Its cache is given 50 ms at most to save what the dial has taught.
     pub fn connect(
         &self,
         target: &Target,
@@ -43,8 +43,8 @@ impl Dialer {
         let mut dial = self.prepare(target, plan, config)?;
         while dial.wait(None) == Status::Pending {}
         let result = dial.take();
-        if let Some(memory) = &self.memory {
-            memory.flush(Memory::FLUSH);
+        if let Some(cache) = &self.cache {
+            cache.flush(Cache::FLUSH);
         }
         let connected = result?;
         connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;

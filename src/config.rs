@@ -19,7 +19,7 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// use mailport::{Config, Families};
 ///
 /// let mut config = Config::default();
-/// config.deadline = Duration::from_secs(10);
+/// config.timeout = Duration::from_secs(10);
 /// config.families = Families::PreferIpv4;
 /// assert!(config.check().is_ok());
 /// ```
@@ -42,21 +42,21 @@ pub struct Config {
     pub patience: Patience,
     /// How long the whole dial may take, name resolution included. Default 30 s; at least the
     /// attempt delay.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// Whether the next service waits until every attempt of the one before has failed or is
     /// overdue, so that no SYN goes to a later port any sooner. Default no.
-    pub strict: bool,
+    pub sequential: bool,
     /// How long a connection is waited upon for the server's first byte before it counts. Default
-    /// [`Gate::Automatic`]. With a gate, services are tried one after the other: the next starts
+    /// [`GreetingWait::Automatic`]. With a greeting wait, services are tried one after the other: the next starts
     /// only when this one has failed, never for silence.
-    pub gate: Gate,
+    pub greeting_wait: GreetingWait,
     /// Whether the dial stops with a question before it begins another service. Default no. Such a
-    /// dial is strict.
+    /// dial is sequential.
     pub ask: bool,
     /// Whether a service that is remembered as bad is tried last instead of first, though never
-    /// after one of weaker TLS. Default no. It has no effect where the user is asked, with a gate,
+    /// after one of weaker TLS. Default no. It has no effect where the user is asked, with a greeting wait,
     /// or through a proxy or a command.
-    pub skip: bool,
+    pub try_failed_last: bool,
     /// Which address families are used, and which goes first. Default [`Families::Any`].
     pub families: Families,
     /// The source address of every attempt; the other family is then left out. Default none: the
@@ -75,11 +75,11 @@ impl Default for Config {
             attempt_delay: Duration::from_millis(250),
             port_delay: Duration::from_secs(1),
             patience: Patience::Automatic,
-            deadline: Duration::from_secs(30),
-            strict: false,
-            gate: Gate::Automatic,
+            timeout: Duration::from_secs(30),
+            sequential: false,
+            greeting_wait: GreetingWait::Automatic,
             ask: false,
-            skip: false,
+            try_failed_last: false,
             families: Families::Any,
             source: None,
             device: None,
@@ -95,17 +95,17 @@ impl Config {
             Patience::Automatic => None,
             Patience::Fixed(patience) => Some(patience),
         };
-        let gate = match self.gate {
-            Gate::For(time) => Some(time),
-            Gate::Automatic | Gate::Off => None,
+        let greeting_wait = match self.greeting_wait {
+            GreetingWait::For(time) => Some(time),
+            GreetingWait::Automatic | GreetingWait::Off => None,
         };
         let settings = [
             ("resolution delay", Some(self.resolution_delay), Duration::ZERO),
             ("attempt delay", Some(self.attempt_delay), MIN_DELAY),
             ("port delay", Some(self.port_delay), MIN_DELAY),
             ("patience", patience, MIN_DELAY),
-            ("gate", gate, MIN_DELAY),
-            ("deadline", Some(self.deadline), MIN_DELAY),
+            ("greeting_wait", greeting_wait, MIN_DELAY),
+            ("timeout", Some(self.timeout), MIN_DELAY),
         ];
         for (name, value, least) in settings {
             let Some(value) = value else { continue };
@@ -116,14 +116,14 @@ impl Config {
                 return Err(ConfigError::TooLong { name, value });
             }
         }
-        if self.deadline < self.attempt_delay {
-            return Err(ConfigError::DeadlineBelowAttemptDelay {
-                deadline: self.deadline,
+        if self.timeout < self.attempt_delay {
+            return Err(ConfigError::TimeoutBelowAttemptDelay {
+                timeout: self.timeout,
                 attempt_delay: self.attempt_delay,
             });
         }
         if let Some(address) = self.source
-            && !self.families.allow(Family::of(address))
+            && !self.families.allow(Family::from(address))
         {
             return Err(ConfigError::SourceFamily { address });
         }
@@ -139,7 +139,7 @@ impl Config {
 
     /// Whether attempts over this family may be made at all.
     pub fn allows(&self, family: Family) -> bool {
-        self.families.allow(family) && self.source.is_none_or(|s| Family::of(s) == family)
+        self.families.allow(family) && self.source.is_none_or(|s| Family::from(s) == family)
     }
 }
 
@@ -164,15 +164,15 @@ impl Patience {
     pub const RETRANSMISSION: Duration = Duration::from_secs(1);
 }
 
-/// How long the greeting gate waits for a server's first byte. The byte is looked at and left in
+/// How long the greeting wait waits for a server's first byte. The byte is looked at and left in
 /// the socket. A connection that is closed before it counts as closed by its port; silence for this
 /// long is a success, marked as one without a greeting: servers that pause are no failure.
 ///
-/// A service with implicit TLS has no greeting before the handshake, so there the gate does not
+/// A service with implicit TLS has no greeting before the handshake, so there the greeting wait does not
 /// wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Gate {
-    /// [`Gate::DEFAULT`] through a proxy or a command, which may accept before they have connected;
+pub enum GreetingWait {
+    /// [`GreetingWait::DEFAULT`] through a proxy or a command, which may accept before they have connected;
     /// off for a direct dial.
     #[default]
     Automatic,
@@ -183,16 +183,16 @@ pub enum Gate {
     For(Duration),
 }
 
-impl Gate {
-    /// What [`Gate::Automatic`] waits through a proxy or a command.
+impl GreetingWait {
+    /// What [`GreetingWait::Automatic`] waits through a proxy or a command.
     pub const DEFAULT: Duration = Duration::from_secs(10);
 
     /// How long to wait; `None` is not at all.
     pub fn wait(self, through: bool) -> Option<Duration> {
         match self {
-            Gate::Automatic => through.then_some(Gate::DEFAULT),
-            Gate::Off => None,
-            Gate::For(time) => Some(time),
+            GreetingWait::Automatic => through.then_some(GreetingWait::DEFAULT),
+            GreetingWait::Off => None,
+            GreetingWait::For(time) => Some(time),
         }
     }
 }
@@ -256,10 +256,10 @@ pub enum ConfigError {
         value: Duration,
     },
     /// The dial would end before its second attempt could start.
-    #[error("the deadline of {deadline:?} is below the attempt delay of {attempt_delay:?}")]
-    DeadlineBelowAttemptDelay {
-        /// The deadline.
-        deadline: Duration,
+    #[error("the timeout of {timeout:?} is below the attempt delay of {attempt_delay:?}")]
+    TimeoutBelowAttemptDelay {
+        /// The timeout.
+        timeout: Duration,
         /// The attempt delay.
         attempt_delay: Duration,
     },
@@ -313,16 +313,16 @@ mod tests {
         assert!(message(|c| c.attempt_delay = Duration::ZERO).contains("attempt delay"));
         assert!(message(|c| c.port_delay = Duration::from_millis(9)).contains("port delay"));
         assert!(message(|c| c.patience = Patience::Fixed(Duration::ZERO)).contains("patience"));
-        assert!(message(|c| c.deadline = Duration::ZERO).contains("deadline"));
-        assert!(message(|c| c.deadline = Duration::MAX).contains("at most 24 h"));
+        assert!(message(|c| c.timeout = Duration::ZERO).contains("timeout"));
+        assert!(message(|c| c.timeout = Duration::MAX).contains("at most 24 h"));
         let config = Config { resolution_delay: Duration::ZERO, ..Config::default() };
         assert_eq!(config.check(), Ok(()), "not to wait for the other family is a choice");
     }
 
     #[test]
-    fn a_deadline_below_the_attempt_delay_is_refused() {
-        let words = message(|c| c.deadline = Duration::from_millis(249));
-        assert_eq!(words, "the deadline of 249ms is below the attempt delay of 250ms");
+    fn a_timeout_below_the_attempt_delay_is_refused() {
+        let words = message(|c| c.timeout = Duration::from_millis(249));
+        assert_eq!(words, "the timeout of 249ms is below the attempt delay of 250ms");
     }
 
     #[test]

@@ -9,18 +9,16 @@ mod blocking;
 mod driver;
 #[cfg(feature = "driver")]
 pub mod join;
-#[cfg(feature = "relay")]
-pub mod relay;
 
-// The pure rooms: no clock, socket, file, thread or randomness, as clippy.toml lists them.
+// The pure modules: no clock, socket, file, thread or randomness, as clippy.toml lists them.
+#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+pub mod cache;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod config;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod error;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod machine;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod memory;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod outcome;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -30,7 +28,7 @@ pub mod probe;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod report;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
-pub mod socks;
+pub mod socks5;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod target;
 #[cfg(feature = "driver")]
@@ -41,12 +39,19 @@ pub mod via;
 pub use blocking::connect;
 #[cfg(feature = "driver")]
 pub use driver::{
-    Connected, Dial, Dialer, LookupResult, Memory, ProbeError, Prober, Progress, Resolver, Status,
+    Cache, Connected, Dial, Dialer, LookupResult, ProbeError, Prober, Progress, Resolver, Status,
 };
 #[cfg(feature = "driver")]
 pub use join::join;
 
-pub use config::{Config, ConfigError, Families, Gate, Patience};
+/// What the crates of this repository share; no public API, and it may change in any version.
+#[cfg(feature = "driver")]
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::driver::{adopt, scope};
+}
+
+pub use config::{Config, ConfigError, Families, GreetingWait, Patience};
 pub use error::ConnectError;
 pub use outcome::Outcome;
 pub use plan::{Cleartext, Family, Plan, PlanError, Service, Tls};

@@ -28,7 +28,6 @@ pub struct Target {
 
 /// What a [`Target`] turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Host {
     /// A name to look up, in ASCII.
     Name(String),

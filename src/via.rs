@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::socks::{self, Login};
+use crate::socks5::{self, Login};
 use crate::target::{Target, TargetError};
 
 /// A proxy or a tunnel command, parsed once.
@@ -167,7 +167,7 @@ fn socks5(text: &str, at: usize) -> Result<Kind, ViaParseError> {
             return Err(ViaParseError::NoBrackets { at: host_at });
         }
         Some(digits) => port(digits).ok_or(ViaParseError::Port { at: port_at + 1 })?,
-        None if rest.is_empty() => socks::DEFAULT_PORT,
+        None if rest.is_empty() => socks5::DEFAULT_PORT,
         None => return Err(ViaParseError::Extra { at: port_at }),
     };
     if bracketed.is_some() && !host.contains(':') {
@@ -200,7 +200,7 @@ fn login(userinfo: &str, at: usize) -> Result<Login, ViaParseError> {
     let (user, password) = userinfo.split_once(':').ok_or(ViaParseError::NoPassword { at })?;
     let password_at = at + user.len() + 1;
     let (user, password) = (decoded(user, at)?, decoded(password, password_at)?);
-    if user.is_empty() || user.len() > socks::MAX_FIELD {
+    if user.is_empty() || user.len() > socks5::MAX_FIELD {
         return Err(ViaParseError::Login { part: "user", at });
     }
     Login::new(user, password).ok_or(ViaParseError::Login { part: "password", at: password_at })

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::hasty;
 use mailport::report::{End, Greeting};
-use mailport::{Gate, Outcome};
+use mailport::{GreetingWait, Outcome};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{ForkResult, Pid, fork};
@@ -76,7 +76,7 @@ fn a_fork_by_another_thread_hides_neither_the_start_of_a_command_nor_its_end() {
     let (_folder, ends) = shell("exit 1");
     let mut config = hasty();
     // What is hidden is waited for until this time, or the deadline.
-    config.gate = Gate::For(Duration::from_secs(10));
+    config.greeting_wait = GreetingWait::For(Duration::from_secs(10));
     let dial = AtomicUsize::new(0);
     thread::scope(|scope| {
         let forks = scope.spawn(|| Forks::beside(&dial));
@@ -87,7 +87,10 @@ fn a_fork_by_another_thread_hides_neither_the_start_of_a_command_nor_its_end() {
             assert_eq!(connected.report.attempts[0].greeting, Some(Greeting::Received));
             dials.0.store(2 * number, Ordering::Relaxed);
             let report = failed(through(&ends, &[587], &config));
-            assert_eq!((report.end, outcomes(&report)), (End::Exhausted, vec![Outcome::Closed]));
+            assert_eq!(
+                (report.end, outcomes(&report)),
+                (Some(End::Exhausted), vec![Outcome::Closed])
+            );
         }
         drop(dials);
         assert!(!forks.join().unwrap().0.is_empty(), "there were forks");

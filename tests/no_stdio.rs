@@ -50,7 +50,7 @@ fn a_program_without_standard_descriptors_goes_through_a_command() {
     let (_folder, fails) = shell("echo why >&2; exit 1");
     let (_folder, path) = script("#!/nonexistent/interpreter\n");
     let mut config = hasty();
-    config.gate = mailport::Gate::Off;
+    config.greeting_wait = mailport::GreetingWait::Off;
     let closed = Closed::now();
     let before = descriptors();
     let connected = through(&greets, &[587], &config);
@@ -66,6 +66,6 @@ fn a_program_without_standard_descriptors_goes_through_a_command() {
     assert_eq!(said.unwrap(), "220 hello\n0\n1\n2\n3\n");
     let (ended, not_started) = (failed(ended), failed(not_started));
     assert_eq!((outcomes(&ended), note(&ended, 0)), (vec![mailport::Outcome::Closed], "why"));
-    assert_eq!(not_started.attempts[0].via, Some(ViaError::NotStarted));
+    assert_eq!(not_started.attempts[0].via_error, Some(ViaError::NotStarted));
     assert_eq!(before, after);
 }

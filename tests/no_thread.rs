@@ -1,6 +1,6 @@
 //! A system that cannot start another thread: the look-up fails with that reason, and at once.
 //!
-//! One test to a process, for it takes the process's memory away.
+//! One test to a process, for it takes the process's cache away.
 
 mod common;
 

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, Advice, Answer, AttemptId, Event, Machine};
+use mailport::machine::{Action, Answer, AttemptId, Event, Hints, Machine};
 use mailport::outcome::{Errno, Failure, ViaError};
 use mailport::report::{End, LookupError};
-use mailport::{Cleartext, Config, Family, Gate, Outcome, Plan};
+use mailport::{Cleartext, Config, Family, GreetingWait, Outcome, Plan};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -21,7 +21,7 @@ const PLANS: [&str; 5] = [
     "symmetric",
     "mew",
     "465/ipv6:implicit,587/ipv4:starttls,25:starttls",
-    "1:none,2:none,3:none,4:none,5:none,6:none,7:none,8:none",
+    "1:cleartext,2:cleartext,3:cleartext,4:cleartext,5:cleartext,6:cleartext,7:cleartext,8:cleartext",
 ];
 
 /// One call, and how many milliseconds the clock goes on or back before it.
@@ -53,13 +53,17 @@ fn failure() -> impl Strategy<Value = Failure> {
         Outcome::Timeout,
         Outcome::Local,
         Outcome::Closed,
-        Outcome::Proxy,
+        Outcome::Via,
         Outcome::Cancelled,
     ];
     let errno = select(vec![None, Some(Errno(libc::EMFILE)), Some(Errno(libc::ECONNREFUSED))]);
     let via = select(vec![None, Some(ViaError::Reply(5)), Some(ViaError::Login)]);
     let parts = (select(outcomes), errno, prop_oneof![4 => Just(None), 1 => via]);
-    parts.prop_map(|(outcome, errno, via)| Failure { errno, via, ..Failure::of(outcome) })
+    parts.prop_map(|(outcome, errno, via)| Failure {
+        errno,
+        via_error: via,
+        ..Failure::new(outcome)
+    })
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -104,7 +108,7 @@ struct Told {
 }
 
 impl Told {
-    fn new(plan: &Plan, config: &Config, through: bool, advice: Advice) -> Told {
+    fn new(plan: &Plan, config: &Config, through: bool, hints: Hints) -> Told {
         let origin = Instant::now();
         let began = origin + Duration::from_secs(BEFORE);
         let target = "mail.example.com".parse().unwrap();
@@ -114,7 +118,7 @@ impl Told {
             Machine::new(&target, plan, config, began)
         };
         Told {
-            machine: machine.unwrap().with_advice(advice),
+            machine: machine.unwrap().with_hints(hints),
             started: 0,
             open: BTreeSet::new(),
             clock: i64::try_from(BEFORE * 1000).unwrap(),
@@ -197,14 +201,14 @@ proptest! {
         steps in prop::collection::vec(step(), 0..120),
         more in prop::collection::vec(step(), 0..10),
         plan in select(&PLANS[..]),
-        strict in any::<bool>(),
+        sequential in any::<bool>(),
         (ask, skip, through) in any::<(bool, bool, bool)>(),
         (bad, said) in (any::<u32>(), prop::option::weighted(0.2, select(&Answer::ALL[..]))),
-        gate in select(vec![Gate::Off, Gate::Automatic, Gate::For(DEADLINE / 3)]),
+        greeting_wait in select(vec![GreetingWait::Off, GreetingWait::Automatic, GreetingWait::For(DEADLINE / 3)]),
     ) {
         let mut config = Config::default();
-        config.deadline = DEADLINE;
-        (config.strict, config.ask, config.skip, config.gate) = (strict, ask, skip, gate);
+        config.timeout = DEADLINE;
+        (config.sequential, config.ask, config.try_failed_last, config.greeting_wait) = (sequential, ask, skip, greeting_wait);
         let plan = Plan::parse(plan, Cleartext::Allow).unwrap();
         let of_one_family = plan.services().iter().any(|service| service.family().is_some());
         let families = [Some(Family::Ipv6), Some(Family::Ipv4), None];
@@ -212,9 +216,9 @@ proptest! {
         let places = services.clone().flat_map(|s| families.map(|family| (s, family)));
         let is_bad = |index: usize| bad >> (index % 32) & 1 == 1;
         let bad = places.enumerate().filter(|(i, _)| is_bad(*i)).map(|(_, place)| place).collect();
-        let consents = services.filter_map(|service| Some((service, said?))).collect();
-        let advice = Advice { bad, family: None, consents };
-        let mut told = Told::new(&plan, &config, through && !of_one_family, advice);
+        let answers = services.filter_map(|service| Some((service, said?))).collect();
+        let hints = Hints { bad, family: None, answers };
+        let mut told = Told::new(&plan, &config, through && !of_one_family, hints);
         for step in steps {
             told.tell(step);
         }

@@ -2,13 +2,7 @@
 //! field test, and the command.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
-#[path = "probe/command.rs"]
-mod command;
 mod common;
-#[path = "probe/field_test.rs"]
-mod field_test;
-#[path = "probe/forecast.rs"]
-mod forecast;
 
 use std::io::Read;
 use std::thread;
@@ -38,14 +32,14 @@ fn probe(hosts: &[&str], plan: &Plan, deadline: Duration) -> Vec<Probed> {
     });
     let mut config = Config::default();
     // Of the look-ups.
-    config.deadline = Duration::from_secs(2);
-    let prober = Prober::new(plan.clone(), config).with_deadline(deadline);
+    config.timeout = Duration::from_secs(2);
+    let prober = Prober::new(plan.clone(), config).with_attempt_timeout(deadline);
     let prober = prober.with_dialer(Dialer::default().with_resolver(resolver));
     prober.run(&targets, |_| ()).unwrap()
 }
 
 fn outcomes(probed: &Probed) -> Vec<Outcome> {
-    probed.attempts.iter().map(|attempt| attempt.outcome).collect()
+    probed.attempts.iter().filter_map(|attempt| attempt.outcome).collect()
 }
 
 fn forecast(probed: &Probed, plan: &Plan) -> Report {
@@ -162,7 +156,7 @@ fn a_host_that_cannot_be_dialled_is_refused_before_anything_is_sent() {
     let targets = ["127.0.0.1", "::1"].map(|host| host.parse().unwrap());
     let error = prober.run(&targets, |_| ()).unwrap_err();
     assert!(matches!(error, ProbeError::Host { .. }) && error.to_string().starts_with("::1: "));
-    let error = prober.with_deadline(Duration::ZERO).run(&targets[..1], |_| ()).unwrap_err();
+    let error = prober.with_attempt_timeout(Duration::ZERO).run(&targets[..1], |_| ()).unwrap_err();
     assert!(error.to_string().contains("deadline"), "{error}");
     assert!(listener.accept().is_err());
 }

@@ -1,4 +1,5 @@
 //! The picture of a dial: what is in it, and that it is a picture whatever the report says.
+#![cfg(feature = "svg")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 use std::net::{IpAddr, SocketAddr};
@@ -32,9 +33,9 @@ fn attempt(address: &str, outcome: Outcome, started: Duration, ended: Duration) 
     let address: SocketAddr = address.parse().unwrap();
     let mut attempt = begun().attempts.remove(0);
     attempt.service = Service::new(address.port(), Tls::StartTls).unwrap();
-    attempt.family = Some(Family::of(address.ip()));
+    attempt.family = Some(Family::from(address.ip()));
     attempt.address = Some(address);
-    (attempt.outcome, attempt.started, attempt.ended) = (outcome, started, ended);
+    (attempt.outcome, attempt.started, attempt.ended) = (Some(outcome), started, ended);
     attempt
 }
 
@@ -53,13 +54,13 @@ fn filtered(address: &str, started: Duration, ended: Duration, router: &str, cod
     let mut attempt = attempt(address, Outcome::IcmpHard, started, ended);
     let family = attempt.family.unwrap();
     let kind = if family == Family::Ipv4 { 3 } else { 1 };
-    attempt.icmp = Some(Icmp { family, kind, code, from: Some(router.parse().unwrap()) });
+    attempt.icmp = Some(Icmp { family, kind, code, sender: Some(router.parse().unwrap()) });
     attempt
 }
 
 fn report(attempts: Vec<Attempt>, end: End, elapsed: Duration) -> Report {
     let mut report = begun();
-    (report.attempts, report.end, report.elapsed) = (attempts, end, elapsed);
+    (report.attempts, report.end, report.elapsed) = (attempts, Some(end), elapsed);
     report.lookups.clear();
     report
 }
@@ -153,8 +154,8 @@ fn scenes() -> Vec<(&'static str, Report)> {
                 attempts.push(silent(&address, from + 250 * (n - 1), 30_000, 8));
             }
         }
-        let mut report = report(attempts, End::Deadline, 30_000 * MS);
-        report.lookups = vec![lookup(Family::Ipv4, None, Err(LookupError::Pending))];
+        let mut report = report(attempts, End::Timeout, 30_000 * MS);
+        report.lookups = vec![lookup(Family::Ipv4, None, Err(LookupError::Unanswered))];
         report
     });
     add("loopback", {
@@ -444,7 +445,7 @@ prop_compose! {
         connected in any::<Option<u32>>(),
         outcome in prop::sample::select(vec![
             Outcome::Connected, Outcome::Reset, Outcome::IcmpHard, Outcome::IcmpSoft,
-            Outcome::Timeout, Outcome::Local, Outcome::Closed, Outcome::Proxy, Outcome::Cancelled,
+            Outcome::Timeout, Outcome::Local, Outcome::Closed, Outcome::Via, Outcome::Cancelled,
         ]),
         ip in any::<Option<IpAddr>>(),
         port in 1..5_u16,
@@ -452,8 +453,8 @@ prop_compose! {
         syns in any::<Option<u32>>(),
     ) -> Seed {
         let address = ip.map(|ip| SocketAddr::new(ip, port));
-        let family = ip.map_or(Family::Ipv4, Family::of);
-        let icmp = icmp.map(|(kind, code, from)| Icmp { family, kind, code, from });
+        let family = ip.map_or(Family::Ipv4, Family::from);
+        let icmp = icmp.map(|(kind, code, from)| Icmp { family, kind, code, sender: from });
         Seed { after, lasted, connected, outcome, address, icmp, syns }
     }
 }

@@ -15,37 +15,19 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Port, hasty, open, plan, refused, silent};
-use mailport::memory::{Remembered, What};
+use mailport::cache::{Remembered, What};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting};
-use mailport::{Config, ConnectError, Dialer, Families, Gate, Memory, Outcome, Via};
-use through::{dialer, failed, note, outcomes, read_to_end, script, shell, target, through};
+use mailport::{Cache, Config, ConnectError, Dialer, Families, GreetingWait, Outcome, Via};
+use through::{
+    Proxy, Requests, dialer, failed, note, outcomes, proxy, read_to_end, script, shell, target,
+    through,
+};
 
 /// What a proxy reads first of a client without a login, and of one with.
 const HELLO: &[u8] = &[5, 1, 0];
 const HELLO_WITH_LOGIN: &[u8] = &[5, 2, 0, 2];
 const CONNECTED: &[u8] = &[5, 0, 0, 1, 127, 0, 0, 1, 0, 25];
-
-/// A proxy for one test: `serve` is called with the number of each connection.
-struct Proxy {
-    url: String,
-    /// The port of each request, as it comes.
-    requests: mpsc::Receiver<u16>,
-}
-
-type Requests = mpsc::Sender<u16>;
-
-fn proxy(serve: impl Fn(usize, TcpStream, Requests) + Send + 'static) -> Proxy {
-    let listener = open();
-    let url = format!("socks5://127.0.0.1:{}", listener.port());
-    let (send, requests) = mpsc::channel();
-    thread::spawn(move || {
-        for (number, connection) in listener.incoming().enumerate() {
-            serve(number, connection.unwrap(), send.clone());
-        }
-    });
-    Proxy { url, requests }
-}
 
 /// Reads the hello and the request of a client without a login.
 fn asked(mut stream: &TcpStream) -> u16 {
@@ -96,8 +78,8 @@ fn every_reply_that_is_a_failure_leads_to_the_next_service() {
         });
         let connected = through(&proxy.url, &[587, 25], &hasty()).unwrap();
         let report = &connected.report;
-        assert_eq!(outcomes(report), [Outcome::Proxy, Outcome::Connected]);
-        assert_eq!(report.attempts[0].via, Some(ViaError::Reply(code)));
+        assert_eq!(outcomes(report), [Outcome::Via, Outcome::Connected]);
+        assert_eq!(report.attempts[0].via_error, Some(ViaError::Reply(code)));
         assert_eq!(proxy.requests.iter().take(2).collect::<Vec<_>>(), [587, 25]);
         assert!(report.summary().contains(&format!("(reply {code})")), "{}", report.summary());
     }
@@ -127,10 +109,10 @@ fn silence_behind_a_proxy_is_a_greet_pause() {
         thread::spawn(move || stream.read(&mut [0]));
     });
     let mut config = hasty();
-    config.gate = Gate::For(Duration::from_millis(30));
+    config.greeting_wait = GreetingWait::For(Duration::from_millis(30));
     let connected = through(&proxy.url, &[587, 25], &config).unwrap();
-    assert_eq!(connected.report.attempts[0].greeting, Some(Greeting::None));
-    config.gate = Gate::Off;
+    assert_eq!(connected.report.attempts[0].greeting, Some(Greeting::Absent));
+    config.greeting_wait = GreetingWait::Off;
     let connected = through(&proxy.url, &[587, 25], &config).unwrap();
     assert_eq!(connected.report.attempts[0].greeting, None);
     assert_eq!(proxy.requests.try_iter().collect::<Vec<_>>(), [587, 587]);
@@ -169,11 +151,11 @@ fn a_login_is_given_to_a_proxy_that_asks_and_shown_nowhere() {
             Ok(connected) => &connected.report,
             Err(error) => error.report().unwrap(),
         };
-        assert_eq!(report.attempts[0].via, end, "method {method}: {report:?}");
+        assert_eq!(report.attempts[0].via_error, end, "method {method}: {report:?}");
         let texts = format!("{dialer:?} {result:?} {} {}", report.summary(), report.to_json());
         assert!(!texts.contains("anne") && !texts.contains("s3cr3t"), "{texts}");
         if end.is_some() {
-            assert_eq!((report.end, report.attempts.len()), (End::Via, 1));
+            assert_eq!((report.end, report.attempts.len()), (Some(End::Via), 1));
         }
     }
 }
@@ -206,8 +188,8 @@ fn rubbish_and_half_a_frame_end_the_dial_with_what_was_wrong() {
             let _ = stream.read_to_end(&mut Vec::new());
         });
         let report = failed(through(&proxy.url, &[587, 25], &hasty()));
-        assert_eq!((report.end, report.attempts.len()), (End::Via, 1), "{report:?}");
-        assert_eq!(report.attempts[0].via, Some(ViaError::Protocol));
+        assert_eq!((report.end, report.attempts.len()), (Some(End::Via), 1), "{report:?}");
+        assert_eq!(report.attempts[0].via_error, Some(ViaError::Protocol));
         assert!(report.summary().contains(part), "{}", report.summary());
     }
 }
@@ -232,9 +214,9 @@ fn a_proxy_that_says_nothing_is_told_at_the_deadline() {
         thread::spawn(move || (&stream).read_to_end(&mut Vec::new()));
     });
     let mut config = hasty();
-    config.deadline = Duration::from_millis(100);
+    config.timeout = Duration::from_millis(100);
     let report = failed(through(&proxy.url, &[587, 25], &config));
-    assert_eq!((report.end, outcomes(&report)), (End::Deadline, vec![Outcome::Timeout]));
+    assert_eq!((report.end, outcomes(&report)), (Some(End::Timeout), vec![Outcome::Timeout]));
     assert!(note(&report, 0).contains("has accepted, and not replied"), "{report:?}");
     assert!(report.summary().contains("the proxy has accepted, and not replied"), "{report:?}");
 }
@@ -244,14 +226,14 @@ fn a_proxy_that_cannot_be_reached_ends_the_dial() {
     let nobody = refused();
     let url = format!("socks5://127.0.0.1:{}", nobody.port());
     let report = failed(through(&url, &[587, 25], &hasty()));
-    assert_eq!((report.end, report.attempts.len()), (End::Via, 1));
-    assert_eq!(report.attempts[0].via, Some(ViaError::Unreachable));
+    assert_eq!((report.end, report.attempts.len()), (Some(End::Via), 1));
+    assert_eq!(report.attempts[0].via_error, Some(ViaError::Unreachable));
     let told = format!("{url} cannot be reached: 127.0.0.1: {} is refused", nobody.port());
     assert!(report.summary().contains(&told), "{}", report.summary());
     // Silence is told at the deadline, by either of the two dials that have it.
     let silent = silent();
     let mut config = hasty();
-    config.deadline = Duration::from_millis(100);
+    config.timeout = Duration::from_millis(100);
     let url = format!("socks5://127.0.0.1:{}", silent.port());
     let report = failed(through(&url, &[587, 25], &config));
     assert_eq!(report.attempts.len(), 1);
@@ -297,133 +279,11 @@ fn what_no_way_can_do_is_found_before_the_first_packet() {
     assert!(listener.accept().is_err());
 }
 
-/// The command, with `MAILPORT_VIA` set to this.
-fn mailport(variable: &str, args: &[&str]) -> Output {
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mailport"));
-    command.args(["connect", "--plan", "587:starttls,25:starttls"]).args(args).arg("mail.example");
-    command.env("MAILPORT_VIA", variable).stdin(std::process::Stdio::null()).output().unwrap()
-}
-
-fn texts(output: &Output) -> (Option<i32>, String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (output.status.code(), text(&output.stdout), text(&output.stderr))
-}
-
-#[test]
-fn the_command_goes_through_what_the_option_or_the_variable_names() {
-    let (_folder, via) = shell("if [ $2 = 587 ]; then echo no >&2; exit 1; fi; echo 220");
-    for (variable, args) in [(&*via, &[][..]), ("", &["--via", &via]), ("x", &["--via", &via])] {
-        let (status, stdout, stderr) = texts(&mailport(variable, args));
-        assert_eq!((status, &*stderr), (Some(0), ""), "{stdout}");
-        assert!(stdout.starts_with("587 closed the connection (no); connected to 25 through "));
-    }
-    let (_, stdout, _) = texts(&mailport(&via, &["--json", "--gate", "off"]));
-    assert!(stdout.contains(r#""connected":{"port":587,"#), "{stdout}");
-}
-
-#[test]
-fn a_tunnel_command_does_not_see_the_variable_that_names_it() {
-    let (_folder, via) = shell("echo \"220 ${MAILPORT_VIA-none} ${PATH:+path}\"");
-    for args in [&["--stdio"][..], &["--stdio", "--via", &via]] {
-        let (status, stdout, _) = texts(&mailport(&via, args));
-        assert_eq!((status, &*stdout), (Some(0), "220 none path\n"));
-    }
-}
-
-#[test]
-fn a_password_is_taken_from_the_variable_or_from_a_file_of_ones_own() {
-    let nobody = refused();
-    let url = format!("socks5://anne:s3cr3t@127.0.0.1:{}", nobody.port());
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("via");
-    fs::write(&file, format!("{url}\nsecond line\n")).unwrap();
-    let at = format!("@{}", file.display());
-    let chmod = |mode| fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
-    for (mode, variable, args, code, part) in [
-        (0o600, &*url, &[][..], 1, "cannot be reached"),
-        (0o600, &at, &[], 1, "cannot be reached"),
-        (0o600, "", &["--via", &at], 1, "cannot be reached"),
-        (0o640, "", &["--via", &at], 2, "chmod 600"),
-        (0o604, &at, &[], 2, "chmod 600"),
-        (0o600, "", &["--via", &url], 2, "--via @FILE"),
-        (0o600, "", &["--via", "@/none"], 2, "/none: No such file"),
-        (0o600, "socks5://anne:s3%cr3t@h", &[], 2, "MAILPORT_VIA: the % at byte"),
-        (0o600, "", &["--via", "http://h"], 2, "for an HTTP proxy"),
-    ] {
-        chmod(mode);
-        for more in [&[][..], &["--json"]] {
-            let (status, stdout, stderr) = texts(&mailport(variable, &[args, more].concat()));
-            let all = format!("{stdout}{stderr}");
-            assert_eq!(status, Some(code), "{all}");
-            assert!(all.contains(part), "{all}");
-            assert!(!all.contains("anne") && !all.contains("s3"), "{all}");
-        }
-    }
-}
-
-/// What the command makes of a way: its status, the JSON, and what it draws beside it.
-fn explained(via: &str, deadline: &str) -> (Option<i32>, serde_json::Value, String) {
-    let args = ["--via", via, "--deadline", deadline, "--memory", "off", "--json", "--explain"];
-    let (status, stdout, stderr) = texts(&mailport("", &args));
-    (status, serde_json::from_str(&stdout).unwrap(), stderr)
-}
-
-#[test]
-fn the_command_tells_of_a_bad_proxy_with_the_attempts_and_within_the_deadline() {
-    for (answer, deadline, outcome, words) in [
-        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "60s", "proxy", "begins with 0x48"),
-        (b"\x05", "60s", "proxy", "in the middle"),
-        (b"", "300ms", "timeout", "has accepted, and not replied"),
-    ] {
-        let proxy = proxy(move |_, mut stream, _| {
-            stream.read_exact(&mut [0; 3]).unwrap();
-            stream.write_all(answer).unwrap();
-            if !answer.is_empty() {
-                stream.shutdown(Shutdown::Write).unwrap();
-            }
-            let _ = stream.read_to_end(&mut Vec::new());
-        });
-        let (status, told, drawn) = explained(&proxy.url, deadline);
-        assert_eq!(status, Some(1), "{told}");
-        assert!(told["error"].as_str().unwrap().contains(words), "{told}");
-        let attempts = told["attempts"].as_array().unwrap();
-        assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &outcome.into()), "{told}");
-        assert!(drawn.contains("587 via") && drawn.contains(outcome), "{drawn}");
-        assert!(!drawn.contains(" 25 via"), "{drawn}");
-    }
-}
-
-#[test]
-fn the_command_tells_of_a_bad_command_with_the_attempts_and_within_the_deadline() {
-    let (_folder, path) = script("#!/nonexistent/interpreter\n");
-    let (status, told, drawn) = explained(&format!("command:{}", path.display()), "60s");
-    assert_eq!((status, told["attempts"].as_array().map(Vec::len)), (Some(1), Some(1)), "{told}");
-    assert!(told["error"].as_str().unwrap().contains("cannot be started"), "{told}");
-    assert!(drawn.contains("proxy, not-started"), "{drawn}");
-
-    let (_folder, via) = shell("echo 'usage: tunnel'; echo why >&2; exit 1");
-    let (status, told, drawn) = explained(&via, "60s");
-    assert_eq!((status, told["attempts"].as_array().map(Vec::len)), (Some(1), Some(2)), "{told}");
-    let words = "it printed \"usage: tunnel\"; why";
-    assert_eq!(told["attempts"][1]["note"], words, "{told}");
-    assert_eq!(drawn.matches(" closed").count(), 2, "{drawn}");
-
-    // It says nothing, and does not end with its input.
-    let (folder, via) = shell("trap '' HUP PIPE; echo $$ >${0%/*}/number; exec sleep 60");
-    let (status, told, drawn) = explained(&via, "300ms");
-    let number = fs::read_to_string(folder.path().join("number")).unwrap();
-    let number = nix::unistd::Pid::from_raw(number.trim().parse().unwrap());
-    nix::sys::signal::kill(number, nix::sys::signal::Signal::SIGKILL).expect("not waited for");
-    assert_eq!((status, &told["attempts"][0]["greeting"]), (Some(0), &"none".into()), "{told}");
-    assert!(told["summary"].as_str().unwrap().contains("no greeting so far"), "{told}");
-    assert!(drawn.contains("587 via"), "{drawn}");
-}
-
-/// The ports in the order of the attempts, of one dial through this with this memory.
-fn remembered(memory: &Memory, url: &str, skip: bool) -> Vec<u16> {
+/// The ports in the order of the attempts, of one dial through this with this cache.
+fn remembered(cache: &Cache, url: &str, skip: bool) -> Vec<u16> {
     let mut config = hasty();
-    config.skip = skip;
-    let dialer = dialer(url).with_memory(memory.clone());
+    config.try_failed_last = skip;
+    let dialer = dialer(url).with_cache(cache.clone());
     // Names of this machine have a network, whatever routes there are.
     let target = "mail.localhost".parse().unwrap();
     let report = dialer.connect(&target, &plan(&[587, 25]), &config).unwrap().report;
@@ -432,7 +292,7 @@ fn remembered(memory: &Memory, url: &str, skip: bool) -> Vec<u16> {
 }
 
 #[test]
-fn a_memory_keeps_apart_what_two_proxies_refused_and_changes_no_order() {
+fn a_cache_keeps_apart_what_two_proxies_refused_and_changes_no_order() {
     let refusing = || {
         proxy(|_, mut stream, requests| {
             stream.read_exact(&mut [0; 3]).unwrap();
@@ -445,16 +305,16 @@ fn a_memory_keeps_apart_what_two_proxies_refused_and_changes_no_order() {
             stream.write_all(&[answer, b"220 "].concat()).unwrap();
         })
     };
-    let (one, other, memory) = (refusing(), refusing(), Memory::new());
-    assert_eq!(remembered(&memory, &one.url, false), [587, 25]);
-    let refused = |memory: &Memory| {
+    let (one, other, cache) = (refusing(), refusing(), Cache::new());
+    assert_eq!(remembered(&cache, &one.url, false), [587, 25]);
+    let refused = |cache: &Cache| {
         let of_587 = |line: &Remembered| line.service.port() == 587 && line.is_used;
-        memory.list().into_iter().filter(of_587).map(|line| line.what).collect::<Vec<_>>()
+        cache.list().into_iter().filter(of_587).map(|line| line.what).collect::<Vec<_>>()
     };
-    assert_eq!(refused(&memory), [What::Outcome(Outcome::Proxy)]);
-    assert_eq!(remembered(&memory, &one.url, true), [587, 25], "a silent 25 would end the dial");
-    assert_eq!(remembered(&memory, &other.url, true), [587, 25]);
-    assert_eq!(refused(&memory).len(), 2, "another proxy, another network");
+    assert_eq!(refused(&cache), [What::Outcome(Outcome::Via)]);
+    assert_eq!(remembered(&cache, &one.url, true), [587, 25], "a silent 25 would end the dial");
+    assert_eq!(remembered(&cache, &other.url, true), [587, 25]);
+    assert_eq!(refused(&cache).len(), 2, "another proxy, another network");
     let asked = |proxy: &Proxy| proxy.requests.try_iter().collect::<Vec<_>>();
     assert_eq!((asked(&one), asked(&other)), (vec![587, 25, 587, 25], vec![587, 25]));
 }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The C library beside others: cost of a connect, memory of a pending dial, size, time to load.
+# The C library beside others: cost of a connect, cache of a pending dial, size, time to load.
 # The folder is where link.sh has built the library.
 set -eu
 

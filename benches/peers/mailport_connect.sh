@@ -13,7 +13,7 @@ plan=${plan#,}
 while read -r times; do
     port=0 start=${EPOCHREALTIME/./}
     for ((; times > 0; times--)); do
-        sentence=$("$mailport" connect --memory off --plan "$plan" "$host")
+        sentence=$("$mailport" connect --cache off --plan "$plan" "$host")
         if [[ $sentence =~ connected\ to\ ([0-9]+) ]]; then port=${BASH_REMATCH[1]}; else port=0; fi
     done
     took=$((${EPOCHREALTIME/./} - start))

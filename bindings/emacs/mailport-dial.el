@@ -43,7 +43,7 @@
   "Seconds of silence after which the next port is tried too.")
 (mailport--defseconds mailport-patience
   "Seconds for which silence may hold back the connection of a later port.")
-(mailport--defseconds mailport-deadline
+(mailport--defseconds mailport-timeout
   "Seconds that a dial may take.")
 
 (defcustom mailport-families 'any
@@ -62,7 +62,7 @@ No packet goes there before the answer."
   :type '(choice (const :tag "Fall back" fall-back) (const :tag "Wait on" wait-on)
                  (const :tag "Give up" give-up)))
 
-(defcustom mailport-memory 'file
+(defcustom mailport-cache 'file
   "Whether dials remember what earlier ones found in the same network.
 A later dial then does not wait again for what was silent, and answers
 that were given for good are taken.  With `file', this is shared with
@@ -171,8 +171,8 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
           (push (cons (symbol-name seconds) (number-to-string value)) settings))))
     (push (cons "families" (symbol-name mailport-families)) settings)
     (push (cons "ask" (if mailport-ask "yes" "no")) settings)
-    (when mailport-memory
-      (push (cons "memory" (symbol-name mailport-memory)) settings))
+    (when mailport-cache
+      (push (cons "cache" (symbol-name mailport-cache)) settings))
     (when mailport-via
       (push (cons "via" mailport-via) settings))
     settings))

@@ -27,7 +27,7 @@
 (declare-function mew-smtp-ssh-server "mew-config")
 (declare-function mew-smtp-ssl "mew-config")
 
-(defcustom mailport-mew-plan "587:none,25:none"
+(defcustom mailport-mew-plan "587:cleartext,25:cleartext"
   "The plan for connections that Mew opens without TLS.
 It has no TLS, for Mew speaks none there.  Hosts that
 `mailport-plans' names have theirs."

@@ -23,7 +23,7 @@ REQUIREMENTS = HERE / "requirements.txt"
 CARGO = os.environ.get("CARGO", "cargo")
 # Debian's own comes first: it is what the tools run in.
 SYSTEM = Path("/usr/bin/python3")
-# What every further interpreter is tested with: all in which one differs from another. Memory and
+# What every further interpreter is tested with: all in which one differs from another. Cache and
 # name service are Rust's, and what takes a second or more is about load or about time. The order is
 # that of the whole: a test that forks must come before the first that has a server's threads.
 QUICK = {

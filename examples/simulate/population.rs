@@ -124,7 +124,7 @@ pub(crate) fn dial(host: &Host, config: &Config) -> Dialled {
 fn arrive(machine: &mut Machine, host: &Host, attempt: AttemptId, port: u16, now: Instant) {
     if port == 587 && host.submission == Submission::Refused {
         let errno = Some(Errno(ECONNREFUSED));
-        let failure = Failure { errno, ..Failure::of(Outcome::Reset) };
+        let failure = Failure { errno, ..Failure::new(Outcome::Reset) };
         machine.handle(Event::Failed { attempt, failure, syns: None }, now);
     } else {
         // The kernel's smoothed round trip: what a connection measures, without the chance of one.

@@ -28,14 +28,14 @@ pub(crate) struct Words {
 }
 
 impl Words {
-    fn of(attempt: &Attempt) -> Words {
+    fn new(attempt: &Attempt) -> Words {
         let icmp = attempt.icmp;
-        let router = icmp.and_then(|icmp| icmp.from);
+        let router = icmp.and_then(|icmp| icmp.sender);
         Words {
             address: address_of(attempt),
             icmp: icmp.map(|icmp| c_string(icmp.to_string())).unwrap_or_default(),
             router: router.map(|from| c_string(from.to_string())).unwrap_or_default(),
-            proxy: attempt.via.map(|error| c_string(error.to_string())).unwrap_or_default(),
+            proxy: attempt.via_error.map(|error| c_string(error.to_string())).unwrap_or_default(),
             note: attempt.note.as_deref().map(c_string).unwrap_or_default(),
             reason: c_string(attempt.reason.to_string()),
             reason_service: service_before(attempt.reason)
@@ -80,7 +80,7 @@ impl Dial {
     fn words(&self, index: u32, pick: impl FnOnce(&Words) -> &CStr) -> *const c_char {
         let words = |dial: &Dial| {
             let attempts = dial.report().map(|report| &*report.attempts).unwrap_or_default();
-            attempts.iter().map(Words::of).collect()
+            attempts.iter().map(Words::new).collect()
         };
         let all = self.usable().map(|dial| dial.told.attempts.get_or_init(|| words(dial)));
         let of_it = all.and_then(|all| all.get(usize::try_from(index).ok()?));
@@ -111,7 +111,7 @@ pub extern "C" fn mailport_dial_attempts(dial: Option<&Dial>) -> u32 {
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_winner(dial: Option<&Dial>) -> i32 {
-    export!(-1; dial => match dial.usable().and_then(Dial::report).map(|report| report.end) {
+    export!(-1; dial => match dial.usable().and_then(Dial::report).and_then(|report| report.end) {
         Some(End::Connected(index)) => i32::try_from(index).unwrap_or(-1),
         _ => -1,
     })
@@ -215,7 +215,7 @@ pub extern "C" fn mailport_dial_attempt_outcome(
     attempt: u32,
 ) -> OutcomeNumber {
     export!(0; dial => {
-        dial.attempt(attempt).map_or(0, |attempt| numbers::of_outcome(attempt.outcome))
+        dial.attempt(attempt).and_then(|attempt| attempt.outcome).map_or(0, numbers::of_outcome)
     })
 }
 
@@ -284,7 +284,7 @@ pub extern "C" fn mailport_dial_attempt_icmp_from(
     export!(c"".as_ptr(); dial => dial.words(attempt, |words| &words.router))
 }
 
-/// What the proxy or the command did, where the outcome is MAILPORT_OUTCOME_PROXY; otherwise 0.
+/// What the proxy or the command did, where the outcome is MAILPORT_OUTCOME_VIA; otherwise 0.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -293,7 +293,7 @@ pub extern "C" fn mailport_dial_attempt_proxy_error(
     attempt: u32,
 ) -> ProxyErrorNumber {
     export!(0; dial => {
-        let error = dial.attempt(attempt).and_then(|attempt| attempt.via);
+        let error = dial.attempt(attempt).and_then(|attempt| attempt.via_error);
         error.map_or(0, numbers::of_proxy_error)
     })
 }
@@ -304,7 +304,7 @@ pub extern "C" fn mailport_dial_attempt_proxy_error(
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_attempt_proxy_code(dial: Option<&Dial>, attempt: u32) -> i32 {
     export!(-1; dial => {
-        let error = dial.attempt(attempt).and_then(|attempt| attempt.via);
+        let error = dial.attempt(attempt).and_then(|attempt| attempt.via_error);
         error.and_then(ViaError::code).map_or(-1, i32::from)
     })
 }
@@ -328,7 +328,7 @@ pub extern "C" fn mailport_dial_attempt_note(dial: Option<&Dial>, attempt: u32) 
     export!(c"".as_ptr(); dial => dial.words(attempt, |words| &words.note))
 }
 
-/// What the greeting gate saw.
+/// What the greeting wait saw.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]

@@ -415,13 +415,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dial_moves_between_threads_and_several_use_options_and_memory() {
+    fn a_dial_moves_between_threads_and_several_use_options_and_cache() {
         fn moves<T: Send>() {}
         fn is_read_by_several<T: Sync>() {}
         moves::<Dial>();
         moves::<Options>();
         is_read_by_several::<Options>();
-        moves::<crate::memory::Memory>();
-        is_read_by_several::<crate::memory::Memory>();
+        moves::<crate::cache::Cache>();
+        is_read_by_several::<crate::cache::Cache>();
     }
 }

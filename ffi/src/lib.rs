@@ -8,10 +8,10 @@
 
 pub mod attempts;
 mod boundary;
+pub mod cache;
 pub mod connect;
 pub mod dial;
 mod environment;
-pub mod memory;
 pub mod numbers;
 pub mod options;
 pub mod question;

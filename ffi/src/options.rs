@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use mailport::config::MAX_DELAY;
 use mailport::via::ViaParseError;
-use mailport::{Config, ConfigError, Dialer, Gate, Patience, Plan, Via};
+use mailport::{Config, ConfigError, Dialer, GreetingWait, Patience, Plan, Via};
 
 use crate::boundary::{Text, c_string, export};
-use crate::memory::Memory;
+use crate::cache::Cache;
 use crate::numbers::{self, CleartextNumber, FamiliesNumber};
 use crate::status::{MAILPORT_INVALID, MAILPORT_OK, Status};
 
@@ -19,14 +19,14 @@ pub const MAILPORT_AUTOMATIC: i32 = -1;
 /// The settings of dials. Without any, everything has its default, which is right for nearly
 /// everybody. A dial copies what it needs, so they can be changed, used again and freed at any time.
 ///
-/// What was set can be taken back: NULL in place of a text or a memory sets the default again,
+/// What was set can be taken back: NULL in place of a text or a cache sets the default again,
 /// MAILPORT_AUTOMATIC does in place of a time, and any other number is set to its default.
 #[derive(Debug, Default)]
 pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
     via: Option<Via>,
-    memory: Option<mailport::Memory>,
+    cache: Option<mailport::Cache>,
     /// Why the last setter failed; empty if it did not.
     message: CString,
 }
@@ -38,8 +38,8 @@ impl Options {
         if let Some(via) = &self.via {
             dialer = dialer.with_via(via.clone());
         }
-        if let Some(memory) = &self.memory {
-            dialer = dialer.with_memory(memory.clone());
+        if let Some(cache) = &self.cache {
+            dialer = dialer.with_cache(cache.clone());
         }
         dialer
     }
@@ -63,7 +63,7 @@ impl Options {
         let mut alone = Config::default();
         change(&mut alone);
         let checked = match alone.check() {
-            Ok(()) | Err(ConfigError::DeadlineBelowAttemptDelay { .. }) => Ok(()),
+            Ok(()) | Err(ConfigError::TimeoutBelowAttemptDelay { .. }) => Ok(()),
             Err(error) => Err(error.to_string()),
         };
         self.set(checked.map(|()| |options: &mut Options| change(&mut options.config)))
@@ -146,12 +146,12 @@ pub extern "C" fn mailport_options_set_plan(
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_deadline_ms(
+pub extern "C" fn mailport_options_set_timeout_ms(
     options: Option<&mut Options>,
     ms: i32,
 ) -> Status {
     export!(status; options => options.time(ms, |config, time| {
-        config.deadline = time.unwrap_or(Config::default().deadline);
+        config.timeout = time.unwrap_or(Config::default().timeout);
     }))
 }
 
@@ -213,16 +213,19 @@ pub extern "C" fn mailport_options_set_resolution_delay_ms(
 
 /// How long a connection is waited upon for the server's first byte before it counts: at least
 /// 10 ms, 0 for not at all, or MAILPORT_AUTOMATIC, the default: not at all in a direct dial, 10 s
-/// through a proxy or a command. With a gate services are tried one after the other.
+/// through a proxy or a command. With a greeting wait services are tried one after the other.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_gate_ms(options: Option<&mut Options>, ms: i32) -> Status {
+pub extern "C" fn mailport_options_set_greeting_wait_ms(
+    options: Option<&mut Options>,
+    ms: i32,
+) -> Status {
     export!(status; options => options.time(ms, |config, time| {
-        config.gate = match time {
-            None => Gate::Automatic,
-            Some(Duration::ZERO) => Gate::Off,
-            Some(time) => Gate::For(time),
+        config.greeting_wait = match time {
+            None => GreetingWait::Automatic,
+            Some(Duration::ZERO) => GreetingWait::Off,
+            Some(time) => GreetingWait::For(time),
         };
     }))
 }
@@ -232,15 +235,15 @@ pub extern "C" fn mailport_options_set_gate_ms(options: Option<&mut Options>, ms
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_strict(
+pub extern "C" fn mailport_options_set_sequential(
     options: Option<&mut Options>,
-    strict: i32,
+    sequential: i32,
 ) -> Status {
-    export!(status; options => options.configure(|config| config.strict = strict != 0))
+    export!(status; options => options.configure(|config| config.sequential = sequential != 0))
 }
 
 /// Whether the dial stops with a question before it begins another service: 0 for no, the default,
-/// any other number for yes. Such a dial is strict. mailport_connect() refuses it, for nobody could
+/// any other number for yes. Such a dial is sequential. mailport_connect() refuses it, for nobody could
 /// answer.
 ///
 /// Since 0.1.
@@ -254,8 +257,11 @@ pub extern "C" fn mailport_options_set_ask(options: Option<&mut Options>, ask: i
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_skip(options: Option<&mut Options>, skip: i32) -> Status {
-    export!(status; options => options.configure(|config| config.skip = skip != 0))
+pub extern "C" fn mailport_options_set_try_failed_last(
+    options: Option<&mut Options>,
+    skip: i32,
+) -> Status {
+    export!(status; options => options.configure(|config| config.try_failed_last = skip != 0))
 }
 
 /// Which address families are used, and which goes first. Default MAILPORT_FAMILIES_ANY.
@@ -330,18 +336,18 @@ pub extern "C" fn mailport_options_set_via(options: Option<&mut Options>, via: T
     }))
 }
 
-/// Uses a memory, of which the options and their dials keep a handle of their own; NULL is none,
+/// Uses a cache, of which the options and their dials keep a handle of their own; NULL is none,
 /// the default.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_memory(
+pub extern "C" fn mailport_options_set_cache(
     options: Option<&mut Options>,
-    memory: Option<&Memory>,
+    cache: Option<&Cache>,
 ) -> Status {
-    let memory = memory.map(|memory| memory.memory.clone());
+    let cache = cache.map(|cache| cache.cache.clone());
     export!(status; options => {
-        options.set(Ok(|options: &mut Options| options.memory = memory))
+        options.set(Ok(|options: &mut Options| options.cache = cache))
     })
 }
 
@@ -369,12 +375,12 @@ mod tests {
             mailport_options_set_attempt_delay_ms(Some(&mut options), 11),
             mailport_options_set_port_delay_ms(Some(&mut options), 12),
             mailport_options_set_patience_ms(Some(&mut options), 13),
-            mailport_options_set_deadline_ms(Some(&mut options), 14),
+            mailport_options_set_timeout_ms(Some(&mut options), 14),
             mailport_options_set_resolution_delay_ms(Some(&mut options), 15),
-            mailport_options_set_gate_ms(Some(&mut options), 16),
-            mailport_options_set_strict(Some(&mut options), 1),
+            mailport_options_set_greeting_wait_ms(Some(&mut options), 16),
+            mailport_options_set_sequential(Some(&mut options), 1),
             mailport_options_set_ask(Some(&mut options), 1),
-            mailport_options_set_skip(Some(&mut options), 1),
+            mailport_options_set_try_failed_last(Some(&mut options), 1),
             mailport_options_set_families(Some(&mut options), 3),
             mailport_options_set_mark(Some(&mut options), 16),
         ];
@@ -383,15 +389,15 @@ mod tests {
         expected.attempt_delay = Duration::from_millis(11);
         expected.port_delay = Duration::from_millis(12);
         expected.patience = Patience::Fixed(Duration::from_millis(13));
-        expected.deadline = Duration::from_millis(14);
+        expected.timeout = Duration::from_millis(14);
         expected.resolution_delay = Duration::from_millis(15);
-        expected.gate = Gate::For(Duration::from_millis(16));
-        (expected.strict, expected.ask, expected.skip) = (true, true, true);
+        expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
+        (expected.sequential, expected.ask, expected.try_failed_last) = (true, true, true);
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);
-        mailport_options_set_gate_ms(Some(&mut options), 0);
-        assert_eq!(options.config.gate, Gate::Off);
+        mailport_options_set_greeting_wait_ms(Some(&mut options), 0);
+        assert_eq!(options.config.greeting_wait, GreetingWait::Off);
         take_back(&mut options);
         assert_eq!(options.config, Config::default());
     }
@@ -402,16 +408,16 @@ mod tests {
             mailport_options_set_attempt_delay_ms,
             mailport_options_set_port_delay_ms,
             mailport_options_set_patience_ms,
-            mailport_options_set_deadline_ms,
+            mailport_options_set_timeout_ms,
             mailport_options_set_resolution_delay_ms,
-            mailport_options_set_gate_ms,
+            mailport_options_set_greeting_wait_ms,
         ] {
             assert_eq!(set(Some(&mut *options), MAILPORT_AUTOMATIC), MAILPORT_OK);
         }
         for set in [
-            mailport_options_set_strict,
+            mailport_options_set_sequential,
             mailport_options_set_ask,
-            mailport_options_set_skip,
+            mailport_options_set_try_failed_last,
             mailport_options_set_families,
         ] {
             assert_eq!(set(Some(&mut *options), 0), MAILPORT_OK);
@@ -430,14 +436,14 @@ mod tests {
         assert_eq!(mailport_options_set_families(Some(&mut options), 5), MAILPORT_INVALID);
         assert!(message(&options).starts_with("5 is no "));
         assert_eq!(options.config, Config::default());
-        assert_eq!(mailport_options_set_strict(Some(&mut options), 0), MAILPORT_OK);
+        assert_eq!(mailport_options_set_sequential(Some(&mut options), 0), MAILPORT_OK);
         assert_eq!(message(&options), "");
     }
 
     #[test]
     fn settings_that_belong_together_may_come_in_any_order() {
         let mut options = Options::default();
-        assert_eq!(mailport_options_set_deadline_ms(Some(&mut options), 100), MAILPORT_OK);
+        assert_eq!(mailport_options_set_timeout_ms(Some(&mut options), 100), MAILPORT_OK);
         assert!(options.config.check().is_err(), "the default attempt delay is longer");
         assert_eq!(mailport_options_set_attempt_delay_ms(Some(&mut options), 50), MAILPORT_OK);
         assert_eq!(options.config.check(), Ok(()));

@@ -26,7 +26,7 @@ impl Dial {
         let Some(answer) = to_answer(answer) else { return MAILPORT_INVALID };
         let answered = self.running_mut().map(|dial| {
             if for_good {
-                dial.answer_for_good(question, answer)
+                dial.answer_and_remember(question, answer)
             } else {
                 dial.answer(question, answer)
             }
@@ -120,12 +120,12 @@ pub extern "C" fn mailport_dial_answer(
 }
 
 /// Answers as mailport_dial_answer(), and remembers the answer for this network, host and next
-/// service, for 30 days: later dials with the same memory do not ask. Without a memory, or where the
+/// service, for 30 days: later dials with the same cache do not ask. Without a cache, or where the
 /// network is not known, it counts for this dial only.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_answer_for_good(
+pub extern "C" fn mailport_dial_answer_and_remember(
     dial: Option<&mut Dial>,
     question: u32,
     answer: AnswerNumber,

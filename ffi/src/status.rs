@@ -24,7 +24,7 @@ pub const MAILPORT_NULL: Status = -1;
 pub const MAILPORT_BUG: Status = -2;
 /// The host, the plan or a setting cannot be used. Nothing was sent.
 pub const MAILPORT_INVALID: Status = -3;
-/// This machine lacks something of its own: descriptors, memory, ports.
+/// This machine lacks something of its own: descriptors, cache, ports.
 pub const MAILPORT_SYSTEM: Status = -4;
 /// Called in a fork of the process that the dial belongs to. Only free it there.
 pub const MAILPORT_FORKED: Status = -5;
@@ -36,7 +36,7 @@ pub const MAILPORT_STALE: Status = -7;
 /// Every service was tried, and none is left.
 pub const MAILPORT_EXHAUSTED: Status = -16;
 /// The deadline passed with nothing connected.
-pub const MAILPORT_DEADLINE: Status = -17;
+pub const MAILPORT_ERR_TIMEOUT: Status = -17;
 /// The name has no address that could be tried.
 pub const MAILPORT_UNRESOLVED: Status = -18;
 /// The proxy or the command itself failed, which says nothing of any service.
@@ -52,12 +52,12 @@ const SENTENCES: &[(Status, &CStr)] = &[
     (MAILPORT_NULL, c"a pointer is NULL that must not be"),
     (MAILPORT_BUG, c"a bug in mailport"),
     (MAILPORT_INVALID, c"the host, the plan or a setting cannot be used"),
-    (MAILPORT_SYSTEM, c"this machine lacks descriptors, memory or ports"),
+    (MAILPORT_SYSTEM, c"this machine lacks descriptors, cache or ports"),
     (MAILPORT_FORKED, c"a dial belongs to the process that started it, and this is a fork of that"),
     (MAILPORT_TAKEN, c"the connection has been taken already"),
     (MAILPORT_STALE, c"the question no longer stands"),
     (MAILPORT_EXHAUSTED, c"no service could be reached"),
-    (MAILPORT_DEADLINE, c"nothing connected before the deadline"),
+    (MAILPORT_ERR_TIMEOUT, c"nothing connected before the deadline"),
     (MAILPORT_UNRESOLVED, c"the name has no address"),
     (MAILPORT_VIA, c"the proxy or the command failed"),
     (MAILPORT_DECLINED, c"not falling back, as the user wishes"),
@@ -89,12 +89,12 @@ pub(crate) fn sentence(status: Status) -> &'static CStr {
 /// The verdict of a dial that has ended.
 pub(crate) fn of_report(report: &Report) -> Status {
     match report.end {
-        End::Connected(_) => MAILPORT_OK,
-        End::Deadline => MAILPORT_DEADLINE,
-        End::Unresolved => MAILPORT_UNRESOLVED,
-        End::OwnTrouble => MAILPORT_SYSTEM,
-        End::Via => MAILPORT_VIA,
-        End::Declined => MAILPORT_DECLINED,
+        Some(End::Connected(_)) => MAILPORT_OK,
+        Some(End::Timeout) => MAILPORT_ERR_TIMEOUT,
+        Some(End::Unresolved) => MAILPORT_UNRESOLVED,
+        Some(End::LocalResourceError) => MAILPORT_SYSTEM,
+        Some(End::Via) => MAILPORT_VIA,
+        Some(End::Declined) => MAILPORT_DECLINED,
         _ => MAILPORT_EXHAUSTED,
     }
 }

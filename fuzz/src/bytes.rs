@@ -57,7 +57,7 @@ impl Bytes<'_> {
     }
 
     pub(super) fn tls(&mut self) -> Tls {
-        self.one_of(&[Tls::StartTls, Tls::Implicit, Tls::None])
+        self.one_of(&[Tls::StartTls, Tls::Implicit, Tls::Cleartext])
     }
 
     /// One of sixteen, so that they meet again; now and then one that no resolver should give.
@@ -88,7 +88,7 @@ impl Bytes<'_> {
             Outcome::Timeout,
             Outcome::Local,
             Outcome::Closed,
-            Outcome::Proxy,
+            Outcome::Via,
             Outcome::Cancelled,
             Outcome::Connected,
         ])

@@ -1,6 +1,6 @@
 //! Bytes as what is asked on a relay's control socket.
 
-use mailport::relay::control::{MAX_REQUEST, Request, request};
+use mailport_relay::control::{MAX_REQUEST, Request, request};
 
 /// A request is understood as soon as its line has ended, whatever follows, and never waited for
 /// beyond its longest.

@@ -13,16 +13,16 @@ const ENTRY: usize = 16;
 /// An entry keeps number, type, code and router, and only the network's word becomes an outcome of
 /// the network.
 pub fn error_queue(data: &[u8]) {
-    let parsed = ErrorQueue::of_extended_error(data);
+    let parsed = ErrorQueue::from_extended_error(data);
     match parsed {
         None => assert!(is_none_rightly(data)),
         Some(ErrorQueue::Local(errno)) => assert_eq!((number(data), data[4]), (errno, 1)),
         Some(ErrorQueue::Icmp(icmp, errno)) => {
             let origin = if icmp.family == Family::Ipv4 { 2 } else { 3 };
             assert_eq!((number(data), &data[4..7]), (errno, &[origin, icmp.kind, icmp.code][..]));
-            assert_eq!(ErrorQueue::of_extended_error(&entry(icmp, errno)), parsed);
-            let shorter = ErrorQueue::of_extended_error(&data[..data.len().min(ENTRY)]);
-            assert_eq!(shorter, Some(ErrorQueue::Icmp(Icmp { from: None, ..icmp }, errno)));
+            assert_eq!(ErrorQueue::from_extended_error(&entry(icmp, errno)), parsed);
+            let shorter = ErrorQueue::from_extended_error(&data[..data.len().min(ENTRY)]);
+            assert_eq!(shorter, Some(ErrorQueue::Icmp(Icmp { sender: None, ..icmp }, errno)));
         }
         Some(other) => panic!("an entry says that there is none: {other:?}"),
     }
@@ -34,7 +34,7 @@ pub fn error_queue(data: &[u8]) {
     for queue in [Some(ErrorQueue::Empty), Some(ErrorQueue::Unavailable), parsed] {
         let Some(queue) = queue else { continue };
         let own_addresses: Vec<IpAddr> = match queue {
-            ErrorQueue::Icmp(icmp, _) if own => icmp.from.into_iter().collect(),
+            ErrorQueue::Icmp(icmp, _) if own => icmp.sender.into_iter().collect(),
             _ => Vec::new(),
         };
         told(&Evidence { errno, queue, segments_in, own_addresses: &own_addresses });
@@ -55,7 +55,7 @@ fn entry(icmp: Icmp, errno: Errno) -> Vec<u8> {
     let mut data = errno.0.to_ne_bytes().to_vec();
     data.extend([origin, icmp.kind, icmp.code]);
     data.resize(ENTRY, 0);
-    match icmp.from {
+    match icmp.sender {
         None => {}
         Some(IpAddr::V4(from)) => {
             data.extend(2_u16.to_ne_bytes());
@@ -74,7 +74,7 @@ fn entry(icmp: Icmp, errno: Errno) -> Vec<u8> {
 }
 
 fn told(evidence: &Evidence) {
-    let Some(failure) = Failure::told_from(evidence) else {
+    let Some(failure) = Failure::from_evidence(evidence) else {
         let nothing = match evidence.queue {
             ErrorQueue::Icmp(icmp, _) => icmp.meaning().is_some(),
             ErrorQueue::Local(_) => false,
@@ -90,7 +90,7 @@ fn told(evidence: &Evidence) {
     let outcomes: &[Outcome] = match (failure.icmp, evidence.queue) {
         (Some(icmp), ErrorQueue::Icmp(queued, _)) => {
             assert_eq!(icmp, queued);
-            let own = icmp.from.is_some_and(|from| evidence.own_addresses.contains(&from));
+            let own = icmp.sender.is_some_and(|from| evidence.own_addresses.contains(&from));
             match icmp.meaning() {
                 _ if own => &[Outcome::Local],
                 Some(_) => &[Outcome::IcmpHard, Outcome::IcmpSoft],
@@ -110,8 +110,8 @@ fn told(evidence: &Evidence) {
         (None, _) => &[Outcome::Reset, Outcome::Timeout, Outcome::Local],
     };
     assert!(outcomes.contains(&failure.outcome), "{failure:?} from {evidence:?}");
-    if failure.icmp.is_none() && known.is_some_and(Errno::is_own_trouble) {
-        assert!(failure.is_own_trouble(), "{failure:?} from {evidence:?}");
+    if failure.icmp.is_none() && known.is_some_and(Errno::is_local_resource_error) {
+        assert!(failure.is_local_resource_error(), "{failure:?} from {evidence:?}");
     }
     if failure.outcome == Outcome::Reset {
         assert_ne!(evidence.segments_in, Some(0), "a RST is a segment");

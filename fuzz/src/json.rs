@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use mailport::Outcome;
 use mailport::machine::{Event, Machine};
 use mailport::outcome::Icmp;
 use mailport::report::{Attempt, End, Reason, Report, Stage};
@@ -62,8 +63,7 @@ fn told(read: &Value, attempt: &Attempt) {
     place(read, attempt);
     time(&read["started_ms"], attempt.started);
     time(&read["ended_ms"], attempt.ended);
-    assert_eq!(read["outcome"], attempt.outcome.name());
-    assert_eq!(read["case"].as_u64(), attempt.outcome.case().map(u64::from));
+    assert_eq!(read["outcome"].as_str(), attempt.outcome.map(Outcome::name));
     assert_eq!(read["reason"], attempt.reason.to_string());
     assert_eq!(read["syns"].as_u64(), attempt.syns.map(u64::from));
     assert_eq!(read["errno"].as_str(), attempt.errno.map(|errno| errno.to_string()).as_deref());
@@ -72,7 +72,7 @@ fn told(read: &Value, attempt: &Attempt) {
     keys(read, &ICMP_KEYS);
     assert_eq!(read["version"], if icmp.family == Family::Ipv4 { 4 } else { 6 });
     assert_eq!((&read["type"], &read["code"]), (&icmp.kind.into(), &icmp.code.into()));
-    assert_eq!(read["from"].as_str().map(|from| from.parse::<IpAddr>().unwrap()), icmp.from);
+    assert_eq!(read["from"].as_str().map(|from| from.parse::<IpAddr>().unwrap()), icmp.sender);
 }
 
 fn keys(value: &Value, expected: &[&str]) {
@@ -123,12 +123,12 @@ fn report(bytes: &mut Bytes) -> Report {
     report.host = bytes.text();
     report.elapsed = duration(bytes);
     report.end = match bytes.byte() {
-        index @ 0..=15 => End::Connected(index.into()),
-        16..=31 => End::Deadline,
-        32..=47 => End::Unresolved,
-        48..=63 => End::OwnTrouble,
-        64..=79 => End::Cancelled,
-        _ => End::Exhausted,
+        index @ 0..=15 => Some(End::Connected(index.into())),
+        16..=31 => Some(End::Timeout),
+        32..=47 => Some(End::Unresolved),
+        48..=63 => Some(End::LocalResourceError),
+        64..=79 => Some(End::Cancelled),
+        _ => Some(End::Exhausted),
     };
     for lookup in &mut report.lookups {
         lookup.family = bytes.family();
@@ -164,7 +164,7 @@ fn filled(mut attempt: Attempt, bytes: &mut Bytes) -> Attempt {
     attempt.started = duration(bytes);
     attempt.connected = bytes.maybe(duration);
     attempt.ended = duration(bytes);
-    attempt.outcome = bytes.outcome();
+    attempt.outcome = Some(bytes.outcome());
     attempt.errno = bytes.maybe(Bytes::errno);
     attempt.icmp = bytes.maybe(icmp);
     attempt.syns = bytes.maybe(Bytes::u32);
@@ -186,7 +186,7 @@ fn filled(mut attempt: Attempt, bytes: &mut Bytes) -> Attempt {
 fn icmp(bytes: &mut Bytes) -> Icmp {
     let (kind, code) = (bytes.byte(), bytes.byte());
     let from = bytes.maybe(|bytes| bytes.address().ip());
-    Icmp { family: bytes.family(), kind, code, from }
+    Icmp { family: bytes.family(), kind, code, sender: from }
 }
 
 /// From nanoseconds to the longest there is.

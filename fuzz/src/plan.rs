@@ -7,23 +7,24 @@ use mailport::{Cleartext, Family, Plan, PlanError, Tls};
 /// no port twice; a refusal names a part of the text.
 pub fn plan(data: &[u8]) {
     let text = &*String::from_utf8_lossy(data);
-    let strict = Plan::parse(text, Cleartext::Refuse);
+    let sequential = Plan::parse(text, Cleartext::Refuse);
     let lax = Plan::parse(text, Cleartext::Allow);
-    assert_eq!(strict, text.parse());
-    for (parsed, cleartext) in [(&strict, Cleartext::Refuse), (&lax, Cleartext::Allow)] {
+    assert_eq!(sequential, text.parse());
+    for (parsed, cleartext) in [(&sequential, Cleartext::Refuse), (&lax, Cleartext::Allow)] {
         match parsed {
             Ok(plan) => taken(text, plan, cleartext),
             Err(error) => refused(text, error),
         }
     }
-    let cleartext = lax.as_ref().is_ok_and(|p| p.services().iter().any(|s| s.tls() == Tls::None));
-    match &strict {
-        Ok(_) => assert_eq!(strict, lax, "to allow cleartext changes nothing else"),
-        Err(PlanError::Cleartext { service }) => assert_eq!(service.tls(), Tls::None),
+    let cleartext =
+        lax.as_ref().is_ok_and(|p| p.services().iter().any(|s| s.tls() == Tls::Cleartext));
+    match &sequential {
+        Ok(_) => assert_eq!(sequential, lax, "to allow cleartext changes nothing else"),
+        Err(PlanError::Cleartext { service }) => assert_eq!(service.tls(), Tls::Cleartext),
         // More than one thing is wrong with it, or it is not a plan at all.
         Err(_) => assert!(lax.is_err(), "cleartext is refused as such"),
     }
-    assert!(!cleartext || matches!(strict, Err(PlanError::Cleartext { .. })));
+    assert!(!cleartext || matches!(sequential, Err(PlanError::Cleartext { .. })));
 }
 
 fn taken(text: &str, plan: &Plan, cleartext: Cleartext) {
@@ -31,7 +32,7 @@ fn taken(text: &str, plan: &Plan, cleartext: Cleartext) {
     assert!((1..=MAX_SERVICES).contains(&services.len()));
     for (index, service) in services.iter().enumerate() {
         assert_ne!(service.port(), 0);
-        assert!(service.tls() != Tls::None || cleartext == Cleartext::Allow, "{service}");
+        assert!(service.tls() != Tls::Cleartext || cleartext == Cleartext::Allow, "{service}");
         let meets = |family: Family| {
             let mut before = services[..index].iter();
             service.allows(family) && before.any(|s| s.port() == service.port() && s.allows(family))
@@ -41,7 +42,7 @@ fn taken(text: &str, plan: &Plan, cleartext: Cleartext) {
     let again = Plan::parse(&plan.to_string(), cleartext).unwrap();
     assert_eq!(again.services(), services);
     if !Plan::NAMES.contains(&text.trim()) {
-        assert!(!plan.is_strict(), "only a name makes a plan strict");
+        assert!(!plan.is_sequential(), "only a name makes a plan sequential");
         let parts = text.split(',').map(|part| part.trim().trim_start_matches('0'));
         assert_eq!(parts.collect::<Vec<_>>().join(","), plan.to_string());
     }

@@ -1,6 +1,6 @@
 //! Bytes as what a SOCKS5 proxy says to a client.
 
-use mailport::socks::{Client, Login, SocksError};
+use mailport::socks5::{Client, Login, SocksError};
 use mailport::target::Host;
 
 use super::bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Bytes as what a SOCKS5 client asks of a proxy.
 
 use mailport::Target;
-use mailport::socks::{Mistake, Reply, Server};
+use mailport::socks5::{Mistake, Reply, Server};
 
 use super::bytes::Bytes;
 

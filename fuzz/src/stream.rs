@@ -54,7 +54,7 @@ pub(super) fn plan(bytes: &mut Bytes) -> Result<Plan, PlanError> {
 pub(super) fn config(bytes: &mut Bytes) -> Config {
     let mut config = Config::default();
     let usual = bytes.byte();
-    config.strict = usual & 1 == 1;
+    config.sequential = usual & 1 == 1;
     if usual & 2 == 0 {
         return config;
     }
@@ -63,7 +63,7 @@ pub(super) fn config(bytes: &mut Bytes) -> Config {
     config.attempt_delay = millis(bytes);
     config.port_delay = millis(bytes);
     config.patience = bytes.maybe(millis).map_or(Patience::Automatic, Patience::Fixed);
-    config.deadline = Duration::from_micros(u64::from(bytes.u32()) << (bytes.byte() % 8));
+    config.timeout = Duration::from_micros(u64::from(bytes.u32()) << (bytes.byte() % 8));
     config.families = bytes.one_of(&[
         Families::Any,
         Families::Ipv4,
@@ -114,7 +114,7 @@ fn event(bytes: &mut Bytes, what: u8, started: usize) -> Event {
         _ => {
             let outcome = bytes.outcome();
             let errno = bytes.maybe(Bytes::errno);
-            let failure = Failure { errno, ..Failure::of(outcome) };
+            let failure = Failure { errno, ..Failure::new(outcome) };
             Event::Failed { attempt, failure, syns: bytes.maybe(Bytes::u32) }
         }
     }
@@ -125,7 +125,7 @@ pub(super) fn lookup_error(bytes: &mut Bytes) -> Option<LookupError> {
     match bytes.byte() {
         0xf0 => Some(LookupError::NotFound),
         0xf1 => Some(LookupError::TryAgain),
-        0xf2 => Some(LookupError::Pending),
+        0xf2 => Some(LookupError::Unanswered),
         0xf3 => Some(LookupError::Failed(bytes.text())),
         _ => None,
     }

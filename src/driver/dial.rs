@@ -7,16 +7,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::line::{Fact, Line};
-use super::memory::Memory;
+use super::cache::Cache;
 use super::poller::{Poller, Ready};
-use super::resolve::{Resolver, Slot};
-use super::sockets::{self, Socket};
-use super::via::Passage;
+use super::resolver::{Resolver, Slot};
+use super::transport::Passage;
+use super::transport::direct::{self, Socket};
+use super::transport::{Fact, Transport};
+use crate::cache::Place;
 use crate::config::Config;
 use crate::error::ConnectError;
 use crate::machine::{Action, Answer, AttemptId, Event, Machine, Question, Stale};
-use crate::memory::Place;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::{Family, Service};
 use crate::report::{End, Report};
@@ -106,14 +106,14 @@ pub struct Dial {
     /// Where resolver threads leave answers; `None` for an address, and after the end.
     slot: Option<Arc<Slot>>,
     poller: Poller,
-    /// The lines of attempts that have not ended, by attempt number; in the end the winner's.
-    lines: BTreeMap<usize, Line>,
+    /// The transports of attempts that have not ended, by attempt number; in the end the winner's.
+    transports: BTreeMap<usize, Transport>,
     /// When something is due without anything happening; `None` once the dial has ended.
     wake_at: Option<Instant>,
     /// The process that owns this dial.
     process: u32,
     /// What the dial teaches in the end, and of which place.
-    memory: Option<(Memory, Place)>,
+    cache: Option<(Cache, Place)>,
 }
 
 impl AsRawFd for Dial {
@@ -142,7 +142,7 @@ impl Dial {
             Destination::Name(_) => Some(Arc::new(Slot::new(poller.waker()?))),
             Destination::Address(_) | Destination::Through(_) => None,
         };
-        let (lines, process) = (BTreeMap::new(), std::process::id());
+        let (transports, process) = (BTreeMap::new(), std::process::id());
         Ok(Dial {
             machine,
             host,
@@ -150,16 +150,16 @@ impl Dial {
             resolver,
             slot,
             poller,
-            lines,
+            transports,
             wake_at: Some(now),
             process,
-            memory: None,
+            cache: None,
         })
     }
 
-    /// Has the dial teach a memory what it learns of a place.
-    pub(super) fn teaches(&mut self, memory: Option<(Memory, Place)>) {
-        self.memory = memory;
+    /// Has the dial teach a cache what it learns of a place.
+    pub(super) fn teaches(&mut self, cache: Option<(Cache, Place)>) {
+        self.cache = cache;
     }
 
     /// Puts a timer into the descriptor of a dial of [`Dialer::prepare`](super::Dialer::prepare),
@@ -192,7 +192,7 @@ impl Dial {
         }
         let ready = match [self.timeout(), timeout].into_iter().flatten().min() {
             // Nothing is watched before the first turn, so there is nothing to ask for.
-            Some(Duration::ZERO) if self.lines.is_empty() && self.slot.is_none() => Vec::new(),
+            Some(Duration::ZERO) if self.transports.is_empty() && self.slot.is_none() => Vec::new(),
             timeout => self.poller.ready(timeout),
         };
         self.turn(ready)
@@ -229,14 +229,14 @@ impl Dial {
         self.wake_at
     }
 
-    /// Answers a question as [`Dial::answer`] does, and remembers the answer as a consent for this
-    /// network, target and next service, for 30 days: later dials do not ask. Without a memory, or
+    /// Answers a question as [`Dial::answer`] does, and remembers the answer as a remembered answer for this
+    /// network, target and next service, for 30 days: later dials do not ask. Without a cache, or
     /// where the network is not known, the answer counts for this dial only.
-    pub fn answer_for_good(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
+    pub fn answer_and_remember(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
         let next = self.machine.question().map(|question| question.next);
         self.answer(question, answer)?;
-        if let (Some((memory, place)), Some(next)) = (&self.memory, next) {
-            memory.consent(place, next, answer);
+        if let (Some((cache, place)), Some(next)) = (&self.cache, next) {
+            cache.remember_answer(place, next, answer);
         }
         Ok(())
     }
@@ -258,8 +258,9 @@ impl Dial {
             Some(End::Connected(winner)) => winner,
             Some(_) => return Err(ConnectError::Failed(Box::new(self.machine.report()))),
         };
-        let line = self.lines.remove(&winner);
-        let socket = line.and_then(Line::into_stream).ok_or(ConnectError::NotConnected)?;
+        let transport = self.transports.remove(&winner);
+        let socket =
+            transport.and_then(Transport::into_stream).ok_or(ConnectError::NotConnected)?;
         let report = self.machine.report();
         let service = report.attempts[winner].service;
         Ok(Connected { socket, service, report })
@@ -304,38 +305,38 @@ impl Dial {
         if self.machine.is_asking() { Status::Asking } else { Status::Pending }
     }
 
-    /// Looks at a line that something happened to.
+    /// Looks at a transport that something happened to.
     fn look(&mut self, ready: Ready, events: &mut Vec<Event>, closed: &mut Vec<AttemptId>) {
         let attempt = AttemptId(ready.token);
         if ready.closed {
             events.extend(self.drop_held(attempt));
         }
         // An event may still be on its way for a socket that was closed in the turn before.
-        let Some(line) = self.lines.get_mut(&ready.token) else { return };
-        let facts = line.look(&self.poller, ready.token);
+        let Some(transport) = self.transports.get_mut(&ready.token) else { return };
+        let facts = transport.look(&self.poller, ready.token);
         self.take_in(attempt, facts, events);
         if ready.closed {
             closed.push(attempt);
         }
     }
 
-    /// Looks at the lines whose own time has come. Where that of the dial has, too, they say what
+    /// Looks at the transports whose own time has come. Where that of the dial has, too, they say what
     /// they have waited for: after the end nobody can.
     fn look_at_due(&mut self, now: Instant, events: &mut Vec<Event>) {
         let Destination::Through(_) = self.host else { return };
-        let due = |line: &Line| line.wake_at().is_some_and(|at| at <= now);
-        let due = self.lines.iter().filter(|(_, line)| due(line)).map(|(&id, _)| id);
+        let due = |transport: &Transport| transport.wake_at().is_some_and(|at| at <= now);
+        let due = self.transports.iter().filter(|(_, transport)| due(transport)).map(|(&id, _)| id);
         for id in due.collect::<Vec<_>>() {
             self.look(Ready { token: id, closed: false }, events, &mut Vec::new());
         }
         if self.machine.deadline().is_some_and(|at| at <= now) {
-            events.extend(self.lines.iter().filter_map(|(&id, line)| {
-                Some(Event::Noted { attempt: AttemptId(id), note: line.missing()? })
+            events.extend(self.transports.iter().filter_map(|(&id, transport)| {
+                Some(Event::Noted { attempt: AttemptId(id), note: transport.missing()? })
             }));
         }
     }
 
-    /// Turns what was found into events; a line that has failed is closed.
+    /// Turns what was found into events; a transport that has failed is closed.
     fn take_in(&mut self, attempt: AttemptId, facts: Vec<Fact>, events: &mut Vec<Event>) {
         for fact in facts {
             match fact {
@@ -359,7 +360,7 @@ impl Dial {
             return None;
         }
         self.close(attempt);
-        let failure = Failure::of(Outcome::Closed);
+        let failure = Failure::new(Outcome::Closed);
         Some(Event::Failed { attempt, failure, syns: None })
     }
 
@@ -376,29 +377,30 @@ impl Dial {
     }
 
     fn connect(&mut self, attempt: AttemptId, address: SocketAddr, events: &mut Vec<Event>) {
-        let gated = self.config.gate.wait(false).is_some();
+        let waits_for_greeting = self.config.greeting_wait.wait(false).is_some();
         let begun = Socket::connect(address, &self.config);
-        let begun = begun.map(|(socket, found)| Line::direct(socket, &found, gated));
+        let begun =
+            begun.map(|(socket, found)| Transport::direct(socket, &found, waits_for_greeting));
         match begun {
-            Ok((line, facts)) => self.open(attempt, line, facts, events),
+            Ok((transport, facts)) => self.open(attempt, transport, facts, events),
             Err(errno) => {
-                let failure = Failure { errno: Some(errno), ..Failure::of(Outcome::Local) };
+                let failure = Failure { errno: Some(errno), ..Failure::new(Outcome::Local) };
                 events.push(Event::Failed { attempt, failure, syns: None });
             }
         }
     }
 
-    /// Begins a line through the proxy or the command.
+    /// Begins a transport through the proxy or the command.
     fn go_through(&mut self, attempt: AttemptId, port: u16, now: Instant, events: &mut Vec<Event>) {
         let Destination::Through(passage) = &self.host else {
             unreachable!("only a dial with a way goes through it")
         };
         // One service is tried at a time, so nothing is due before the whole dial is.
         let left = self.machine.deadline().unwrap_or(now).saturating_duration_since(now);
-        let gated = self.config.gate.wait(true).is_some();
+        let waits_for_greeting = self.config.greeting_wait.wait(true).is_some();
         match passage.begin(port, left) {
             Ok(way) => {
-                self.open(attempt, Line::new(way, gated), Vec::new(), events);
+                self.open(attempt, Transport::new(way, waits_for_greeting), Vec::new(), events);
                 // It has not been looked at yet, and a nested dial has not even begun.
                 self.look(Ready { token: attempt.0, closed: false }, events, &mut Vec::new());
             }
@@ -406,20 +408,26 @@ impl Dial {
         }
     }
 
-    /// Watches a line. It was begun before, for a socket that does not connect yet is ready for
+    /// Watches a transport. It was begun before, for a socket that does not connect yet is ready for
     /// everything.
-    fn open(&mut self, attempt: AttemptId, line: Line, facts: Vec<Fact>, events: &mut Vec<Event>) {
-        let registered = self.poller.register(&line, attempt.0);
-        self.lines.insert(attempt.0, line);
+    fn open(
+        &mut self,
+        attempt: AttemptId,
+        transport: Transport,
+        facts: Vec<Fact>,
+        events: &mut Vec<Event>,
+    ) {
+        let registered = self.poller.register(&transport, attempt.0);
+        self.transports.insert(attempt.0, transport);
         let failed = registered.err().map(|error| Fact::local(&error));
         self.take_in(attempt, facts.into_iter().chain(failed).collect(), events);
     }
 
-    /// Closes the line of an attempt, and says how many SYNs it had sent.
+    /// Closes the transport of an attempt, and says how many SYNs it had sent.
     fn close(&mut self, attempt: AttemptId) -> Option<u32> {
-        let line = self.lines.remove(&attempt.0)?;
-        self.poller.deregister(&line);
-        line.syns()
+        let transport = self.transports.remove(&attempt.0)?;
+        self.poller.deregister(&transport);
+        transport.syns()
     }
 
     fn resolve(&mut self, family: Family, now: Instant, events: &mut Vec<Event>) {
@@ -441,7 +449,7 @@ impl Dial {
         let answers = self.slot.as_ref().map(|slot| slot.take()).unwrap_or_default();
         let events = answers.into_iter().map(|(family, addresses)| {
             let first = addresses.as_ref().ok().and_then(|list| list.first());
-            let source = first.and_then(|first| sockets::source_towards(*first, &self.config));
+            let source = first.and_then(|first| direct::source_towards(*first, &self.config));
             Event::Resolved { family, addresses, source }
         });
         events.collect()
@@ -454,15 +462,15 @@ impl Dial {
             Some(_) => self.resolver.relieve(now),
             None => None,
         };
-        let lines = self.lines.values().filter_map(Line::wake_at).min();
-        self.wake_at = [self.machine.deadline(), relief, lines].into_iter().flatten().min();
+        let transports = self.transports.values().filter_map(Transport::wake_at).min();
+        self.wake_at = [self.machine.deadline(), relief, transports].into_iter().flatten().min();
         self.poller.arm(self.wake_at.map(|at| at.saturating_duration_since(now)));
     }
 
     /// Makes the descriptor silent, and lets the winner go.
     fn finish(&mut self, end: End) {
-        if let Some((memory, place)) = self.memory.take() {
-            memory.learn(&place, &self.machine.lessons());
+        if let Some((cache, place)) = self.cache.take() {
+            cache.learn(&place, &self.machine.observations());
         }
         self.wake_at = None;
         self.poller.arm(None);
@@ -475,9 +483,12 @@ impl Dial {
             End::Connected(winner) => Some(winner),
             _ => None,
         };
-        debug_assert!(self.lines.keys().all(|&id| Some(id) == winner), "the machine closed all");
-        if let Some(line) = winner.and_then(|winner| self.lines.get(&winner)) {
-            self.poller.deregister(line);
+        debug_assert!(
+            self.transports.keys().all(|&id| Some(id) == winner),
+            "the machine closed all"
+        );
+        if let Some(transport) = winner.and_then(|winner| self.transports.get(&winner)) {
+            self.poller.deregister(transport);
         }
     }
 
@@ -503,8 +514,8 @@ impl Drop for Dial {
             return;
         }
         self.stop_looking_up();
-        for line in self.lines.values() {
-            self.poller.deregister(line);
+        for transport in self.transports.values() {
+            self.poller.deregister(transport);
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::Instant;
 
+use super::cache::Cache;
 use super::dial::{Destination, Dial};
-use super::memory::Memory;
-use super::resolve::Resolver;
-use super::sockets;
+use super::resolver::Resolver;
 use super::sys;
-use super::via::Passage;
+use super::transport::Passage;
+use super::transport::direct;
 use crate::config::{Config, ConfigError};
 use crate::error::ConnectError;
 use crate::machine::Machine;
@@ -18,13 +18,13 @@ use crate::via::Via;
 
 /// Starts dials, and holds what they share. Cheap to clone.
 ///
-/// [`Dialer::default`] uses the resolver of the process and has no memory; nothing more is needed
+/// [`Dialer::default`] uses the resolver of the process and has no cache; nothing more is needed
 /// to dial.
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
     pub(super) resolver: Resolver,
     via: Option<Via>,
-    pub(crate) memory: Option<Memory>,
+    pub(crate) cache: Option<Cache>,
 }
 
 impl Dialer {
@@ -37,7 +37,7 @@ impl Dialer {
     /// The same dialer, going through a proxy or a command. Default none: it connects by itself.
     ///
     /// Such a dial looks up no name but the proxy's, tries services one after the other, and waits
-    /// for a greeting before a connection counts ([`Gate`](crate::Gate)). The settings for sockets
+    /// for a greeting before a connection counts ([`GreetingWait`](crate::GreetingWait)). The settings for sockets
     /// (families, source address, device, mark) are for the connection to the proxy; a command
     /// takes none of them.
     ///
@@ -45,7 +45,7 @@ impl Dialer {
     /// `MAILPORT_VIA`. It is not this process's child: a child of this process starts it and ends
     /// at once, for which a handler of SIGCHLD is called once. It ends when the connection is
     /// closed, as far as it minds the end of its input. The last line of its standard error (in
-    /// memory, at most 1 MiB) is for the report.
+    /// cache, at most 1 MiB) is for the report.
     #[must_use]
     pub fn with_via(self, via: Via) -> Dialer {
         Dialer { via: Some(via), ..self }
@@ -53,14 +53,14 @@ impl Dialer {
 
     /// What looks names up, and nothing else.
     pub(super) fn alone(self) -> Dialer {
-        Dialer { via: None, memory: None, ..self }
+        Dialer { via: None, cache: None, ..self }
     }
 
-    /// The same dialer with a memory: its dials are told what earlier ones have learned, and teach
+    /// The same dialer with a cache: its dials are told what earlier ones have learned, and teach
     /// later ones.
     #[must_use]
-    pub fn with_memory(self, memory: Memory) -> Dialer {
-        Dialer { memory: Some(memory), ..self }
+    pub fn with_cache(self, cache: Cache) -> Dialer {
+        Dialer { cache: Some(cache), ..self }
     }
 
     /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
@@ -100,14 +100,14 @@ impl Dialer {
             }
         };
         let via = self.via.as_ref();
-        let memory = self.memory.clone();
-        let memory = memory.and_then(|memory| Some((memory, Memory::place(target, config, via)?)));
-        if let Some((memory, place)) = &memory {
-            machine = machine.with_advice(memory.advice(place, plan));
+        let cache = self.cache.clone();
+        let cache = cache.and_then(|cache| Some((cache, Cache::place(target, config, via)?)));
+        if let Some((cache, place)) = &cache {
+            machine = machine.with_hints(cache.hints(place, plan));
         }
         let mut dial = Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
             .map_err(ConnectError::Setup)?;
-        dial.teaches(memory);
+        dial.teaches(cache);
         Ok(dial)
     }
 }
@@ -128,7 +128,7 @@ fn begin(
             Destination::Address(SocketAddrV6::new(*address, 0, 0, scope).into())
         }
     };
-    sockets::check_options(config, machine.families(), host.scope())?;
+    direct::check_options(config, machine.families(), host.scope())?;
     Ok((machine, host))
 }
 
@@ -143,7 +143,7 @@ pub(super) fn check(
 }
 
 /// The number of a zone: an interface's name, or its index in digits (RFC 4007 section 11.2).
-pub(crate) fn scope(zone: &str) -> Result<u32, ConfigError> {
+pub fn scope(zone: &str) -> Result<u32, ConfigError> {
     if let Ok(index) = zone.parse::<u32>()
         && index > 0
     {

@@ -1,26 +1,19 @@
-//! The machine on a real network: the only room with system calls.
+//! Dials on real sockets: look-ups, transports, the cache's file, and the loop that drives a machine.
 
-mod confirm;
+mod cache;
 mod dial;
 mod dialer;
-mod line;
-mod memory;
 mod poller;
+mod probe_run;
 mod prober;
-mod probing;
-mod resolve;
-mod sockets;
+mod resolver;
 mod sys;
-mod via;
+mod transport;
 
+pub use cache::Cache;
 pub use dial::{Connected, Dial, Status};
-pub use dialer::Dialer;
-#[cfg(feature = "relay")]
-pub(crate) use dialer::scope;
-pub use memory::Memory;
+pub use dialer::{Dialer, scope};
 pub use prober::{ProbeError, Prober, Progress};
-#[cfg(feature = "relay")]
-pub(crate) use sys::adopt;
+pub use resolver::{LookupResult, Resolver};
+pub use sys::adopt;
 pub(crate) use sys::{splice, wait_until_ready};
-
-pub use resolve::{LookupResult, Resolver};

@@ -4,12 +4,12 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
+use super::cache::Cache;
 use super::dialer::{Dialer, scope};
-use super::memory::Memory;
-use super::probing::{Probing, Run};
-use super::sockets;
-use crate::config::{Config, ConfigError, Families, Gate, MIN_DELAY};
-use crate::machine::{Advice, Machine};
+use super::probe_run::{Probing, Run};
+use super::transport::direct;
+use crate::config::{Config, ConfigError, Families, GreetingWait, MIN_DELAY};
+use crate::machine::{Hints, Machine};
 use crate::plan::Plan;
 use crate::probe::Probed;
 use crate::target::{Host, Target};
@@ -36,8 +36,8 @@ pub struct Prober {
     pub(super) dialer: Dialer,
     pub(super) plan: Plan,
     pub(super) config: Config,
-    pub(super) deadline: Duration,
-    memory: Option<Memory>,
+    pub(super) timeout: Duration,
+    cache: Option<Cache>,
 }
 
 /// How far a probe has come.
@@ -78,35 +78,35 @@ pub enum ProbeError {
 impl Prober {
     /// How long a candidate may be silent, unless the caller says otherwise: by then five or six
     /// SYNs have gone unanswered.
-    pub const DEADLINE: Duration = Duration::from_secs(5);
+    pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
     /// A prober for dials by this plan with these settings. Of the settings, families, source
-    /// address, device and mark matter to it, and the deadline, which the look-ups of a name have:
-    /// otherwise it waits for nothing but its own deadline.
+    /// address, device and mark matter to it, and the timeout, which the look-ups of a name have:
+    /// otherwise it waits for nothing but its own timeout.
     pub fn new(plan: Plan, config: Config) -> Prober {
-        let (dialer, deadline) = (Dialer::default(), Prober::DEADLINE);
-        Prober { dialer, plan, config, deadline, memory: None }
+        let (dialer, timeout) = (Dialer::default(), Prober::ATTEMPT_TIMEOUT);
+        Prober { dialer, plan, config, timeout, cache: None }
     }
 
-    /// The same prober, looking names up as this dialer does. A memory of the dialer learns nothing
+    /// The same prober, looking names up as this dialer does. A cache of the dialer learns nothing
     /// from a probe, and a probe is of addresses, so it goes through no proxy and no command.
     #[must_use]
     pub fn with_dialer(self, dialer: Dialer) -> Prober {
         Prober { dialer: dialer.alone(), ..self }
     }
 
-    /// The same prober with a memory: what a dial would choose is forecast with what a dial would
+    /// The same prober with a cache: what a dial would choose is forecast with what a dial would
     /// be told. The probe itself neither uses nor teaches it.
     #[must_use]
-    pub fn with_memory(self, memory: Memory) -> Prober {
-        Prober { memory: Some(memory), ..self }
+    pub fn with_cache(self, cache: Cache) -> Prober {
+        Prober { cache: Some(cache), ..self }
     }
 
     /// The same prober with another time for each candidate. Default 5 s; at least 10 ms. What
     /// takes longer is silent.
     #[must_use]
-    pub fn with_deadline(self, deadline: Duration) -> Prober {
-        Prober { deadline, ..self }
+    pub fn with_attempt_timeout(self, timeout: Duration) -> Prober {
+        Prober { timeout, ..self }
     }
 
     /// Probes the hosts, blocks until all is known, and gives what was found in their order.
@@ -129,26 +129,26 @@ impl Prober {
         }
         let mut found = run.into_probed();
         for probed in &mut found {
-            probed.advice = self.advice(&probed.target);
+            probed.hints = self.hints(&probed.target);
         }
         Ok(found)
     }
 
     /// What a dial would be told of a target.
-    fn advice(&self, target: &Target) -> Advice {
-        let Some(memory) = &self.memory else { return Advice::default() };
-        let place = Memory::place(target, &self.config, None);
-        place.map(|place| memory.advice(&place, &self.plan)).unwrap_or_default()
+    fn hints(&self, target: &Target) -> Hints {
+        let Some(cache) = &self.cache else { return Hints::default() };
+        let place = Cache::place(target, &self.config, None);
+        place.map(|place| cache.hints(&place, &self.plan)).unwrap_or_default()
     }
 
     /// The settings of a dial that has one candidate.
     fn config_of_one(&self) -> Config {
         Config {
             attempt_delay: MIN_DELAY,
-            deadline: self.deadline,
+            timeout: self.timeout,
             families: Families::Any,
             // A connection is closed as soon as it stands.
-            gate: Gate::Off,
+            greeting_wait: GreetingWait::Off,
             ..self.config.clone()
         }
     }
@@ -170,7 +170,7 @@ impl Prober {
             Some(SocketAddr::V6(v6)) => v6.scope_id(),
             _ => 0,
         };
-        sockets::check_options(&self.config, machine.families(), zone).map_err(refused)?;
+        direct::check_options(&self.config, machine.families(), zone).map_err(refused)?;
         let families = machine.families().to_vec();
         Ok(Probing::new(target.clone(), address, families, now))
     }

@@ -12,7 +12,7 @@ const CAPACITY: usize = 64 * 1024;
 /// The most pipes that are kept open while nobody needs one.
 const SPARE: usize = 16;
 
-/// Pipes and memory that the pairs of one loop lend from while bytes are on their way. A pair that
+/// Pipes and cache that the pairs of one loop lend from while bytes are on their way. A pair that
 /// is idle holds nothing of it.
 #[derive(Debug)]
 pub struct Stock {

@@ -77,7 +77,7 @@ impl fmt::Display for Question {
         let tls = match self.next.tls() {
             Tls::Implicit => "implicit TLS",
             Tls::StartTls => "STARTTLS",
-            Tls::None => "cleartext",
+            Tls::Cleartext => "cleartext",
         };
         let next = report::Spoken(self.next);
         write!(f, "{}. Fall back to {next} ({tls})?", self.summary())

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use super::Machine;
-use super::advice::Advice;
-use super::answers::Answers;
+use super::addresses::Answers;
 use super::ask::Asking;
+use super::event::Action;
+use super::hints::Hints;
+use super::parameters::Settings;
 use super::race::Race;
-use super::settings::Settings;
-use super::words::Action;
 use crate::config::{Config, ConfigError};
 use crate::plan::{Family, Plan, Service};
 use crate::target::{Host, Target};
@@ -54,11 +54,11 @@ impl Machine {
 
     /// The same machine with what is remembered of the target; to be given before the first turn.
     #[must_use]
-    pub fn with_advice(mut self, advice: Advice) -> Machine {
-        if let Some(family) = advice.family {
-            self.answers.advise(family);
+    pub fn with_hints(mut self, hints: Hints) -> Machine {
+        if let Some(family) = hints.family {
+            self.answers.prefer(family);
         }
-        self.settings.advice = advice;
+        self.settings.hints = hints;
         self
     }
 
@@ -78,18 +78,18 @@ impl Machine {
             looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
             settings: Settings {
                 services,
-                strict: config.strict || plan.is_strict(),
+                sequential: config.sequential || plan.is_sequential(),
                 through: via.is_some(),
-                gate: config.gate.wait(via.is_some()),
+                greeting_wait: config.greeting_wait.wait(via.is_some()),
                 ask: config.ask,
-                skip: config.skip,
+                try_failed_last: config.try_failed_last,
                 resolution_delay: config.resolution_delay,
                 attempt_delay: config.attempt_delay,
                 port_delay: config.port_delay,
                 patience: config.patience,
                 began: now,
-                deadline: config.deadline,
-                advice: Advice::default(),
+                timeout: config.timeout,
+                hints: Hints::default(),
             },
             via,
             began: now,
@@ -108,7 +108,7 @@ impl Machine {
 fn families(target: &Target, plan: &Plan, config: &Config) -> Result<Vec<Family>, ConfigError> {
     let of_target = |family| match target.host() {
         Host::Name(_) => true,
-        Host::Address(address) => Family::of(*address) == family,
+        Host::Address(address) => Family::from(*address) == family,
         Host::Scoped(..) => family == Family::Ipv6,
     };
     let of_plan = |family| plan.services().iter().any(|service| service.allows(family));
@@ -124,7 +124,7 @@ fn families(target: &Target, plan: &Plan, config: &Config) -> Result<Vec<Family>
             left_out("the host", &of_target),
             left_out("the plan", &of_plan),
             left_out("the choice of families", &|family| config.families.allow(family)),
-            left_out("the source address", &|f| config.source.is_none_or(|s| Family::of(s) == f)),
+            left_out("the source address", &|f| config.source.is_none_or(|s| Family::from(s) == f)),
         ];
         return Err(ConfigError::NothingToTry { reasons: reasons.concat().join(", ") });
     }

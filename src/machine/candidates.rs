@@ -12,7 +12,7 @@ impl Rules<'_> {
         let mut services = self.settings.services.clone();
         // One after the other, one that is silent would keep the better one from its turn; and to
         // begin with another is what an asking dial asks about.
-        if self.settings.skip && !self.settings.is_serial() && !self.settings.ask {
+        if self.settings.try_failed_last && !self.settings.is_serial() && !self.settings.ask {
             // Sorts stably, but nothing passes a service of weaker TLS.
             for end in (1..services.len()).rev() {
                 for i in 0..end {
@@ -47,7 +47,7 @@ impl Rules<'_> {
     /// this dial, one that is not remembered as bad before one that is.
     fn goes_before(&self, family: Family, turn: Family, service: usize) -> bool {
         let service = self.settings.services[service];
-        let remembered = |family| self.settings.advice.knows_as_bad(service, Some(family));
+        let remembered = |family| self.settings.hints.knows_as_bad(service, Some(family));
         match (self.standing(turn), self.standing(family)) {
             (Standing::Bad, Standing::Good) => true,
             (Standing::Unknown, Standing::Good) => remembered(turn),
@@ -101,7 +101,7 @@ impl Rules<'_> {
             service.allows(family) && (may || self.answers.is_pending_in(family))
         };
         let mut families = Family::ALL.into_iter().filter(may_lead).peekable();
-        let is_bad = |family| self.settings.advice.knows_as_bad(service, Some(family));
+        let is_bad = |family| self.settings.hints.knows_as_bad(service, Some(family));
         families.peek().is_some() && families.all(is_bad)
     }
 

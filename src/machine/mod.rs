@@ -1,32 +1,32 @@
 //! The rules of a dial as a machine without I/O: no clock, no socket, no thread, no randomness.
 
-mod advice;
-mod answers;
+mod addresses;
 mod ask;
 mod begin;
 mod candidates;
+mod event;
+mod hints;
 mod order;
+mod parameters;
 mod race;
+mod report;
 mod rules;
-mod settings;
-mod tell;
-mod words;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-pub use advice::{Advice, Lesson};
-pub(crate) use answers::usable;
+pub(crate) use addresses::usable;
 pub use ask::{Answer, Question, Stale};
-pub use words::{Action, AttemptId, Event};
+pub use event::{Action, AttemptId, Event};
+pub use hints::{Hints, Observation};
 
 use crate::plan::{Family, Tls};
 use crate::report::{End, Greeting};
-use answers::Answers;
+use addresses::Answers;
 use ask::Asking;
+use parameters::Settings;
 use race::{Place, Race, State, Try, TryEnd};
 use rules::{Due, Rules, Step};
-use settings::Settings;
 
 /// One dial, without its sockets.
 ///
@@ -152,13 +152,13 @@ impl Machine {
         }
     }
 
-    /// What a dial that has connected teaches the memory: nothing of attempts that were still in
-    /// time, or that the memory alone made overdue. A dial that connected nowhere teaches nothing.
-    pub fn lessons(&self) -> Vec<Lesson> {
+    /// What a dial that has connected teaches the cache: nothing of attempts that were still in
+    /// time, or that the cache alone made overdue. A dial that connected nowhere teaches nothing.
+    pub fn observations(&self) -> Vec<Observation> {
         let Some((End::Connected(winner), _)) = self.ended else { return Vec::new() };
         let settings = &self.settings;
         let patience = settings.patience(self.race.tries[winner].round_trip);
-        race::lessons(&self.race.tries, winner, &settings.services, patience)
+        race::observations(&self.race.tries, winner, &settings.services, patience)
     }
 
     /// The families that are looked up, IPv6 first; never changes.
@@ -212,12 +212,12 @@ impl Machine {
 
     /// The service is reached; its greeting may be waited for.
     fn confirm(&mut self, attempt: AttemptId) {
-        let (gate, now) = (self.settings.gate, self.now);
+        let (greeting_wait, now) = (self.settings.greeting_wait, self.now);
         let Some(t) = self.race.open_mut(attempt) else { return };
         let State::Confirming { passed: None } = t.state else { return };
         // Before TLS that begins with the first byte, no server says anything.
         let greets = self.settings.services[t.service].tls() != Tls::Implicit;
-        if gate.is_some() && greets {
+        if greeting_wait.is_some() && greets {
             t.state = State::Confirming { passed: Some(now) };
         } else {
             t.hold(None, now);
@@ -302,7 +302,7 @@ impl Machine {
         if let Some(t) = self.race.open_mut(attempt)
             && t.is_confirming()
         {
-            t.hold(Some(Greeting::None), self.now);
+            t.hold(Some(Greeting::Absent), self.now);
         }
     }
 }

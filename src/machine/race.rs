@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::advice::Lesson;
-use super::words::AttemptId;
+use super::event::AttemptId;
+use super::hints::Observation;
 use crate::outcome::{Failure, Outcome};
 use crate::plan::{Family, Service};
 use crate::report::{Greeting, Reason, Stage};
@@ -62,7 +62,7 @@ impl Place {
     }
 
     pub(super) fn family(self) -> Option<Family> {
-        self.address().map(|address| Family::of(address.ip()))
+        self.address().map(|address| Family::from(address.ip()))
     }
 }
 
@@ -86,7 +86,7 @@ pub(super) enum TryEnd {
     Won,
     /// The world's doing.
     Failed(Failure),
-    /// Ours: overdue without any help of the memory.
+    /// Ours: overdue without any help of the cache.
     Overdue,
     /// Ours: not overdue, but the deadline had come.
     Unheard,
@@ -99,10 +99,10 @@ pub(super) enum TryEnd {
 impl TryEnd {
     pub(super) fn failure(self) -> Failure {
         match self {
-            TryEnd::Won => Failure::of(Outcome::Connected),
+            TryEnd::Won => Failure::new(Outcome::Connected),
             TryEnd::Failed(failure) => failure,
-            TryEnd::Overdue | TryEnd::Unheard => Failure::of(Outcome::Timeout),
-            TryEnd::Cancelled | TryEnd::PassedOver => Failure::of(Outcome::Cancelled),
+            TryEnd::Overdue | TryEnd::Unheard => Failure::new(Outcome::Timeout),
+            TryEnd::Cancelled | TryEnd::PassedOver => Failure::new(Outcome::Cancelled),
         }
     }
 }
@@ -231,8 +231,9 @@ impl Race {
     /// Whether a service failed for a want of our own, and nothing of it was refused: that says
     /// nothing of the service, so it is no reason to begin the next one.
     pub(super) fn is_starved(&self, service: usize) -> bool {
-        let own_trouble = self.of(service).filter_map(Try::failure).any(Failure::is_own_trouble);
-        own_trouble && !self.of(service).any(Try::was_refused)
+        let local_resource_error =
+            self.of(service).filter_map(Try::failure).any(Failure::is_local_resource_error);
+        local_resource_error && !self.of(service).any(Try::was_refused)
     }
 
     pub(super) fn failures(&self, service: usize) -> usize {
@@ -244,13 +245,13 @@ impl Race {
 /// that it connected, that it was refused, or that it was silent for the whole patience. Soft
 /// errors speak of the path, so they count only where the path was not at fault: every attempt of
 /// the service had failed, and a later service of the same host was reached.
-pub(super) fn lessons(
+pub(super) fn observations(
     tries: &[Try],
     winner: usize,
     services: &[Service],
     patience: Duration,
-) -> Vec<Lesson> {
-    let mut lessons: Vec<Lesson> = Vec::new();
+) -> Vec<Observation> {
+    let mut observations: Vec<Observation> = Vec::new();
     for (index, t) in tries.iter().enumerate() {
         let (service, family) = (services[t.service], t.family());
         if tries[..index].iter().any(|o| o.service == t.service && o.family() == family) {
@@ -272,9 +273,14 @@ pub(super) fn lessons(
             None => group.iter().filter_map(|t| t.bad(blamed, patience)).min(),
         };
         let round_trip = connected.map(|t| t.round_trip);
-        lessons.extend(outcome.map(|outcome| Lesson { service, family, outcome, round_trip }));
+        observations.extend(outcome.map(|outcome| Observation {
+            service,
+            family,
+            outcome,
+            round_trip,
+        }));
     }
-    lessons
+    observations
 }
 
 impl Try {

@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::answers::Answers;
+use super::addresses::Answers;
 use super::ask::{Answer, Asking};
+use super::event::AttemptId;
+use super::parameters::Settings;
 use super::race::{Place, Race, State, Try, TryEnd};
-use super::settings::Settings;
-use super::words::AttemptId;
 use crate::outcome::ViaError;
 use crate::plan::Service;
 use crate::report::{End, Reason};
@@ -33,7 +33,7 @@ pub(super) enum Step {
     Cancel(AttemptId),
     /// Closes an attempt of a service that the user has done with.
     PassOver(AttemptId),
-    /// Lets an attempt through the gate that has been silent for its time.
+    /// Lets an attempt through the greeting wait that has been silent for its time.
     LetThrough(AttemptId),
     Ask {
         reason: Reason,
@@ -107,7 +107,7 @@ impl Rules<'_> {
     }
 
     fn deadline(&self) -> Instant {
-        self.after(self.settings.began, self.settings.deadline)
+        self.after(self.settings.began, self.settings.timeout)
     }
 
     /// Where services are tried one after the other, at most one attempt is past its connect, and
@@ -135,11 +135,11 @@ impl Rules<'_> {
         Some((self.now, Step::PassOver(AttemptId(left))))
     }
 
-    /// Silence for the gate's time is success: a server may pause before it greets.
+    /// Silence for the greeting wait's time is success: a server may pause before it greets.
     fn let_through(&self) -> Option<Due> {
         let (id, confirming) = self.race.best_confirming()?;
         let State::Confirming { passed: Some(passed) } = confirming.state else { return None };
-        Some((self.after(passed, self.settings.gate?), Step::LetThrough(AttemptId(id))))
+        Some((self.after(passed, self.settings.greeting_wait?), Step::LetThrough(AttemptId(id))))
     }
 
     /// A connected attempt wins when no live attempt of an earlier service is left that is not
@@ -155,20 +155,20 @@ impl Rules<'_> {
         Some((overdue.max().unwrap_or(self.now), Step::End(End::Connected(id))))
     }
 
-    /// At the deadline the best held connection wins, or the one in the gate; only with none is it
+    /// At the deadline the best held connection wins, or the one in the greeting wait; only with none is it
     /// an error.
     fn expire(&self) -> Due {
         let passed = |t: &Try| matches!(t.state, State::Confirming { passed: Some(_) });
-        let in_gate = self.race.best_confirming().filter(|(_, t)| passed(t));
-        let best = self.race.best_held().or(in_gate);
-        let end = best.map_or(End::Deadline, |(id, _)| End::Connected(id));
+        let in_greeting_wait = self.race.best_confirming().filter(|(_, t)| passed(t));
+        let best = self.race.best_held().or(in_greeting_wait);
+        let end = best.map_or(End::Timeout, |(id, _)| End::Connected(id));
         (self.deadline(), Step::End(end))
     }
 
     /// Where the proxy or the command itself has failed, no other service can be reached either.
     fn break_off(&self) -> Option<Due> {
         let mut failures = self.race.tries.iter().filter_map(Try::failure);
-        let broken = failures.any(|failure| failure.via.is_some_and(ViaError::is_of_the_way));
+        let broken = failures.any(|failure| failure.via_error.is_some_and(ViaError::is_of_the_way));
         broken.then_some((self.now, Step::End(End::Via)))
     }
 
@@ -196,11 +196,11 @@ impl Rules<'_> {
             // It counts at once, whatever has changed since the question.
             (self.now, reason, Some(answer))
         } else {
-            let consent = self.consent(next);
-            // To give up is a decision, which the memory has no part in.
-            let in_favour_of = (consent != Some(Answer::GiveUp)).then_some(service);
+            let remembered = self.remembered_answer(next);
+            // To give up is a decision, which the cache has no part in.
+            let in_favour_of = (remembered != Some(Answer::GiveUp)).then_some(service);
             let (at, reason) = self.next_is_due(next - 1, in_favour_of)?;
-            (at, reason, consent)
+            (at, reason, remembered)
         };
         let step = match said {
             Some(Answer::WaitOn) => return None,
@@ -215,10 +215,10 @@ impl Rules<'_> {
     /// was refused, or all have failed, or all live ones have been silent for the port delay;
     /// strictly, when every attempt has failed or is overdue; one after the other, when all have
     /// failed. One that is remembered as bad over every family begins the next together with
-    /// itself, if the memory may count in favour of that.
+    /// itself, if the cache may count in favour of that.
     fn next_is_due(&self, last: usize, in_favour_of: Option<Service>) -> Option<(Instant, Reason)> {
         let service = self.settings.services[last];
-        let careful = self.settings.strict || self.settings.ask;
+        let careful = self.settings.sequential || self.settings.ask;
         let mut live = self.race.of(last).filter(|t| t.is_live()).peekable();
         let refused = self.race.of(last).any(Try::was_refused);
         let untried = self.race.of(last).next().is_none();
@@ -253,17 +253,20 @@ impl Rules<'_> {
         Some((overdue.max().map_or(at, |overdue| overdue.max(at)), reason))
     }
 
-    /// Whether a strict dial waits for an attempt before it goes on from a service: for those of
-    /// this one, and for what went before only by the memory's word. One that asks waits for all.
+    /// Whether a sequential dial waits for an attempt before it goes on from a service: for those of
+    /// this one, and for what went before only by the cache's word. One that asks waits for all.
     fn holds_back(&self, t: &Try, service: usize) -> bool {
         let of = self.settings.services[t.service];
-        let remembered = self.settings.advice.knows_as_bad(of, t.family());
+        let remembered = self.settings.hints.knows_as_bad(of, t.family());
         t.is_live() && (t.service == service || remembered || self.settings.ask)
     }
 
     /// What the user has said for good about beginning a service.
-    fn consent(&self, service: usize) -> Option<Answer> {
-        self.settings.advice.consent(self.settings.services[service]).filter(|_| self.settings.ask)
+    fn remembered_answer(&self, service: usize) -> Option<Answer> {
+        self.settings
+            .hints
+            .remembered_answer(self.settings.services[service])
+            .filter(|_| self.settings.ask)
     }
 
     /// A question is withdrawn when an open attempt connects after all.
@@ -338,7 +341,7 @@ impl Rules<'_> {
             }
             End::Unresolved
         } else if self.race.is_starved(begun - 1) {
-            End::OwnTrouble
+            End::LocalResourceError
         } else if begun < self.settings.services.len() && self.settings.ask {
             // Something was said, or the next would have begun.
             End::Declined
@@ -351,7 +354,7 @@ impl Rules<'_> {
     }
 
     /// When a live attempt is overdue: silent for the patience or, where another candidate of its
-    /// service was refused, for the attempt delay; from its start, where the memory speaks against
+    /// service was refused, for the attempt delay; from its start, where the cache speaks against
     /// it in favour of another service. One that is being confirmed never is.
     pub(super) fn overdue_at(
         &self,
@@ -364,7 +367,7 @@ impl Rules<'_> {
         }
         let service = self.settings.services[t.service];
         let remembered = in_favour_of.is_some_and(|other| self.speaks_against(service, other))
-            && self.settings.advice.knows_as_bad(service, t.family());
+            && self.settings.hints.knows_as_bad(service, t.family());
         if remembered {
             return Some(t.started);
         }
@@ -382,7 +385,7 @@ impl Rules<'_> {
             .min_by_key(|&(id, at)| (at, id))
     }
 
-    /// Whether the memory may count against a service in favour of another: never of one with
+    /// Whether the cache may count against a service in favour of another: never of one with
     /// weaker TLS, and not where services are tried one after the other.
     fn speaks_against(&self, service: Service, other: Service) -> bool {
         !self.settings.is_serial() && !other.tls().is_weaker_than(service.tls())

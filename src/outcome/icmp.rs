@@ -16,7 +16,7 @@ pub struct Icmp {
     /// The code.
     pub code: u8,
     /// The address of the router that sent it, where the kernel knew it.
-    pub from: Option<IpAddr>,
+    pub sender: Option<IpAddr>,
 }
 
 impl Icmp {

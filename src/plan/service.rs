@@ -19,11 +19,6 @@ impl Family {
     /// Both families, IPv6 first.
     pub const ALL: [Family; 2] = [Family::Ipv6, Family::Ipv4];
 
-    /// The family of an address.
-    pub fn of(address: std::net::IpAddr) -> Family {
-        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
-    }
-
     /// The other family.
     #[must_use]
     pub fn other(self) -> Family {
@@ -43,6 +38,12 @@ impl Family {
 }
 
 /// The name as people write it: `IPv6` or `IPv4`.
+impl From<std::net::IpAddr> for Family {
+    fn from(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
 impl fmt::Display for Family {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -60,14 +61,14 @@ pub enum Tls {
     /// TLS after the STARTTLS command (RFC 3207), which the caller must insist on.
     StartTls,
     /// Cleartext. Only in a plan that was built with [`Cleartext::Allow`](super::Cleartext::Allow).
-    None,
+    Cleartext,
 }
 
 impl Tls {
     /// Whether this mode protects less than another: `implicit` and `starttls` are equal, `none` is
     /// weaker.
     pub fn is_weaker_than(self, other: Tls) -> bool {
-        self == Tls::None && other != Tls::None
+        self == Tls::Cleartext && other != Tls::Cleartext
     }
 
     /// The word used in plans and in JSON: `implicit`, `starttls` or `none`.
@@ -75,7 +76,7 @@ impl Tls {
         match self {
             Tls::Implicit => "implicit",
             Tls::StartTls => "starttls",
-            Tls::None => "none",
+            Tls::Cleartext => "cleartext",
         }
     }
 }
@@ -166,7 +167,7 @@ impl FromStr for Service {
         let tls = match tls {
             "implicit" => Tls::Implicit,
             "starttls" => Tls::StartTls,
-            "none" => Tls::None,
+            "cleartext" => Tls::Cleartext,
             _ => return Err(PlanError::UnknownTls { service: whole(), mode: tls.to_owned() }),
         };
         // `u16::from_str` would take a sign, which no port has.

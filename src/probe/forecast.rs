@@ -16,7 +16,7 @@ const MAX_TURNS: usize = 100_000;
 impl Probed {
     /// What a dial by this plan would do if everything went as it did for the probe: look-ups are
     /// answered and attempts end after the time that was measured, and what was silent stays silent
-    /// for ever. It is told what the memory would tell it, [`Probed::advice`].
+    /// for ever. It is told what the cache would tell it, [`Probed::hints`].
     ///
     /// It takes no time; `start` is any moment, for the machine to count from. What was not probed
     /// is silent. SYNs are left out of the report, for they were not counted at these times.
@@ -29,9 +29,10 @@ impl Probed {
         start: Instant,
     ) -> Result<Report, ConfigError> {
         // Nobody is there to be asked; a dial that asks goes on so when it is allowed to.
-        let config = Config { ask: false, strict: config.strict || config.ask, ..config.clone() };
+        let config =
+            Config { ask: false, sequential: config.sequential || config.ask, ..config.clone() };
         let machine = Machine::new(&self.target, plan, &config, start)?;
-        let mut machine = machine.with_advice(self.advice.clone());
+        let mut machine = machine.with_hints(self.hints.clone());
         let mut coming: Vec<(Duration, Event)> = Vec::new();
         let mut now = Duration::ZERO;
         for _ in 0..MAX_TURNS {
@@ -57,16 +58,17 @@ impl Probed {
                 let Some(measured) = self.attempt_at(address) else { return Vec::new() };
                 let at = now + measured.lasted();
                 match measured.outcome {
-                    Outcome::Connected => {
+                    Some(Outcome::Connected) => {
                         let round_trip = round_trip(measured);
                         let connected = Event::Connected { attempt, round_trip, syns: None };
                         vec![(at, connected), (at, Event::Confirmed { attempt })]
                     }
                     // Ended by the probe's own deadline: nothing was heard.
-                    Outcome::Timeout if measured.errno.is_none() => Vec::new(),
-                    outcome => {
+                    Some(Outcome::Timeout) if measured.errno.is_none() => Vec::new(),
+                    None => Vec::new(),
+                    Some(outcome) => {
                         let (errno, icmp) = (measured.errno, measured.icmp);
-                        let failure = Failure { errno, icmp, ..Failure::of(outcome) };
+                        let failure = Failure { errno, icmp, ..Failure::new(outcome) };
                         vec![(at, Event::Failed { attempt, failure, syns: None })]
                     }
                 }

@@ -21,8 +21,8 @@ const VERSION: u8 = 1;
 /// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
 /// `servers` and `cases`, the last two with `name` and `count`.
 pub fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
-    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::of(probed, forecast)).collect();
-    let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::of) };
+    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::new(probed, forecast)).collect();
+    let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
 }
 
@@ -76,21 +76,21 @@ struct TallyObject<'a> {
 }
 
 impl<'a> HostObject<'a> {
-    fn of(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
+    fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
         let is_name = matches!(probed.target.host(), Host::Name(_));
         let looked_up = probed.answers.iter().filter(|_| is_name);
         HostObject {
             host: probed.target.as_str(),
-            lookups: looked_up.map(LookupObject::of).collect(),
+            lookups: looked_up.map(LookupObject::new).collect(),
             attempts: &probed.attempts,
-            choice: forecast.winner().map(|winner| ChoiceObject::of(winner, forecast.elapsed)),
+            choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
         }
     }
 }
 
 impl LookupObject {
-    fn of(answer: &Answer) -> LookupObject {
+    fn new(answer: &Answer) -> LookupObject {
         LookupObject {
             family: answer.family.name(),
             ended_ms: answer.ended.map(millis),
@@ -101,7 +101,7 @@ impl LookupObject {
 }
 
 impl ChoiceObject {
-    fn of(winner: &Attempt, elapsed: Duration) -> ChoiceObject {
+    fn new(winner: &Attempt, elapsed: Duration) -> ChoiceObject {
         ChoiceObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
@@ -113,7 +113,7 @@ impl ChoiceObject {
 }
 
 impl<'a> SurveyObject<'a> {
-    fn of(survey: &'a Survey) -> SurveyObject<'a> {
+    fn new(survey: &'a Survey) -> SurveyObject<'a> {
         let rows = |rows: &'a [Tally]| {
             let rows = rows.iter().map(|row| TallyObject { name: &row.name, count: row.count });
             rows.collect()

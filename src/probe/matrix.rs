@@ -44,7 +44,7 @@ impl Probed {
                 attempt.service == service && attempt.address.is_some_and(|a| host_of(a) == host)
             };
             let (index, attempt) = attempts.find(|(_, attempt)| of_both(attempt))?;
-            Some(Cell::of(attempt, chosen == Some(index)))
+            Some(Cell::new(attempt, chosen == Some(index)))
         };
         let mut hosts: Vec<String> = Vec::new();
         for answer in &self.answers {
@@ -83,9 +83,11 @@ impl Probed {
 }
 
 impl Cell {
-    fn of(attempt: &Attempt, chosen: bool) -> Cell {
-        let router = attempt.icmp.and_then(|icmp| icmp.from);
-        let detail = match (attempt.outcome, attempt.syns) {
+    fn new(attempt: &Attempt, chosen: bool) -> Cell {
+        // A probe's attempts have all ended.
+        let outcome = attempt.outcome.unwrap_or(Outcome::Cancelled);
+        let router = attempt.icmp.and_then(|icmp| icmp.sender);
+        let detail = match (outcome, attempt.syns) {
             (Outcome::Local, _) => attempt.errno.map_or_else(String::new, |e| e.to_string()),
             (Outcome::Timeout, Some(1)) => "1 SYN unanswered".to_owned(),
             (Outcome::Timeout, Some(syns)) => format!("{syns} SYNs unanswered"),
@@ -93,7 +95,6 @@ impl Cell {
             (Outcome::Connected, Some(syns)) if syns > 1 => format!("{syns} SYNs"),
             _ => router.map_or_else(String::new, |router| format!("by {router}")),
         };
-        let outcome = attempt.outcome;
         let text = format!("{outcome} {}", Millis(attempt.lasted()));
         Cell { outcome, text, detail, chosen }
     }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::machine::{Advice, usable};
+use crate::machine::{Hints, usable};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Plan, Service};
 use crate::report::{Attempt, End, Lookup, LookupError, Report};
@@ -21,8 +21,8 @@ pub struct Probed {
     /// One attempt for each of [`Probed::candidates`], in their order. Times are counted from the
     /// beginning of the host's look-ups.
     pub attempts: Vec<Attempt>,
-    /// What a dial would be told by the memory; nothing without one.
-    pub advice: Advice,
+    /// What a dial would be told by the cache; nothing without one.
+    pub hints: Hints,
 }
 
 /// What the look-up of one family gave.
@@ -62,7 +62,7 @@ impl Answer {
 impl Probed {
     /// A host with what its look-ups gave, and these attempts.
     pub fn new(target: Target, answers: Vec<Answer>, attempts: Vec<Attempt>) -> Probed {
-        Probed { target, answers, attempts, advice: Advice::default() }
+        Probed { target, answers, attempts, hints: Hints::default() }
     }
 
     /// Every service at every address that it may be reached at, in the plan's order; within a
@@ -124,7 +124,7 @@ impl Probed {
         }
         // Where nothing connects, the probe's own words say what was measured and no more. One that
         // connected where the dial would not has failed by the dial's rules, so that is told.
-        let connected = self.attempts.iter().any(|a| a.outcome == Outcome::Connected);
+        let connected = self.attempts.iter().any(|a| a.outcome == Some(Outcome::Connected));
         if connected { told } else { self.failure().summary() }
     }
 
@@ -136,7 +136,7 @@ impl Probed {
             via: None,
             attempts: self.attempts.clone(),
             lookups: self.lookups(),
-            end,
+            end: Some(end),
             elapsed: self.elapsed(),
         }
     }

@@ -40,7 +40,7 @@ impl Met {
             Met::Case(5) => in_words("Case 5 (TCP timeout)"),
             Met::Case(case) => format!("Case {case}"),
             Met::Service(service) => match (service.port(), service.tls()) {
-                (22, Tls::None) => in_words("SSH(22)"),
+                (22, Tls::Cleartext) => in_words("SSH(22)"),
                 (465, Tls::Implicit) => in_words("SSL(465)"),
                 (port, tls) => format!("{port}:{tls}"),
             },
@@ -63,8 +63,14 @@ impl Probed {
             return Met::Service(first);
         }
         let won = forecast.winner().is_some_and(|winner| winner.service == first);
-        let outcome = if won { Outcome::Connected } else { telling.outcome };
-        outcome.case().map_or(Met::Other(outcome), Met::Case)
+        match if won { Some(Outcome::Connected) } else { telling.outcome } {
+            Some(Outcome::Connected) => Met::Case(1),
+            Some(Outcome::Reset) => Met::Case(2),
+            Some(Outcome::IcmpHard) => Met::Case(3),
+            Some(Outcome::IcmpSoft) => Met::Case(4),
+            Some(Outcome::Timeout) => Met::Case(5),
+            other => Met::Other(other.unwrap_or(Outcome::Cancelled)),
+        }
     }
 
     /// Whether this is no typical server: localhost, or one in a home, which is known by its name
@@ -133,7 +139,7 @@ const UNKNOWN: &str = "Unknown";
 impl Survey {
     /// Counts reports by the paper's rule. Of reports with the same user and server the first
     /// counts; reports without a user are one user's.
-    pub fn of(reports: &[Seen]) -> Survey {
+    pub fn new(reports: &[Seen]) -> Survey {
         let is_home = |kind: &String| kind.eq_ignore_ascii_case("home");
         let at_home = |seen: &&Seen| seen.at_home || seen.entry.kind.as_ref().is_some_and(is_home);
         let typical: Vec<&Seen> = reports.iter().filter(|seen| !at_home(seen)).collect();

@@ -1,5 +1,5 @@
 //! A report as JSON: one object, with the same keys in the same order whatever happened. Keys of
-//! what only a tunnel or a gate has (via, proxy, greeting, note) are there where they have a value.
+//! what only a tunnel or a greeting wait has (via, via_error, greeting, note) are there where they have a value.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::{Attempt, Greeting, Report, host_of};
 use crate::error::ConnectError;
-use crate::outcome::{Icmp, ViaError};
+use crate::outcome::{Icmp, Outcome, ViaError};
 use crate::plan::Family;
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
@@ -51,13 +51,13 @@ impl ConnectError {
 /// As one of the `attempts` of [`Report::to_json`].
 impl Serialize for Attempt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        AttemptObject::of(self).serialize(serializer)
+        AttemptObject::new(self).serialize(serializer)
     }
 }
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Object::of(self).serialize(serializer)
+        Object::new(self).serialize(serializer)
     }
 }
 
@@ -95,14 +95,13 @@ struct AttemptObject {
     family: Option<&'static str>,
     started_ms: f64,
     ended_ms: f64,
-    outcome: &'static str,
-    case: Option<u8>,
+    outcome: Option<&'static str>,
     errno: Option<String>,
     icmp: Option<IcmpObject>,
     syns: Option<u32>,
     reason: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    proxy: Option<ProxyObject>,
+    via_error: Option<ViaErrorObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     greeting: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -110,10 +109,10 @@ struct AttemptObject {
 }
 
 #[derive(Serialize)]
-struct ProxyObject {
+struct ViaErrorObject {
     error: &'static str,
     code: Option<u8>,
-    words: String,
+    message: String,
 }
 
 #[derive(Serialize)]
@@ -122,16 +121,16 @@ struct IcmpObject {
     #[serde(rename = "type")]
     kind: u8,
     code: u8,
-    from: Option<String>,
+    sender: Option<String>,
 }
 
 impl Object {
-    fn of(report: &Report) -> Object {
+    fn new(report: &Report) -> Object {
         let summary = report.summary();
         let winner = report.winner();
         Object {
             version: VERSION,
-            connected: winner.map(|winner| ConnectedObject::of(winner, report.via.clone())),
+            connected: winner.map(|winner| ConnectedObject::new(winner, report.via.clone())),
             elapsed_ms: millis(report.elapsed),
             error: winner.is_none().then(|| summary.clone()),
             summary,
@@ -152,7 +151,7 @@ impl Object {
 }
 
 impl ConnectedObject {
-    fn of(winner: &Attempt, via: Option<String>) -> ConnectedObject {
+    fn new(winner: &Attempt, via: Option<String>) -> ConnectedObject {
         ConnectedObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
@@ -165,7 +164,7 @@ impl ConnectedObject {
 }
 
 impl AttemptObject {
-    fn of(attempt: &Attempt) -> AttemptObject {
+    fn new(attempt: &Attempt) -> AttemptObject {
         AttemptObject {
             port: attempt.service.port(),
             tls: attempt.service.tls().name(),
@@ -173,32 +172,31 @@ impl AttemptObject {
             family: attempt.family.map(Family::name),
             started_ms: millis(attempt.started),
             ended_ms: millis(attempt.ended),
-            outcome: attempt.outcome.name(),
-            case: attempt.outcome.case(),
+            outcome: attempt.outcome.map(Outcome::name),
             errno: attempt.errno.map(|errno| errno.to_string()),
-            icmp: attempt.icmp.map(IcmpObject::of),
+            icmp: attempt.icmp.map(IcmpObject::new),
             syns: attempt.syns,
             reason: attempt.reason.to_string(),
-            proxy: attempt.via.map(ProxyObject::of),
+            via_error: attempt.via_error.map(ViaErrorObject::new),
             greeting: attempt.greeting.map(Greeting::name),
             note: attempt.note.clone(),
         }
     }
 }
 
-impl ProxyObject {
-    fn of(error: ViaError) -> ProxyObject {
-        ProxyObject { error: error.name(), code: error.code(), words: error.to_string() }
+impl ViaErrorObject {
+    fn new(error: ViaError) -> ViaErrorObject {
+        ViaErrorObject { error: error.name(), code: error.code(), message: error.to_string() }
     }
 }
 
 impl IcmpObject {
-    fn of(icmp: Icmp) -> IcmpObject {
+    fn new(icmp: Icmp) -> IcmpObject {
         IcmpObject {
             version: icmp.version(),
             kind: icmp.kind,
             code: icmp.code,
-            from: icmp.from.map(|from| from.to_string()),
+            sender: icmp.sender.map(|sender| sender.to_string()),
         }
     }
 }
@@ -227,15 +225,15 @@ mod tests {
             started: Duration::from_nanos(100_499),
             connected: None,
             ended: Duration::from_micros(40_300),
-            outcome: Outcome::IcmpHard,
+            outcome: Some(Outcome::IcmpHard),
             errno: Some(Errno(libc::EACCES)),
             icmp: Some(Icmp {
                 family: Family::Ipv6,
                 kind: 1,
                 code: 1,
-                from: Some("2001:db8:ffff::1".parse().unwrap()),
+                sender: Some("2001:db8:ffff::1".parse().unwrap()),
             }),
-            via: None,
+            via_error: None,
             note: None,
             greeting: None,
             syns: Some(1),
@@ -248,7 +246,7 @@ mod tests {
             service: Service::new(25, Tls::StartTls).unwrap(),
             family: Some(Family::Ipv4),
             address: Some("192.0.2.1:25".parse().unwrap()),
-            outcome: Outcome::Connected,
+            outcome: Some(Outcome::Connected),
             errno: None,
             icmp: None,
             syns: None,
@@ -262,7 +260,7 @@ mod tests {
     fn report(attempts: Vec<Attempt>, end: End) -> Report {
         let elapsed = Duration::from_secs(3);
         let (host, lookups) = ("mail.example".into(), Vec::new());
-        Report { host, via: None, attempts, lookups, end, elapsed }
+        Report { host, via: None, attempts, lookups, end: Some(end), elapsed }
     }
 
     #[test]

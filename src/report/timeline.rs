@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::words::{columns, cut, family_of, notes, of_lookup, shorten, worth_seeing};
+use super::summary::{columns, cut, family_of, notes, of_lookup, shorten, worth_seeing};
 use super::{Attempt, Lookup, Millis, Report};
 use crate::outcome::Outcome;
 
@@ -76,13 +76,13 @@ impl Report {
         let total = ends.fold(self.elapsed, Duration::max);
         let lookups = self.lookups.iter().filter(|lookup| worth_seeing(lookup, total));
         let spans: Vec<Span> = lookups
-            .map(|lookup| Span::of_lookup(lookup, total))
-            .chain(self.attempts.iter().map(|attempt| Span::of_attempt(attempt, &self.host)))
+            .map(|lookup| Span::from_lookup(lookup, total))
+            .chain(self.attempts.iter().map(|attempt| Span::from_attempt(attempt, &self.host)))
             .collect();
         if spans.is_empty() {
             return Timeline::default();
         }
-        let layout = Layout::of(&spans, width.max(MIN_WIDTH));
+        let layout = Layout::new(&spans, width.max(MIN_WIDTH));
         let rows = spans.iter().map(|span| layout.row(span, total)).collect();
         Timeline { axis: layout.axis(total), rows }
     }
@@ -104,7 +104,7 @@ struct Span {
 }
 
 impl Span {
-    fn of_attempt(attempt: &Attempt, host: &str) -> Span {
+    fn from_attempt(attempt: &Attempt, host: &str) -> Span {
         let place = attempt.address.map_or_else(|| host.to_owned(), |a| a.ip().to_string());
         let (short, long) = notes(attempt);
         Span {
@@ -114,14 +114,14 @@ impl Span {
             began: attempt.started,
             connected: attempt.connected,
             ended: attempt.ended,
-            outcome: Some(attempt.outcome),
-            silent: matches!(attempt.outcome, Outcome::Timeout | Outcome::Cancelled),
+            outcome: attempt.outcome,
+            silent: matches!(attempt.outcome, None | Some(Outcome::Timeout | Outcome::Cancelled)),
             short,
             long,
         }
     }
 
-    fn of_lookup(lookup: &Lookup, total: Duration) -> Span {
+    fn from_lookup(lookup: &Lookup, total: Duration) -> Span {
         let note = of_lookup(lookup);
         Span {
             port: String::new(),
@@ -172,7 +172,7 @@ const BEGAN: &str = "start";
 const TOOK: &str = "took";
 
 impl Layout {
-    fn of(spans: &[Span], width: usize) -> Layout {
+    fn new(spans: &[Span], width: usize) -> Layout {
         let widest = |of: &dyn Fn(&Span) -> usize| spans.iter().map(of).max().unwrap_or(0);
         let port = widest(&|s| s.port.len());
         // An address of full length would leave nothing for the rest: see `shorten`.
@@ -288,16 +288,16 @@ mod tests {
         let address: SocketAddr = address.parse().unwrap();
         Attempt {
             service: Service::new(address.port(), Tls::StartTls).unwrap(),
-            family: Some(Family::of(address.ip())),
+            family: Some(Family::from(address.ip())),
             address: Some(address),
             stage: Stage::Connect,
             started,
             connected: None,
             ended,
-            outcome,
+            outcome: Some(outcome),
             errno: None,
             icmp: None,
-            via: None,
+            via_error: None,
             note: None,
             greeting: None,
             syns: None,
@@ -307,7 +307,7 @@ mod tests {
 
     fn report(attempts: Vec<Attempt>, lookups: Vec<Lookup>, elapsed: Duration) -> Report {
         let (host, end) = ("mail.example".into(), End::Exhausted);
-        Report { host, via: None, attempts, lookups, end, elapsed }
+        Report { host, via: None, attempts, lookups, end: Some(end), elapsed }
     }
 
     fn silent_then_open() -> Report {
@@ -330,7 +330,7 @@ mod tests {
             family: Family::Ipv4,
             kind: 3,
             code: 13,
-            from: Some("203.0.113.1".parse().unwrap()),
+            sender: Some("203.0.113.1".parse().unwrap()),
         });
         let open = attempt("192.0.2.1:25", Outcome::Connected, 40 * MS, 80 * MS);
         report(vec![filtered, open], Vec::new(), 80 * MS)
@@ -399,7 +399,8 @@ mod tests {
     fn a_look_up_that_failed_or_hangs_is_shown_however_quick() {
         let failed =
             Lookup { family: Family::Ipv6, ended: Some(MS), result: Err(LookupError::TryAgain) };
-        let hangs = Lookup { family: Family::Ipv4, ended: None, result: Err(LookupError::Pending) };
+        let hangs =
+            Lookup { family: Family::Ipv4, ended: None, result: Err(LookupError::Unanswered) };
         let timeline = report(Vec::new(), vec![failed, hangs], 30_000 * MS).timeline(80);
         let notes: Vec<&str> = timeline.rows.iter().map(|row| row.note.trim()).collect();
         assert_eq!(notes, ["the name service does not answer", "not answered"]);
@@ -438,9 +439,9 @@ mod tests {
             syns in any::<Option<u32>>(),
             errno in any::<Option<i32>>(),
         ) -> Attempt {
-            let family = Family::of(address.ip());
+            let family = Family::from(address.ip());
             Attempt {
-                icmp: icmp.map(|(kind, code, from)| Icmp { family, kind, code, from }),
+                icmp: icmp.map(|(kind, code, from)| Icmp { family, kind, code, sender: from }),
                 syns,
                 errno: errno.map(Errno),
                 ..attempt(

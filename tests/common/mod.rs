@@ -78,7 +78,7 @@ pub(crate) fn hasty() -> Config {
     config.attempt_delay = Duration::from_millis(10);
     config.port_delay = Duration::from_millis(10);
     config.patience = Patience::Fixed(Duration::from_millis(20));
-    config.deadline = Duration::from_secs(20);
+    config.timeout = Duration::from_secs(20);
     config
 }
 
@@ -104,7 +104,7 @@ pub(crate) fn resolver_threads() -> usize {
     names.filter(|name| name.starts_with("mailport-resolv")).count()
 }
 
-/// Resident memory of this process, in KiB.
+/// Resident cache of this process, in KiB.
 pub(crate) fn resident_kib() -> usize {
     let status = fs::read_to_string("/proc/self/status").expect("procfs");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");

@@ -7,11 +7,13 @@ use std::io::Read;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread;
 
 use mailport::{Config, ConnectError, Connected, Dialer, Outcome, Report, Target};
 use tempfile::TempDir;
 
-use crate::common::plan;
+use crate::common::{Port, open, plan};
 
 pub(crate) fn target() -> Target {
     "mail.example".parse().unwrap()
@@ -37,7 +39,7 @@ pub(crate) fn failed(result: Result<Connected, ConnectError>) -> Report {
 }
 
 pub(crate) fn outcomes(report: &Report) -> Vec<Outcome> {
-    report.attempts.iter().map(|attempt| attempt.outcome).collect()
+    report.attempts.iter().filter_map(|attempt| attempt.outcome).collect()
 }
 
 pub(crate) fn note(report: &Report, attempt: usize) -> &str {
@@ -48,6 +50,27 @@ pub(crate) fn read_to_end(mut stream: &TcpStream) -> String {
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     all
+}
+
+/// A proxy for one test: `serve` is called with the number of each connection.
+pub(crate) struct Proxy {
+    pub(crate) url: String,
+    /// The port of each request, as it comes.
+    pub(crate) requests: mpsc::Receiver<u16>,
+}
+
+pub(crate) type Requests = mpsc::Sender<u16>;
+
+pub(crate) fn proxy(serve: impl Fn(usize, TcpStream, Requests) + Send + 'static) -> Proxy {
+    let listener = open();
+    let url = format!("socks5://127.0.0.1:{}", listener.port());
+    let (send, requests) = mpsc::channel();
+    thread::spawn(move || {
+        for (number, connection) in listener.incoming().enumerate() {
+            serve(number, connection.unwrap(), send.clone());
+        }
+    });
+    Proxy { url, requests }
 }
 
 /// A folder with a script in it.

@@ -12,11 +12,11 @@ use mailport::{ConnectError, Connected, Dial, Dialer, Report, Status};
 
 use crate::boundary;
 use crate::door::Door;
-use crate::kept::memory;
+use crate::kept::cache;
+use crate::options::Wish;
 use crate::relay;
-use crate::settings::Wish;
+use crate::symbols;
 use crate::watch::Waker;
-use crate::words;
 
 /// How a connection gets to Emacs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,8 +60,8 @@ fn dialer(wish: &Wish) -> Dialer {
     if let Some(via) = &wish.via {
         dialer = dialer.with_via(via.clone());
     }
-    match wish.memory {
-        Some(kept) => dialer.with_memory(memory(kept).clone()),
+    match wish.cache {
+        Some(kept) => dialer.with_cache(cache(kept).clone()),
         None => dialer,
     }
 }
@@ -87,7 +87,7 @@ impl Call {
                 }
                 _ => {
                     let end = dial.take();
-                    self.stage = Stage::Over(Box::new(Over::of(end, dial)));
+                    self.stage = Stage::Over(Box::new(Over::new(end, dial)));
                 }
             }
         }
@@ -99,7 +99,7 @@ impl Call {
     }
 
     pub(crate) fn progress(&self) -> String {
-        words::progress(&self.report(), self.began.elapsed())
+        symbols::progress(&self.report(), self.began.elapsed())
     }
 
     pub(crate) fn question(&self) -> Option<Question> {
@@ -115,7 +115,9 @@ impl Call {
             return false;
         };
         match &mut self.stage {
-            Stage::Dialling(inside) if for_good => inside.0.answer_for_good(number, answer).is_ok(),
+            Stage::Dialling(inside) if for_good => {
+                inside.0.answer_and_remember(number, answer).is_ok()
+            }
             Stage::Dialling(inside) => inside.0.answer(number, answer).is_ok(),
             Stage::Over(_) => false,
         }
@@ -177,7 +179,7 @@ impl Call {
 }
 
 impl Over {
-    fn of(end: Result<Connected, ConnectError>, dial: &Dial) -> Over {
+    fn new(end: Result<Connected, ConnectError>, dial: &Dial) -> Over {
         match end {
             Ok(Connected { socket, report, .. }) => {
                 Over { report, socket: Some(socket), trouble: None }

@@ -2,36 +2,36 @@
 
 use std::sync::OnceLock;
 
-use mailport::{Memory, Target, TargetError};
+use mailport::{Cache, Target, TargetError};
 
-use crate::settings::Kept;
+use crate::options::Kept;
 
-static SESSION: OnceLock<Memory> = OnceLock::new();
-static FILE: OnceLock<Memory> = OnceLock::new();
+static SESSION: OnceLock<Cache> = OnceLock::new();
+static FILE: OnceLock<Cache> = OnceLock::new();
 
-/// The memory of this kind; without a place for the file, one that ends with Emacs.
-pub(crate) fn memory(kept: Kept) -> &'static Memory {
+/// The cache of this kind; without a place for the file, one that ends with Emacs.
+pub(crate) fn cache(kept: Kept) -> &'static Cache {
     match kept {
-        Kept::Session => SESSION.get_or_init(Memory::new),
+        Kept::Session => SESSION.get_or_init(Cache::new),
         Kept::File => {
-            FILE.get_or_init(|| Memory::default_path().map_or_else(Memory::new, Memory::open))
+            FILE.get_or_init(|| Cache::default_path().map_or_else(Cache::new, Cache::open))
         }
     }
 }
 
 /// Forgets a host, or every one if it is empty; gives how many outcomes and answers that were.
 pub(crate) fn forget(host: &str) -> Result<usize, TargetError> {
-    let both = [Kept::Session, Kept::File].map(memory);
+    let both = [Kept::Session, Kept::File].map(cache);
     if host.is_empty() {
-        return Ok(both.iter().map(|memory| memory.clear()).sum());
+        return Ok(both.iter().map(|cache| cache.clear()).sum());
     }
     let target: Target = host.parse()?;
-    Ok(both.iter().map(|memory| memory.forget(&target)).sum())
+    Ok(both.iter().map(|cache| cache.forget(&target)).sum())
 }
 
 /// Has what is to last saved, as far as it was used, and waits a moment for that.
 pub(crate) fn flush() {
-    if let Some(memory) = FILE.get() {
-        memory.flush(Memory::FLUSH);
+    if let Some(cache) = FILE.get() {
+        cache.flush(Cache::FLUSH);
     }
 }

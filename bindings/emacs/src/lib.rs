@@ -22,10 +22,10 @@ mod call;
 mod door;
 mod kept;
 mod lisp;
+mod options;
 mod relay;
-mod settings;
+mod symbols;
 mod watch;
-mod words;
 
 use std::cell::RefCell;
 
@@ -58,7 +58,7 @@ fn start<'e>(
     settings: Value<'e>,
 ) -> Result<Value<'e>> {
     let settings = lisp::pairs(settings)?;
-    match settings::read(&host, &plan, cleartext.is_not_nil(), &settings) {
+    match options::read(&host, &plan, cleartext.is_not_nil(), &settings) {
         Err(misuse) => misuse.into_lisp(env),
         Ok(wish) => {
             let channel = boundary::open_channel(env, pipe)?;

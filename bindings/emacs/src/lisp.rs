@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use emacs::{Env, FromLisp, IntoLisp, Result, Value};
+use mailport::Outcome;
 use mailport::machine::Question;
 use mailport::report::{Attempt, End};
 use mailport::{Family, Report};
@@ -90,7 +91,7 @@ pub(crate) fn report<'e>(
     list.put("host", report.host.as_str())?;
     list.put("summary", trouble.map_or_else(|| report.summary(), str::to_owned))?;
     list.put("elapsed", millis(report.elapsed))?;
-    list.put_symbol("end", end(report.end))?;
+    list.put_symbol("end", report.end.map_or("nil", end))?;
     if let Some(winner) = report.winner() {
         list.put("port", winner.service.port())?;
         list.put_symbol("tls", winner.service.tls().name())?;
@@ -114,10 +115,9 @@ fn attempt<'e>(env: &'e Env, attempt: &Attempt) -> Result<Value<'e>> {
     list.put("address", attempt.address.map(|address| address.ip().to_string()))?;
     list.put("started", millis(attempt.started))?;
     list.put("ended", millis(attempt.ended))?;
-    list.put_symbol("outcome", attempt.outcome.name())?;
-    list.put("case", attempt.outcome.case())?;
+    list.put_symbol("outcome", attempt.outcome.map_or("nil", Outcome::name))?;
     list.put("errno", attempt.errno.map(|errno| errno.to_string()))?;
-    list.put("router", attempt.icmp.and_then(|icmp| icmp.from).map(|from| from.to_string()))?;
+    list.put("sender", attempt.icmp.and_then(|icmp| icmp.sender).map(|sender| sender.to_string()))?;
     list.put("syns", attempt.syns)?;
     list.put("note", attempt.note.clone())?;
     list.put("reason", attempt.reason.to_string())?;
@@ -129,9 +129,9 @@ fn end(end: End) -> &'static str {
     match end {
         End::Connected(_) => "connected",
         End::Exhausted => "exhausted",
-        End::Deadline => "deadline",
+        End::Timeout => "deadline",
         End::Unresolved => "unresolved",
-        End::OwnTrouble => "own-trouble",
+        End::LocalResourceError => "local-resource-error",
         End::Via => "via",
         End::Declined => "declined",
         _ => "cancelled",

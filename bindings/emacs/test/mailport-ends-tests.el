@@ -324,7 +324,7 @@ The plan has the ports of a silent and of a pausing server.")
                  `(let* ((plan ,plan)
                          (smtp '(:type plain :end-of-command "\n" :return-list t)))
                     (require 'mailport)
-                    (setq mailport-plans (list (cons "127.0.0.1" plan)) mailport-memory nil
+                    (setq mailport-plans (list (cons "127.0.0.1" plan)) mailport-cache nil
                           mailport-port-delay 0.1 mailport-patience 0.2)
                     (mailport-mode 1)
                     ,form
@@ -377,7 +377,7 @@ The plan has the ports of a silent and of a pausing server.")
                                                           (car mailport--history))
                                                          :attempts))
                                         :started))))
-           (file (expand-file-name "mailport/memory.json" folder))
+           (file (expand-file-name "mailport/cache.json" folder))
            ;; It is saved in the background; a busy machine may not do so before the end.
            (saved (lambda (what)
                     `(while (not (with-temp-buffer

@@ -99,13 +99,13 @@ received."
 
 (ert-deftest mailport-has-a-plan-for-mew-where-the-user-has-none ()
   (let ((mailport-plans '(("own.example" . "587:starttls") ("alone.example" . nil)
-                          ("odd.example" . "2525:none"))))
+                          ("odd.example" . "2525:cleartext"))))
     (pcase-dolist (`(,host ,port ,plan)
-                   '(("m.example" "smtp" "587:none,25:none")
-                     ("m.example" "submission" "587:none,25:none")
-                     ("m.example" 25 "587:none,25:none")
+                   '(("m.example" "smtp" "587:cleartext,25:cleartext")
+                     ("m.example" "submission" "587:cleartext,25:cleartext")
+                     ("m.example" 25 "587:cleartext,25:cleartext")
                      ("own.example" 25 "587:starttls")
-                     ("odd.example" 2525 "2525:none")
+                     ("odd.example" 2525 "2525:cleartext")
                      ("alone.example" 25 nil)
                      ("m.example" 465 nil)
                      ("m.example" 2525 nil)
@@ -161,7 +161,7 @@ received."
 
 (ert-deftest mailport-refuses-mew-a-plan-with-tls-where-it-speaks-none ()
   (mailport-tests--with-mew
-    (mailport-tests--plan "587:none" "25:starttls")
+    (mailport-tests--plan "587:cleartext" "25:starttls")
     (dolist (more '(nil (smtp nil nil nil)))
       (should-error (apply 'mew-open-network-stream "mail" nil "127.0.0.1" 25 more)
                     :type 'mailport-misuse-error))

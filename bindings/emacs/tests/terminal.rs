@@ -29,7 +29,7 @@ impl Terminal {
         assert!(Path::new(BINDING).join("mailport-module.so").exists(), "make emacs");
         let plan: Vec<String> = ports.iter().map(|port| format!("{port}:none")).collect();
         let script = format!(
-            "(progn (require 'mailport) (setq mailport-memory nil mailport-plans '((\"127.0.0.1\" \
+            "(progn (require 'mailport) (setq mailport-cache nil mailport-plans '((\"127.0.0.1\" \
              . \"{}\")) inhibit-startup-screen t) {settings} (mailport-mode 1) \
              (global-set-key (kbd \"C-c m\") (lambda () (interactive) (open-network-stream \
              \"mail\" nil \"127.0.0.1\" 587) (message \"It is open\"))) \

@@ -37,7 +37,7 @@ def blocking(port: int, refused: int, rounds: int) -> Times:
     """Calls that block."""
     plan = mailport.Plan(f"{port}:starttls")
     both = mailport.Plan(f"{refused}:starttls,{port}:starttls")
-    memory = mailport.Memory()
+    cache = mailport.Cache()
 
     def by_hand() -> socket.socket:
         try:
@@ -48,7 +48,7 @@ def blocking(port: int, refused: int, rounds: int) -> Times:
     clients: dict[str, Callable[[], socket.socket]] = {
         "socket.create_connection": lambda: socket.create_connection((HERE, port), 10),
         "mailport.connect": lambda: mailport.connect(HERE, plan=plan),
-        "mailport.connect, with a memory": lambda: mailport.connect(HERE, plan=plan, memory=memory),
+        "mailport.connect, with a cache": lambda: mailport.connect(HERE, plan=plan, cache=cache),
         "refused first: create_connection twice": by_hand,
         "refused first: mailport.connect": lambda: mailport.connect(HERE, plan=both),
     }

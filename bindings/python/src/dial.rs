@@ -8,9 +8,9 @@ use mailport::{ConnectError, Dialer, Status};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
-use crate::memory::{Memory, answer_of, via_of};
+use crate::cache::{Cache, answer_of, via_of};
+use crate::options::{Plan, Settings, misuse, target};
 use crate::report::{QuestionFacts, Report};
-use crate::settings::{Plan, Settings, misuse, target};
 
 /// How long a wait goes on without a look at the interpreter's signals. A signal that this thread
 /// gets ends the wait by itself; this is for one that came a moment before, or to another thread.
@@ -28,7 +28,7 @@ pub(crate) struct Dial {
 impl Dial {
     /// Its descriptor has no timer yet: `wait` needs none.
     #[new]
-    #[pyo3(signature = (host, plan, settings, memory, via))]
+    #[pyo3(signature = (host, plan, settings, cache, via))]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "what comes from Python is made for the call"
@@ -38,13 +38,13 @@ impl Dial {
         host: &str,
         plan: &Plan,
         settings: Settings,
-        memory: Option<&Memory>,
+        cache: Option<&Cache>,
         via: Option<&str>,
     ) -> PyResult<Dial> {
         let (target, config) = (target(host)?, settings.config()?);
         let mut dialer = Dialer::default();
-        if let Some(memory) = memory {
-            dialer = dialer.with_memory(memory.0.clone());
+        if let Some(cache) = cache {
+            dialer = dialer.with_cache(cache.0.clone());
         }
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
@@ -95,7 +95,7 @@ impl Dial {
 
     /// The question that the dial has stopped with.
     fn question(&self) -> PyResult<Option<QuestionFacts>> {
-        self.with(|dial| Ok(dial.question().as_ref().map(QuestionFacts::of)))
+        self.with(|dial| Ok(dial.question().as_ref().map(QuestionFacts::new)))
     }
 
     /// Answers a question, and remembers the answer where it is for good; `False` where the
@@ -104,7 +104,7 @@ impl Dial {
         let answer = answer_of(answer)?;
         self.with(|dial| {
             let answered = if for_good {
-                dial.answer_for_good(number, answer)
+                dial.answer_and_remember(number, answer)
             } else {
                 dial.answer(number, answer)
             };

@@ -1,13 +1,13 @@
 //! The private module `mailport._native`: the Rust crate as the Python package uses it.
 //!
 //! What a user of the package sees is written in Python, in `python/mailport`. Here are only a plan,
-//! a memory, a dial and a report; every class is frozen, and a dial is behind a lock, so the module needs no
+//! a cache, a dial and a report; every class is frozen, and a dial is behind a lock, so the module needs no
 //! interpreter lock.
 
+mod cache;
 mod dial;
-mod memory;
+mod options;
 mod report;
-mod settings;
 
 use pyo3::prelude::*;
 
@@ -15,13 +15,13 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _native {
     #[pymodule_export]
+    use super::cache::Cache;
+    #[pymodule_export]
     use super::dial::Dial;
     #[pymodule_export]
-    use super::memory::Memory;
+    use super::options::{Plan, check, defaults};
     #[pymodule_export]
     use super::report::{Report, json_of_refusal};
-    #[pymodule_export]
-    use super::settings::{Plan, check, defaults};
 
     /// The version of the package.
     #[pymodule_export]

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use mailport::Outcome;
 use mailport::machine::Question;
 use mailport::report::{Attempt, End, Greeting, Lookup, Stage};
 use pyo3::prelude::*;
 
-use crate::settings::{ServiceTuple, tuple_of};
+use crate::options::{ServiceTuple, tuple_of};
 
 /// A report that can be drawn; its facts are given as dictionaries.
 #[pyclass(frozen, module = "mailport._native")]
@@ -39,11 +40,11 @@ impl Report {
         ReportFacts {
             host: self.0.host.clone(),
             via: self.0.via.clone(),
-            attempts: self.0.attempts.iter().map(AttemptFacts::of).collect(),
-            lookups: self.0.lookups.iter().map(LookupFacts::of).collect(),
-            end: name_of(self.0.end),
+            attempts: self.0.attempts.iter().map(AttemptFacts::new).collect(),
+            lookups: self.0.lookups.iter().map(LookupFacts::new).collect(),
+            end: self.0.end.map(name_of),
             winner: match self.0.end {
-                End::Connected(index) => Some(index),
+                Some(End::Connected(index)) => Some(index),
                 _ => None,
             },
             errno: self.0.errno().map(|errno| errno.0),
@@ -64,7 +65,7 @@ pub(crate) struct ReportFacts {
     via: Option<String>,
     attempts: Vec<AttemptFacts>,
     lookups: Vec<LookupFacts>,
-    end: &'static str,
+    end: Option<&'static str>,
     winner: Option<usize>,
     errno: Option<i32>,
     elapsed: f64,
@@ -79,11 +80,10 @@ pub(crate) struct AttemptFacts {
     started: f64,
     connected: Option<f64>,
     ended: f64,
-    outcome: &'static str,
-    case: Option<u8>,
+    outcome: Option<&'static str>,
     errno: Option<i32>,
     icmp: Option<(u8, u8, u8, Option<String>, String)>,
-    via: Option<String>,
+    via_error: Option<String>,
     note: Option<String>,
     greeting: Option<&'static str>,
     syns: Option<u32>,
@@ -91,7 +91,7 @@ pub(crate) struct AttemptFacts {
 }
 
 impl AttemptFacts {
-    fn of(attempt: &Attempt) -> AttemptFacts {
+    fn new(attempt: &Attempt) -> AttemptFacts {
         AttemptFacts {
             service: tuple_of(attempt.service),
             family: attempt.family.map(mailport::Family::name),
@@ -108,14 +108,13 @@ impl AttemptFacts {
             started: attempt.started.as_secs_f64(),
             connected: attempt.connected.as_ref().map(Duration::as_secs_f64),
             ended: attempt.ended.as_secs_f64(),
-            outcome: attempt.outcome.name(),
-            case: attempt.outcome.case(),
+            outcome: attempt.outcome.map(Outcome::name),
             errno: attempt.errno.map(|errno| errno.0),
             icmp: attempt.icmp.map(|icmp| {
-                let from = icmp.from.map(|from| from.to_string());
+                let from = icmp.sender.map(|from| from.to_string());
                 (icmp.version(), icmp.kind, icmp.code, from, icmp.to_string())
             }),
-            via: attempt.via.map(|error| error.to_string()),
+            via_error: attempt.via_error.map(|error| error.to_string()),
             note: attempt.note.clone(),
             greeting: attempt.greeting.map(Greeting::name),
             syns: attempt.syns,
@@ -133,7 +132,7 @@ pub(crate) struct LookupFacts {
 }
 
 impl LookupFacts {
-    fn of(lookup: &Lookup) -> LookupFacts {
+    fn new(lookup: &Lookup) -> LookupFacts {
         LookupFacts {
             family: lookup.family.name(),
             ended: lookup.ended.as_ref().map(Duration::as_secs_f64),
@@ -155,13 +154,13 @@ pub(crate) struct QuestionFacts {
 }
 
 impl QuestionFacts {
-    pub(crate) fn of(question: &Question) -> QuestionFacts {
+    pub(crate) fn new(question: &Question) -> QuestionFacts {
         QuestionFacts {
             number: question.number,
             unavailable: tuple_of(question.unavailable),
             next: tuple_of(question.next),
             reason: question.reason.to_string(),
-            attempts: question.attempts.iter().map(AttemptFacts::of).collect(),
+            attempts: question.attempts.iter().map(AttemptFacts::new).collect(),
             asked: question.asked.as_secs_f64(),
             text: question.to_string(),
         }
@@ -172,9 +171,9 @@ fn name_of(end: End) -> &'static str {
     match end {
         End::Connected(_) => "connected",
         End::Exhausted => "exhausted",
-        End::Deadline => "deadline",
+        End::Timeout => "deadline",
         End::Unresolved => "unresolved",
-        End::OwnTrouble => "own-trouble",
+        End::LocalResourceError => "local-resource-error",
         End::Via => "via",
         End::Declined => "declined",
         End::Cancelled => "cancelled",

@@ -84,9 +84,9 @@ def test_it_prints_what_the_command_prints(
         ["mail.example:587"],
         [HERE, "--port", "0"],
         [HERE, "--port", "587", "--plan", "mew"],
-        [HERE, "--plan", "587:none"],
-        [HERE, "--deadline", "30"],
-        [HERE, "--deadline", "1ms"],
+        [HERE, "--plan", "587:cleartext"],
+        [HERE, "--timeout", "30"],
+        [HERE, "--timeout", "1ms"],
         [HERE, "--patience", "auto"],
         [HERE, "--family", "ipv5"],
         [HERE, "--mark", "x"],
@@ -196,14 +196,14 @@ def test_an_error_without_a_report_keeps_the_shape(refused: int) -> None:
 
 
 def test_a_reader_that_has_gone_is_no_failure(opened: socket.socket) -> None:
-    line = f"{sys.executable} -m mailport --memory off {HERE} --plan {starttls(port_of(opened))}"
+    line = f"{sys.executable} -m mailport --cache off {HERE} --plan {starttls(port_of(opened))}"
     script = f"set -o pipefail; {line} | true"
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_result_that_cannot_be_written_is_a_failure(opened: socket.socket) -> None:
-    line = [*PYTHON, "--memory", "off", HERE, "--plan", starttls(port_of(opened))]
+    line = [*PYTHON, "--cache", "off", HERE, "--plan", starttls(port_of(opened))]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert done.returncode == 1
@@ -233,7 +233,7 @@ def on_a_terminal(line: list[str], typed: bytes) -> tuple[int, str]:
 def test_it_asks_on_the_terminal(program: list[str], refused: int, opened: socket.socket) -> None:
     line = [
         *program,
-        "--memory",
+        "--cache",
         "off",
         HERE,
         "--plan",
@@ -255,9 +255,9 @@ def test_it_asks_on_the_terminal(program: list[str], refused: int, opened: socke
 def test_an_answer_in_capitals_is_remembered(
     program: list[str], tmp_path: Path, refused: int, opened: socket.socket
 ) -> None:
-    memory = str(tmp_path / "memory.json")
+    cache = str(tmp_path / "cache.json")
     plan = starttls(refused, port_of(opened))
-    line = [*program, "--memory", memory, HERE, "--plan", plan, "--ask"]
+    line = [*program, "--cache", cache, HERE, "--plan", plan, "--ask"]
     assert "[f]all back" in on_a_terminal(line, b"F\n")[1]
     status, shown = on_a_terminal(line, b"")
     assert status == 0
@@ -265,7 +265,7 @@ def test_an_answer_in_capitals_is_remembered(
 
 
 def test_ctrl_c_ends_it_at_once(silent: Silent) -> None:
-    line = [*PYTHON, "--memory", "off", HERE, "--plan", starttls(silent.port)]
+    line = [*PYTHON, "--cache", "off", HERE, "--plan", starttls(silent.port)]
     running = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     try:
         time.sleep(1)

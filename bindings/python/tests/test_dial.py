@@ -117,14 +117,14 @@ def test_an_error_can_be_pickled(refused: int) -> None:
         (ValueError, {"host": HERE, "port": 0}, "port number"),
         (ValueError, {"host": HERE, "port": 70000}, "70000"),
         (ValueError, {"host": HERE, "port": 587, "plan": "mew"}, "both given"),
-        (ValueError, {"host": HERE, "plan": "587:none"}, "cleartext"),
+        (ValueError, {"host": HERE, "plan": "587:cleartext"}, "cleartext"),
         (ValueError, {"host": HERE, "plan": "rfc8314"}, "use dial"),
         (ValueError, {"host": HERE, "timeout": 0}, "no time"),
         (ValueError, {"host": HERE, "timeout": -1}, "not negative"),
         (ValueError, {"host": HERE, "timeout": float("nan")}, "not negative"),
         (TypeError, {"host": HERE, "timeout": "30"}, "timeout"),
-        (TypeError, {"host": HERE, "memory": "memory.json"}, "memory is a Memory"),
-        (TypeError, {"host": HERE, "config": {"strict": True}}, "config is a Config"),
+        (TypeError, {"host": HERE, "cache": "cache.json"}, "cache is a Cache"),
+        (TypeError, {"host": HERE, "config": {"sequential": True}}, "config is a Config"),
         (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via is a str"),
     ],
 )
@@ -158,8 +158,8 @@ def test_a_plan_is_a_value() -> None:
     assert str(plan) == "587:starttls,25/ipv4:starttls"
     assert plan == Plan(str(plan))
     assert hash(plan) == hash(Plan(str(plan)))
-    assert plan != Plan(str(plan), strict=True)
-    cleartext = Plan("25:none", allow_cleartext=True, strict=True)
+    assert plan != Plan(str(plan), sequential=True)
+    cleartext = Plan("25:cleartext", allow_cleartext=True, sequential=True)
     assert pickle.loads(pickle.dumps(cleartext)) == cleartext
     assert eval(repr(cleartext)) == cleartext
     with pytest.raises(AttributeError):

@@ -56,7 +56,7 @@ def test_every_field_is_documented() -> None:
         for node in ast.walk(ast.parse(source)):
             if not isinstance(node, ast.ClassDef) or node.name in ("Word", "Dial"):
                 continue
-            for field, after in zip(node.body, [*node.body[1:], None], strict=True):
+            for field, after in zip(node.body, [*node.body[1:], None], sequential=True):
                 if not isinstance(field, (ast.AnnAssign, ast.Assign)):
                     continue
                 name = ast.unparse(field).split(":")[0].split("=")[0].strip()

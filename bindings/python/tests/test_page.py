@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 HOSTS = "127.0.0.1 localhost mail.example.com proxy.example\n"
 # By each example, in its order: the first one, a connect, asyncio, aiosmtplib, Django (by two
-# ports), logging, asking, the memory and ways through.
+# ports), logging, asking, the cache and ways through.
 MESSAGES = [1, 0, 0, 1, 2, 1, 0, 0]
 
 

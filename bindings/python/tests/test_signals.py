@@ -76,7 +76,7 @@ class TestCtrlC:
 
     def test_the_wait_for_a_greeting(self) -> None:
         with Scripted(b"") as server, AtOnce(), pytest.raises(KeyboardInterrupt):
-            mailport.connect(HERE, plan=starttls(server.port), config=mailport.Config(gate=30))
+            mailport.connect(HERE, plan=starttls(server.port), config=mailport.Config(greeting_wait=30))
 
     def test_a_question(self, refused: int, server: Server) -> None:
         def ask(_: Question) -> str:
@@ -116,18 +116,18 @@ class TestCtrlC:
         with Scripted(*says) as server, AtOnce(), pytest.raises(KeyboardInterrupt):
             call(starttls(server.port))
 
-    def test_a_memory_that_is_flushed(
+    def test_a_cache_that_is_flushed(
         self, tmp_path: Path, silent: Silent, opened: socket.socket
     ) -> None:
-        memory = mailport.Memory(tmp_path / "memory.json")
+        cache = mailport.Cache(tmp_path / "cache.json")
         plan = starttls(silent.port, opened.getsockname()[1])
         # Whoever holds the lock of the file holds the one who saves.
-        with (tmp_path / "memory.json.lock").open("w") as lock:
+        with (tmp_path / "cache.json.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            mailport.connect(HERE, plan=plan, config=HASTY, memory=memory).close()
+            mailport.connect(HERE, plan=plan, config=HASTY, cache=cache).close()
             with AtOnce(), pytest.raises(KeyboardInterrupt):
-                memory.flush(30)
-        assert memory.flush()
+                cache.flush(30)
+        assert cache.flush()
 
     def test_a_wait_of_a_dial(self, silent: Silent) -> None:
         with mailport.Dial(HERE, plan=starttls(silent.port)) as dial:

@@ -86,7 +86,7 @@ int main(int argc, char **argv)
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     for (i = 0; i < 3; i++) {
         options[i] = mailport_options_new();
-        CHECK(mailport_options_set_deadline_ms(options[i], 300000) == MAILPORT_OK);
+        CHECK(mailport_options_set_timeout_ms(options[i], 300000) == MAILPORT_OK);
         snprintf(plan, sizeof plan, i == 0 ? "%d:starttls,%d:starttls" : "%d:starttls",
                  i == 1 ? open_port : refused, open_port);
         CHECK(mailport_options_set_plan(options[i], plan, MAILPORT_CLEARTEXT_REFUSE) == 0);

@@ -53,7 +53,7 @@ int main(int argc, char **argv)
     CHECK(argc == 3);
     errno = 77;
     a_host_that_is_none_is_a_verdict();
-    CHECK(mailport_options_set_plan(options, "25:none", 0) == MAILPORT_INVALID);
+    CHECK(mailport_options_set_plan(options, "25:cleartext", 0) == MAILPORT_INVALID);
     CHECK(mailport_options_set_plan(options, argv[1], 0) == MAILPORT_OK);
     CHECK(mailport_dial_start("127.0.0.1", 0, options, &dial) == MAILPORT_OK);
     CHECK(mailport_options_set_plan(options, argv[2], 0) == MAILPORT_OK);

@@ -21,7 +21,7 @@ static void no_dial(void)
     CHECK(mailport_dial_process(NULL) == MAILPORT_NULL);
     CHECK(mailport_dial_wait(NULL, -1) == MAILPORT_NULL);
     CHECK(mailport_dial_answer(NULL, 1, 1) == MAILPORT_NULL);
-    CHECK(mailport_dial_answer_for_good(NULL, 1, 1) == MAILPORT_NULL);
+    CHECK(mailport_dial_answer_and_remember(NULL, 1, 1) == MAILPORT_NULL);
     mailport_dial_free(NULL);
 }
 
@@ -41,11 +41,11 @@ static void no_output(mailport_dial *dial)
 static void no_options(void)
 {
     mailport_status (*const set[])(mailport_options *, int32_t) = {
-        mailport_options_set_deadline_ms,         mailport_options_set_attempt_delay_ms,
+        mailport_options_set_timeout_ms,         mailport_options_set_attempt_delay_ms,
         mailport_options_set_port_delay_ms,       mailport_options_set_patience_ms,
-        mailport_options_set_resolution_delay_ms, mailport_options_set_gate_ms,
-        mailport_options_set_strict,              mailport_options_set_ask,
-        mailport_options_set_skip,                mailport_options_set_families,
+        mailport_options_set_resolution_delay_ms, mailport_options_set_greeting_wait_ms,
+        mailport_options_set_sequential,              mailport_options_set_ask,
+        mailport_options_set_try_failed_last,                mailport_options_set_families,
     };
     size_t i;
 
@@ -55,23 +55,23 @@ static void no_options(void)
     CHECK(mailport_options_set_device(NULL, "lo") == MAILPORT_NULL);
     CHECK(mailport_options_set_mark(NULL, 1) == MAILPORT_NULL);
     CHECK(mailport_options_set_via(NULL, "command:true") == MAILPORT_NULL);
-    CHECK(mailport_options_set_memory(NULL, NULL) == MAILPORT_NULL);
+    CHECK(mailport_options_set_cache(NULL, NULL) == MAILPORT_NULL);
     CHECK(strcmp(mailport_options_message(NULL), "") == 0);
     mailport_options_free(NULL);
 }
 
-static void no_memory(void)
+static void no_cache(void)
 {
-    mailport_memory *memory = mailport_memory_new();
+    mailport_cache *cache = mailport_cache_new();
 
     unsetenv("HOME"), unsetenv("XDG_CACHE_HOME");
-    CHECK(mailport_memory_open(NULL) == NULL); /* nobody's own */
-    CHECK(mailport_memory_flush(NULL, 0) == MAILPORT_NULL);
-    CHECK(mailport_memory_forget(NULL, "localhost") == MAILPORT_NULL);
-    CHECK(mailport_memory_forget(memory, NULL) == MAILPORT_NULL);
-    CHECK(mailport_memory_clear(NULL) == MAILPORT_NULL);
-    mailport_memory_free(memory);
-    mailport_memory_free(NULL);
+    CHECK(mailport_cache_open(NULL) == NULL); /* nobody's own */
+    CHECK(mailport_cache_flush(NULL, 0) == MAILPORT_NULL);
+    CHECK(mailport_cache_forget(NULL, "localhost") == MAILPORT_NULL);
+    CHECK(mailport_cache_forget(cache, NULL) == MAILPORT_NULL);
+    CHECK(mailport_cache_clear(NULL) == MAILPORT_NULL);
+    mailport_cache_free(cache);
+    mailport_cache_free(NULL);
 }
 
 int main(void)
@@ -83,7 +83,7 @@ int main(void)
     no_dial();
     no_output(dial);
     no_options();
-    no_memory();
+    no_cache();
     mailport_dial_free(dial);
     CHECK(errno == 77);
     return 0;

@@ -10,7 +10,7 @@
 int main(int argc, char **argv)
 {
     mailport_options *options = mailport_options_new();
-    mailport_memory *memory;
+    mailport_cache *cache;
     mailport_dial *dial = NULL;
     mailport_status status;
     int privileged;
@@ -32,8 +32,8 @@ int main(int argc, char **argv)
     puts(mailport_dial_message(dial));
     CHECK(status == (privileged ? MAILPORT_OK : MAILPORT_INVALID));
     mailport_dial_free(dial);
-    memory = mailport_memory_open(NULL); /* the user's own */
-    CHECK((memory == NULL) == privileged);
-    mailport_memory_free(memory);
+    cache = mailport_cache_open(NULL); /* the user's own */
+    CHECK((cache == NULL) == privileged);
+    mailport_cache_free(cache);
     return 0;
 }

@@ -19,7 +19,7 @@ static char **plans;
 static unsigned n_plans;
 static mailport_dial *dials[DIALS];
 static mailport_options *options[FEW];
-static mailport_memory *memories[FEW];
+static mailport_cache *caches[FEW];
 
 /* splitmix64 */
 static unsigned below(unsigned limit)
@@ -46,7 +46,7 @@ static int32_t number(void)
 static const char *text(void)
 {
     static const char *const odd[] = {"",          "127.0.0.1",    "::1",      "localhost", "m\xff",
-                                      "25:none",   "587:starttls", "mew",      "a b",       NULL,
+                                      "25:cleartext",   "587:starttls", "mew",      "a b",       NULL,
                                       "0.0.0.0",   "name.invalid", "%h%h%p",   "lo",        "\n",
                                       "socks5://", "command:true", "command:", "[::1]",     "1,2,3"};
     return ANY(odd);
@@ -56,20 +56,20 @@ static void set(mailport_options *to)
 {
     switch (below(17)) {
     case 0: mailport_options_set_plan(to, text(), number()); break;
-    case 1: mailport_options_set_deadline_ms(to, number()); break;
+    case 1: mailport_options_set_timeout_ms(to, number()); break;
     case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
     case 3: mailport_options_set_port_delay_ms(to, number()); break;
     case 4: mailport_options_set_patience_ms(to, number()); break;
     case 5: mailport_options_set_resolution_delay_ms(to, number()); break;
-    case 6: mailport_options_set_gate_ms(to, number()); break;
-    case 7: mailport_options_set_strict(to, number()); break;
+    case 6: mailport_options_set_greeting_wait_ms(to, number()); break;
+    case 7: mailport_options_set_sequential(to, number()); break;
     case 8: mailport_options_set_ask(to, number()); break;
-    case 9: mailport_options_set_skip(to, number()); break;
+    case 9: mailport_options_set_try_failed_last(to, number()); break;
     case 10: mailport_options_set_families(to, number()); break;
     case 11: mailport_options_set_source(to, text()); break;
     case 12: mailport_options_set_device(to, text()); break;
     case 13: mailport_options_set_via(to, text()); break;
-    case 14: mailport_options_set_memory(to, ANY(memories)); break;
+    case 14: mailport_options_set_cache(to, ANY(caches)); break;
     case 15: mailport_options_set_mark(to, (uint32_t)number()); break;
     default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
     }
@@ -120,7 +120,7 @@ static void step(void)
 {
     mailport_dial **dial = &ANY(dials);
     mailport_options **option = &ANY(options);
-    mailport_memory **memory = &ANY(memories);
+    mailport_cache **cache = &ANY(caches);
     int fd = -77;
 
     switch (below(16)) {
@@ -128,7 +128,7 @@ static void step(void)
     case 2: case 3: case 4: case 5: mailport_dial_process(*dial); break;
     case 6: mailport_dial_wait(*dial, 0); break;
     case 7: mailport_dial_answer(*dial, mailport_dial_question(*dial), number()); break;
-    case 8: mailport_dial_answer_for_good(*dial, below(3), 1 + (int32_t)below(3)); break;
+    case 8: mailport_dial_answer_and_remember(*dial, below(3), 1 + (int32_t)below(3)); break;
     case 9: case 10:
         if (mailport_dial_take_fd(*dial, &fd) == MAILPORT_OK)
             CHECK(fd >= 0 && close(fd) == 0);
@@ -142,16 +142,16 @@ static void step(void)
         *option = below(5) == 0 ? NULL : mailport_options_new();
         break;
     default:
-        mailport_memory_clear(below(9) == 0 ? *memory : NULL);
-        mailport_memory_forget(*memory, text());
-        mailport_memory_flush(*memory, 0);
+        mailport_cache_clear(below(9) == 0 ? *cache : NULL);
+        mailport_cache_forget(*cache, text());
+        mailport_cache_flush(*cache, 0);
         if (below(3) == 0) {
-            mailport_memory_free(*memory);
-            *memory = below(5) == 0 ? NULL : mailport_memory_new();
+            mailport_cache_free(*cache);
+            *cache = below(5) == 0 ? NULL : mailport_cache_new();
         } else if (below(3) == 0) {
-            mailport_memory_free(*memory);
-            *memory = mailport_memory_open("/dev/null/cannot/be"); /* ends with the process */
-            CHECK(*memory != NULL);
+            mailport_cache_free(*cache);
+            *cache = mailport_cache_open("/dev/null/cannot/be"); /* ends with the process */
+            CHECK(*cache != NULL);
         }
     }
     CHECK(errno == 77);
@@ -192,7 +192,7 @@ int main(int argc, char **argv)
     for (i = 0; i < DIALS; i++)
         mailport_dial_free(dials[i]);
     for (i = 0; i < FEW; i++)
-        mailport_options_free(options[i]), mailport_memory_free(memories[i]);
+        mailport_options_free(options[i]), mailport_cache_free(caches[i]);
     /* The C library's look-up has a socket of its own until it ends, wanted or not. */
     wait_until_alone();
     CHECK(descriptors() == before && (bytes == NULL || fclose(bytes) == 0));

@@ -26,9 +26,9 @@ fn every_setting_has_its_setter() {
         ("attempt_delay", "attempt_delay_ms"),
         ("port_delay", "port_delay_ms"),
         ("patience", "patience_ms"),
-        ("deadline", "deadline_ms"),
-        ("strict", "strict"),
-        ("gate", "gate_ms"),
+        ("deadline", "timeout_ms"),
+        ("sequential", "sequential"),
+        ("greeting_wait", "greeting_wait_ms"),
         ("ask", "ask"),
         ("skip", "skip"),
         ("families", "families"),
@@ -41,13 +41,13 @@ fn every_setting_has_its_setter() {
     // What a dialer holds, but for a resolver, which would call back.
     let dialer = include_str!("../../../src/driver/dialer.rs");
     let with = dialer.split("pub fn with_").skip(1).filter_map(|rest| rest.split('(').next());
-    assert_eq!(with.collect::<Vec<_>>(), ["resolver", "via", "memory"]);
-    each_has(&["via", "memory"], "options_set_", &[("via", "via"), ("memory", "memory")]);
+    assert_eq!(with.collect::<Vec<_>>(), ["resolver", "via", "cache"]);
+    each_has(&["via", "cache"], "options_set_", &[("via", "via"), ("cache", "cache")]);
 }
 
 #[test]
 fn every_field_of_the_report_has_its_getter() {
-    let source = include_str!("../../../src/report.rs");
+    let source = include_str!("../../../src/report/mod.rs");
     let report = [
         ("host", "host"),
         ("via", "via"),

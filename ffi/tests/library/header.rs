@@ -7,7 +7,7 @@ use crate::c::{output_of, repository};
 
 /// In the order in which a reader wants them.
 const SOURCES: [&str; 8] =
-    ["status", "numbers", "options", "connect", "dial", "question", "attempts", "memory"];
+    ["status", "numbers", "options", "connect", "dial", "question", "attempts", "cache"];
 
 fn generated() -> String {
     let ffi = repository().join("ffi");

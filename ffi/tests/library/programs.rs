@@ -223,10 +223,10 @@ fn what_a_proxy_or_a_command_says_is_told_field_by_field() {
 }
 
 #[test]
-fn a_memory_is_saved_and_can_be_forgotten() {
+fn a_cache_is_saved_and_can_be_forgotten() {
     let (open, folder) = (open(), tempfile::tempdir().expect("a folder"));
-    let file = folder.path().join("memory.json").display().to_string();
-    run("ffi/tests/c/memory.c", &[], &[file, plan(&[open.port()])]);
+    let file = folder.path().join("cache.json").display().to_string();
+    run("ffi/tests/c/cache.c", &[], &[file, plan(&[open.port()])]);
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Ground {
         let (plan, open) = (self.plan(), self.open_plan());
         let silent = format!("{}:starttls", self.silent.listener.port());
         let file = |name| self.folder.path().join(name).display().to_string();
-        let (file, other_file) = (file("memory.json"), file("other.json"));
+        let (file, other_file) = (file("cache.json"), file("other.json"));
         let run = |source: &str, flags, arguments: &[&str]| Run {
             source: source.to_owned(),
             flags,
@@ -78,7 +78,7 @@ impl Ground {
             run("ffi/tests/c/null.c", "", &[]),
             run("ffi/tests/c/misuse.c", "", &[&plan, &silent]),
             run("ffi/tests/c/report.c", "", &[&refused_port, &port]),
-            run("ffi/tests/c/memory.c", "", &[&file, &open]),
+            run("ffi/tests/c/cache.c", "", &[&file, &open]),
             run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),
             run("ffi/tests/c/through.c", "", &[&open]),
             run("ffi/tests/c/proxies.c", "", &[&refused_port]),
@@ -169,7 +169,7 @@ fn who_looks_for_leaks_sees_them() {
         command.output().expect("it runs").status.success()
     });
     let plain = program(source, &[]);
-    for (what, is_clean) in [("nothing", [true; 2]), ("memory", [false; 2])] {
+    for (what, is_clean) in [("nothing", [true; 2]), ("cache", [false; 2])] {
         let seen = [&mut sanitized(source, ""), &mut valgrind(&plain)];
         assert_eq!(seen.map(|command| run(command.arg(what))), is_clean, "{what}");
     }

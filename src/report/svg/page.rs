@@ -5,12 +5,12 @@ use std::time::Duration;
 use ::svg::Node;
 use ::svg::node::element::{Description, Element, Group, SVG, Style, Title};
 
+use super::labels::{chars, clean, even, float, width};
 use super::scale::ticks;
 use super::shapes::{BAR, bar, cap, cross, dot, line, r, rectangle, text, tick};
-use super::words::{chars, clean, even, float, width};
 use super::{Band, Decision, LINE, Mark, NOTE, Panel, ROW, Row};
 use crate::plan::Family;
-use crate::report::words::{cut, family_of};
+use crate::report::summary::{cut, family_of};
 
 const MARGIN: f64 = 20.0;
 /// Room for the characters of each class of text. Generous: which font is used is the reader's.
@@ -34,7 +34,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn of(bands: &[Vec<Band>], total: Duration) -> Columns {
+    pub(super) fn new(bands: &[Vec<Band>], total: Duration) -> Columns {
         let widest = |widths: &mut dyn Iterator<Item = f64>| widths.fold(0.0, f64::max);
         let rows = || bands.iter().flatten().flat_map(|band| &band.rows);
         let of_name = |band: &Band| {

@@ -29,7 +29,7 @@ fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>) {
     let addresses: Vec<SocketAddr> =
         scenario.network.addresses().map(|ip| SocketAddr::new(ip, 0)).collect();
     let names = Resolver::custom(move |_, family| {
-        Ok(addresses.iter().copied().filter(|a| Family::of(a.ip()) == family).collect())
+        Ok(addresses.iter().copied().filter(|a| Family::from(a.ip()) == family).collect())
     });
     lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone());

@@ -64,7 +64,7 @@ impl Expected {
 
 /// Every scenario.
 pub fn scenarios() -> Vec<Scenario> {
-    [table(), strict(), settings(), others()].into_iter().flatten().collect()
+    [table(), sequential(), settings(), others()].into_iter().flatten().collect()
 }
 
 /// The scenarios of the design's table, at hosts with one address and with two.
@@ -179,8 +179,8 @@ fn half_a_host() -> Vec<Scenario> {
     ]
 }
 
-/// Strict dials: no SYN to the next service before this one has failed or is overdue.
-fn strict() -> Vec<Scenario> {
+/// Sequential dials: no SYN to the next service before this one has failed or is overdue.
+fn sequential() -> Vec<Scenario> {
     let won = |v6, v4, family, round_trips, plus| {
         let attempts = [(587, Ipv6, v6), (587, Ipv4, v4), (25, family, Connected)];
         wins((25, family), round_trips, plus, &attempts)
@@ -189,16 +189,17 @@ fn strict() -> Vec<Scenario> {
     let reset = [(587, V6, Fate::Reset), (587, V4, Fate::Reset)];
     let half_dead = [(587, V6, Fate::Silent), (25, V6, Fate::Silent), (587, V4, Fate::Reset)];
     vec![
-        on("strict, 587 is reset twice", BOTH, &reset, won(Reset, Reset, Ipv6, 3, 0)).strict(),
-        on("strict, 587 is silent twice", BOTH, &silent, won(Timeout, Timeout, Ipv6, 1, 1550))
-            .strict(),
+        on("sequential, 587 is reset twice", BOTH, &reset, won(Reset, Reset, Ipv6, 3, 0))
+            .sequential(),
+        on("sequential, 587 is silent twice", BOTH, &silent, won(Timeout, Timeout, Ipv6, 1, 1550))
+            .sequential(),
         on(
-            "strict, IPv6 is dead and 587 reset over IPv4",
+            "sequential, IPv6 is dead and 587 reset over IPv4",
             BOTH,
             &half_dead,
             won(Timeout, Reset, Ipv4, 2, 250),
         )
-        .strict(),
+        .sequential(),
         on(
             "as Mew did, 587 over IPv4 only",
             BOTH,
@@ -242,15 +243,15 @@ fn settings() -> Vec<Scenario> {
             BOTH,
             &all_silent.concat(),
             ends(
-                End::Deadline,
+                End::Timeout,
                 0,
                 1400,
                 &[(587, Ipv6, Timeout), (587, Ipv4, Timeout), (25, Ipv6, Timeout)],
             ),
         )
-        .set(|config| config.deadline = ms(1400)),
+        .set(|config| config.timeout = ms(1400)),
         on("at the deadline a held connection is better than none", &[V4], &silent, won(0, 1100))
-            .set(|config| config.deadline = ms(1100)),
+            .set(|config| config.timeout = ms(1100)),
     ]
 }
 
@@ -362,8 +363,8 @@ impl Scenario {
         self
     }
 
-    fn strict(self) -> Scenario {
-        self.set(|config| config.strict = true)
+    fn sequential(self) -> Scenario {
+        self.set(|config| config.sequential = true)
     }
 
     fn names(self, names: Names) -> Scenario {

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Advice, Answer as Said, Machine};
+use mailport::machine::{Answer as Said, Hints, Machine};
 use mailport::outcome::{Errno, ViaError};
 use mailport::{Config, Family, Plan, Target};
 
@@ -71,7 +71,7 @@ pub struct World {
     /// connection counts.
     pub greet_pause: Option<Duration>,
     /// What is remembered of the host.
-    pub advice: Advice,
+    pub hints: Hints,
     /// How each question is answered, in their order, and how long after it is asked. A question
     /// beyond these is never answered.
     pub answers: Vec<(Duration, Said)>,
@@ -95,7 +95,7 @@ impl World {
             sources: sources.map(|text| Some(text.parse().expect("an address literal"))),
             troubles: BTreeMap::new(),
             greet_pause: None,
-            advice: Advice::default(),
+            hints: Hints::default(),
             answers: Vec::new(),
             through: None,
             clock: Clock::Exact,
@@ -114,8 +114,8 @@ impl World {
         } else {
             Machine::new(&target, plan, config, start)
         };
-        let machine = machine.expect("something to dial").with_advice(self.advice.clone());
-        run::run(self, machine, start, config.gate.wait(through).is_some())
+        let machine = machine.expect("something to dial").with_hints(self.hints.clone());
+        run::run(self, machine, start, config.greeting_wait.wait(through).is_some())
     }
 
     fn source(&self, family: Family) -> Option<IpAddr> {

@@ -117,7 +117,7 @@ fn every_kind_of_loop_gives_the_table_of_the_design() {
 }
 
 /// The table's last row: whatever it was the first time, the second is as learned. Two programs, one
-/// after the other, and a memory in a file between them.
+/// after the other, and a cache in a file between them.
 #[test]
 fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
     let program = program("ffi/tests/c/remember.c", &[]);
@@ -126,7 +126,7 @@ fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
             let (lab, folder) = (lab_of(row), tempfile::tempdir().expect("a temporary folder"));
             let dial = || {
                 let mut command = Command::new(&program);
-                command.arg(NAME).arg(folder.path().join("memory.json"));
+                command.arg(NAME).arg(folder.path().join("cache.json"));
                 let output = lab.client(|| command.output().expect("it runs"));
                 let said = words(&output);
                 let told = said.trim().split_once(' ').filter(|_| output.status.success());

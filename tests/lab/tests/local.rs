@@ -36,7 +36,7 @@ fn failed(host: &str, config: &Config) -> Report {
 }
 
 fn is_local(attempt: &Attempt, errno: &str) -> bool {
-    attempt.outcome == Outcome::Local
+    attempt.outcome == Some(Outcome::Local)
         && attempt.errno.and_then(mailport::outcome::Errno::name) == Some(errno)
 }
 
@@ -54,7 +54,7 @@ fn a_route_that_says_no_is_local_over_both_families() {
                 ip(&format!("route add {kind} {address}"));
                 let report = failed(&address.to_string(), &Config::default());
                 ip(&format!("route del {kind} {address}"));
-                assert_eq!(report.end, End::Exhausted);
+                assert_eq!(report.end, Some(End::Exhausted));
                 let [first, second] = &report.attempts[..] else { panic!("{report:?}") };
                 assert!(is_local(first, errno) && is_local(second, errno), "{kind}: {report:?}");
                 assert_eq!(first.icmp, None);
@@ -78,12 +78,12 @@ fn a_neighbour_that_does_not_answer_is_local() {
         ip("link set near up");
         ip("link set far up");
         let mut config = Config::default();
-        config.deadline = Duration::from_secs(20);
+        config.timeout = Duration::from_secs(20);
         failed("192.0.2.130", &config)
     });
     let first = &report.attempts[0];
     assert!(is_local(first, "EHOSTUNREACH"), "{report:?}");
-    let from = first.icmp.and_then(|icmp| icmp.from);
+    let from = first.icmp.and_then(|icmp| icmp.sender);
     assert_eq!(from, Some("192.0.2.129".parse().expect("an address")), "its own kernel said so");
 }
 
@@ -97,7 +97,7 @@ fn when_no_port_is_left_the_dial_ends_and_the_next_service_is_not_tried() {
         assert!(held.iter().all(Result::is_ok), "{held:?}");
         failed(&V4.to_string(), &Config::default())
     });
-    assert_eq!(report.end, End::OwnTrouble, "{report:?}");
+    assert_eq!(report.end, Some(End::LocalResourceError), "{report:?}");
     let [only] = &report.attempts[..] else { panic!("{report:?}") };
     assert!(is_local(only, "EADDRNOTAVAIL"), "{report:?}");
     assert!(lab.syns().iter().all(|syn| syn.port == 587));
@@ -156,7 +156,7 @@ fn device_and_mark_are_set_on_the_connection() {
         assert_eq!(socket.device().expect("SO_BINDTODEVICE"), Some(device.into_bytes()));
         // The only other way out does not lead there.
         config.device = Some("lo".into());
-        config.deadline = Duration::from_millis(300);
+        config.timeout = Duration::from_millis(300);
         assert!(dial(&V4.to_string(), &config).is_err());
     });
 }

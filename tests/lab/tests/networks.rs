@@ -7,8 +7,8 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mailport::memory::Place;
-use mailport::{Config, Dialer, Memory, Outcome, Plan, Target};
+use mailport::cache::Place;
+use mailport::{Cache, Config, Dialer, Outcome, Plan, Target};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{ROUND_TRIP, V4, network};
 use mailport_lab::{Fate, Network};
@@ -24,7 +24,7 @@ fn target() -> Target {
 }
 
 fn here() -> Option<Place> {
-    Memory::place(&target(), &Config::default(), None)
+    Cache::place(&target(), &Config::default(), None)
 }
 
 /// A network of the client's with a gateway, in which everything but the server is behind it.
@@ -76,13 +76,13 @@ impl Hotel {
         })
     }
 
-    /// How the first service fared in a dial with this memory, which reaches the second.
-    fn dial(&self, memory: &Memory) -> Outcome {
-        let dialer = Dialer::default().with_memory(memory.clone());
+    /// How the first service fared in a dial with this cache, which reaches the second.
+    fn dial(&self, cache: &Cache) -> Outcome {
+        let dialer = Dialer::default().with_cache(cache.clone());
         let dial = || dialer.connect(&target(), &Plan::submission(), &Config::default());
         let report = self.lab.client(dial).expect("a connection").report;
         assert_eq!(report.winner().map(|won| won.service.port()), Some(25), "{report:?}");
-        report.attempts[0].outcome
+        report.attempts[0].outcome.expect("an ended attempt")
     }
 }
 
@@ -96,15 +96,15 @@ impl Drop for Hotel {
 #[test]
 fn another_gateway_at_the_same_address_is_another_network_that_learns_afresh() {
     let hotel = Hotel::new(network(ROUND_TRIP, &[V4], &[(587, V4, Fate::Silent)]));
-    let memory = Memory::new();
+    let cache = Cache::new();
     let first = hotel.move_to("02:00:00:00:00:01");
-    assert_eq!(hotel.dial(&memory), Outcome::Timeout, "waited for");
-    assert_eq!(hotel.dial(&memory), Outcome::Cancelled, "remembered");
+    assert_eq!(hotel.dial(&cache), Outcome::Timeout, "waited for");
+    assert_eq!(hotel.dial(&cache), Outcome::Cancelled, "remembered");
     let second = hotel.move_to("02:00:00:00:00:02");
     assert_ne!(first, second);
-    assert_eq!(hotel.dial(&memory), Outcome::Timeout, "waited for once more");
+    assert_eq!(hotel.dial(&cache), Outcome::Timeout, "waited for once more");
     assert_eq!(hotel.move_to("02:00:00:00:00:01"), first, "the same again");
-    assert_eq!(hotel.dial(&memory), Outcome::Cancelled, "and still known");
+    assert_eq!(hotel.dial(&cache), Outcome::Cancelled, "and still known");
     assert_eq!(first.network().label(), "near");
 }
 

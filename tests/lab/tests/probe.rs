@@ -55,7 +55,7 @@ fn the_routers_that_answered_stand_in_the_matrix() {
     let config = Config::default();
     let dialer = Dialer::default().with_resolver(resolver(Names::at_once(&[V6, V4])));
     let all = Prober::new(plan.clone(), config.clone()).with_dialer(dialer);
-    let all = all.with_deadline(Duration::from_millis(2500));
+    let all = all.with_attempt_timeout(Duration::from_millis(2500));
     let probed = lab.client(|| all.run(&[target()], |_| ())).expect("a probe").remove(0);
 
     let expected: [(u16, IpAddr, Outcome, Option<IpAddr>); 6] = [
@@ -68,13 +68,15 @@ fn the_routers_that_answered_stand_in_the_matrix() {
     ];
     let seen = probed.attempts.iter().map(|attempt| {
         let address = attempt.address.expect("an address").ip();
-        let router = attempt.icmp.and_then(|icmp| icmp.from);
-        (attempt.service.port(), address, attempt.outcome, router)
+        let router = attempt.icmp.and_then(|icmp| icmp.sender);
+        (attempt.service.port(), address, attempt.outcome.expect("an ended attempt"), router)
     });
     assert_eq!(seen.collect::<Vec<_>>(), expected);
     let silent = &probed.attempts[2];
     assert!(silent.syns.is_some_and(|syns| syns >= 2), "{silent:?}");
-    for attempt in probed.attempts.iter().filter(|attempt| attempt.outcome != Outcome::Timeout) {
+    for attempt in
+        probed.attempts.iter().filter(|attempt| attempt.outcome != Some(Outcome::Timeout))
+    {
         assert!(attempt.lasted() + Duration::from_millis(2) >= ROUND_TRIP, "{attempt:?}");
     }
 
@@ -113,7 +115,7 @@ fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
     let dialer = Dialer::default().with_resolver(resolver(scenario.names.clone()));
     let (plan, config) = (&scenario.plan, &scenario.config);
     let all = Prober::new(plan.clone(), config.clone()).with_dialer(dialer.clone());
-    let all = all.with_deadline(Duration::from_secs(3));
+    let all = all.with_attempt_timeout(Duration::from_secs(3));
     let (probed, report) = lab.client(|| {
         let probed = all.run(&[target()], |_| ()).expect("a probe").remove(0);
         let report = match dialer.connect(&target(), plan, config) {
@@ -128,7 +130,7 @@ fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
         report
             .winner()
             .map(|won| (won.service.port(), won.family.expect("a direct dial")))
-            .ok_or(report.end)
+            .ok_or_else(|| report.end.expect("an ended dial"))
     };
     let choices = (choice(&forecast), choice(&report));
     (probed, choices.0, choices.1)

@@ -168,7 +168,7 @@ impl Drop for Dialler {
 /// Where SYNs went, without retransmissions.
 fn firsts(syns: &[Syn]) -> Vec<(u16, Family)> {
     let mut found = Vec::new();
-    for to in syns.iter().map(|syn| (syn.port, Family::of(syn.address))) {
+    for to in syns.iter().map(|syn| (syn.port, Family::from(syn.address))) {
         if !found.contains(&to) {
             found.push(to);
         }

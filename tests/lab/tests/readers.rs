@@ -195,7 +195,7 @@ impl Run<'_> {
                 write(&folder, "input", &body);
                 command.args(["-:/", "-S", "v15-compat=yes", "-S", "sendwait"]);
                 command.args(["-S", &format!("mta=submission://{host}"), "-S", "smtp-auth=none"]);
-                command.args(["-S", "smtp-use-starttls", "-S", "tls-verify=strict"]);
+                command.args(["-S", "smtp-use-starttls", "-S", "tls-verify=sequential"]);
                 command.args(["-S", "tls-ca-no-defaults", "-S", "nosave"]);
                 command.args(["-S", &format!("tls-ca-file={certificate}")]);
                 command.args(["-S", "hostname=client.example.test"]);

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mailport::report::{End, LookupError};
-use mailport::{ConnectError, Dialer, Family, LookupResult, Memory, Outcome, Report, Resolver};
+use mailport::{Cache, ConnectError, Dialer, Family, LookupResult, Outcome, Report, Resolver};
 use mailport_lab::Fate;
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{Scenario, V4, V6, scenarios, table};
@@ -51,10 +51,10 @@ struct Seen {
     syns: Vec<(u16, Family)>,
 }
 
-/// What a dial with this memory does.
-fn dial(lab: &Lab, scenario: &Scenario, names: &Resolver, memory: &Memory) -> Report {
+/// What a dial with this cache does.
+fn dial(lab: &Lab, scenario: &Scenario, names: &Resolver, cache: &Cache) -> Report {
     lab.client(|| {
-        let dialer = Dialer::default().with_resolver(names.clone()).with_memory(memory.clone());
+        let dialer = Dialer::default().with_resolver(names.clone()).with_cache(cache.clone());
         let target = "mail.example.com".parse().expect("a host");
         match dialer.connect(&target, &scenario.plan, &scenario.config) {
             Ok(connected) => connected.report,
@@ -65,21 +65,21 @@ fn dial(lab: &Lab, scenario: &Scenario, names: &Resolver, memory: &Memory) -> Re
 
 /// Whether the second dial takes one round trip to the port of the table, after the first has taken
 /// what it takes.
-fn check_with_memory(scenario: &Scenario) {
+fn check_with_cache(scenario: &Scenario) {
     let round_trip = scenario.network.round_trip;
     for left in (0..TRIES).rev() {
         let lab =
             Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
         let stop = Arc::new(AtomicBool::new(false));
         let names = resolver(scenario.names.clone(), Arc::clone(&stop));
-        let memory = Memory::new();
-        let first = dial(&lab, scenario, &names, &memory);
+        let cache = Cache::new();
+        let first = dial(&lab, scenario, &names, &cache);
         let port = |report: &Report| report.winner().map(|won| won.service.port());
         // A packet that was lost is no property of the port: the next one is not.
         for (port, address) in scenario.network.losing() {
             lab.set(address, port, Fate::Open);
         }
-        let second = dial(&lab, scenario, &names, &memory);
+        let second = dial(&lab, scenario, &names, &cache);
         assert_eq!(port(&first), port(&second), "{}: {second:#?}", scenario.name);
         let is_right = port(&second) == scenario.expected.end.ok().map(|(port, _)| port);
         let is_one_round_trip = second.elapsed < round_trip.mul_f64(1.9);
@@ -96,7 +96,7 @@ fn every_case_of_the_table_takes_one_round_trip_the_second_time() {
     thread::scope(|scope| {
         for lane in 0..4 {
             let mine = table.iter().skip(lane).step_by(4);
-            scope.spawn(move || mine.for_each(check_with_memory));
+            scope.spawn(move || mine.for_each(check_with_cache));
         }
     });
 }
@@ -107,14 +107,14 @@ fn what_is_opened_meanwhile_is_found_by_the_next_dial() {
     let scenario = table.iter().find(|s| s.name == "587 is silent twice").expect("its name");
     let lab = Lab::start(scenario.network.clone()).expect("a lab (needs root and /dev/net/tun)");
     let names = resolver(scenario.names.clone(), Arc::new(AtomicBool::new(false)));
-    let memory = Memory::new();
+    let cache = Cache::new();
     let port = |report: Report| report.winner().map(|won| won.service.port());
-    assert_eq!(port(dial(&lab, scenario, &names, &memory)), Some(25));
-    assert_eq!(port(dial(&lab, scenario, &names, &memory)), Some(25));
+    assert_eq!(port(dial(&lab, scenario, &names, &cache)), Some(25));
+    assert_eq!(port(dial(&lab, scenario, &names, &cache)), Some(25));
     for address in [V6, V4] {
         lab.set(address, 587, Fate::Open);
     }
-    assert_eq!(port(dial(&lab, scenario, &names, &memory)), Some(587));
+    assert_eq!(port(dial(&lab, scenario, &names, &cache)), Some(587));
 }
 
 fn run(scenario: &Scenario) -> (Seen, Report) {
@@ -141,16 +141,15 @@ fn run(scenario: &Scenario) -> (Seen, Report) {
             syns.push((syn.port, syn.address));
         }
     }
-    let attempts = report
-        .attempts
-        .iter()
-        .map(|a| (a.service.port(), a.family.expect("a direct dial"), a.outcome));
+    let attempts = report.attempts.iter().map(|a| {
+        (a.service.port(), a.family.expect("a direct dial"), a.outcome.expect("an ended attempt"))
+    });
     let winner =
         report.winner().map(|won| (won.service.port(), won.family.expect("a direct dial")));
     let seen = Seen {
-        end: winner.ok_or(report.end),
+        end: winner.ok_or_else(|| report.end.expect("an ended dial")),
         attempts: attempts.collect(),
-        syns: syns.into_iter().map(|(port, address)| (port, Family::of(address))).collect(),
+        syns: syns.into_iter().map(|(port, address)| (port, Family::from(address))).collect(),
     };
     (seen, report)
 }

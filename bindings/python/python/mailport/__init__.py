@@ -22,7 +22,7 @@ from ._aio import (
 )
 from ._dial import Connected, Dial, connect, dial
 from ._errors import ConnectError, MailportError, TLSRequiredError
-from ._memory import Memory
+from ._cache import Cache
 from ._native import __version__
 from ._plan import Config, Plan, Service, Tls
 from ._report import Answer, Attempt, Icmp, Lookup, Outcome, Question, Report
@@ -40,7 +40,7 @@ __all__ = [
     "Icmp",
     "Lookup",
     "MailportError",
-    "Memory",
+    "Cache",
     "Outcome",
     "Plan",
     "Question",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 from . import _native
 from ._dial import FLUSH, Connected, Dial, deadline_of
 from ._errors import ConnectError
-from ._memory import Memory
+from ._cache import Cache
 from ._options import parser
 from ._plan import Config, Plan
 from ._terminal import Progress, Terminal, width_of, words_of
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = options.parse_args(arguments)
     try:
         plan = plan_of(given)
-        remembers = given.memory if "memory" in given else Memory.default()
+        remembers = given.cache if "cache" in given else Cache.default()
         terminal = Terminal() if given.ask else None
         dial = begin(given, plan, remembers)
     except ConnectError as error:
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         options.error(str(error))
     except OSError as error:
         options.error(f"--ask has no terminal to ask on: {error.strerror}")
-    line = f"Dialling {given.host}: {plan}, for {words_of(given.deadline)} at most..."
+    line = f"Dialling {given.host}: {plan}, for {words_of(given.timeout)} at most..."
     progress = Progress(None if given.json else line)
     try:
         connected = settled(dial, terminal, progress)
@@ -119,29 +119,29 @@ def plan_of(given: argparse.Namespace) -> Plan:
     return Plan(given.plan or "submission", allow_cleartext=given.allow_cleartext)
 
 
-def begin(given: argparse.Namespace, plan: Plan, remembers: Memory | None) -> Dial:
+def begin(given: argparse.Namespace, plan: Plan, remembers: Cache | None) -> Dial:
     """The dial that the command line describes."""
     config = Config(
         resolution_delay=given.resolution_delay,
         attempt_delay=given.attempt_delay,
         port_delay=given.port_delay,
         patience=given.patience,
-        strict=given.strict,
-        gate=given.gate,
-        skip=given.skip,
+        sequential=given.sequential,
+        greeting_wait=given.greeting_wait,
+        skip=given.try_failed_last,
         families=given.family,
         source=given.source,
         device=given.device,
         mark=given.mark,
     )
-    deadline_of(given.deadline)
+    deadline_of(given.timeout)
     return Dial(
         given.host,
         plan=plan,
-        timeout=given.deadline,
+        timeout=given.timeout,
         config=config,
         asks=given.ask,
-        memory=remembers,
+        cache=remembers,
         via=way(given.via),
     )
 

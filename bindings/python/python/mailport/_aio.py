@@ -16,7 +16,7 @@ from ._plan import DEFAULT_TIMEOUT, Config, Plan, Tls
 from ._smtp import default_context, name_for_tls
 
 if TYPE_CHECKING:
-    from ._memory import Memory
+    from ._cache import Cache
     from ._report import Answer, Question
 
 REPLY_TIMEOUT = 300.0
@@ -33,7 +33,7 @@ async def start_connection(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
     via: str | None = None,
 ) -> socket.socket:
     """Connects to a mail server's best port, and gives the non-blocking socket.
@@ -57,7 +57,7 @@ async def start_connection(
     resolved = plan_of(port, plan)
     one_mode(resolved, "start_dial")
     connected = await start_dial(
-        host, plan=resolved, timeout=timeout, config=config, ask=ask, memory=memory, via=via
+        host, plan=resolved, timeout=timeout, config=config, ask=ask, cache=cache, via=via
     )
     return connected.socket
 
@@ -70,7 +70,7 @@ async def start_dial(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
     via: str | None = None,
 ) -> Connected:
     """Does what :func:`start_connection` does, and gives the whole result, of any plan.
@@ -90,7 +90,7 @@ async def start_dial(
         timeout=timeout,
         config=config,
         asks=ask is not None,
-        memory=memory,
+        cache=cache,
         via=via,
     )
     with given as dial:
@@ -271,7 +271,7 @@ async def open_connection(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
     via: str | None = None,
     ssl: tls_library.SSLContext | None = None,
     limit: int = LIMIT,
@@ -305,7 +305,7 @@ async def open_connection(
         timeout=timeout,
         config=config,
         ask=ask,
-        memory=memory,
+        cache=cache,
         via=via,
     )
     try:
@@ -324,7 +324,7 @@ async def open_submission(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: AsyncAsk | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
     via: str | None = None,
     local_hostname: str | None = None,
     limit: int = LIMIT,
@@ -359,7 +359,7 @@ async def open_submission(
         timeout=timeout,
         config=config,
         ask=ask,
-        memory=memory,
+        cache=cache,
         via=via,
     )
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from . import _native
 from ._errors import ConnectError
-from ._memory import Memory
+from ._cache import Cache
 from ._plan import DEFAULT_TIMEOUT, LONGEST, Config, Plan, Service, Tls, settings_of
 from ._report import Answer, Question, Report, question_of, report_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Ask = Callable[[Question], "Answer | str"]
 AsyncAsk = Callable[[Question], "Answer | str | Awaitable[Answer | str]"]
 FLUSH = 0.05
-"""How long a memory may take to save what a dial has taught, in seconds."""
+"""How long a cache may take to save what a dial has taught, in seconds."""
 Status = Literal["pending", "asking", "connected", "failed"]
 
 
@@ -81,21 +81,21 @@ class Dial:
         timeout: float | None = DEFAULT_TIMEOUT,
         config: Config | None = None,
         asks: bool = False,
-        memory: Memory | None = None,
+        cache: Cache | None = None,
         via: str | None = None,
     ) -> None:
         if not isinstance(host, str):
             raise TypeError(f"host is a str, not {type(host).__name__}")
         if not isinstance(config, (Config, type(None))):
             raise TypeError(f"config is a Config, not {type(config).__name__}")
-        if not isinstance(memory, (Memory, type(None))):
-            raise TypeError(f"memory is a Memory, not {type(memory).__name__}")
+        if not isinstance(cache, (Cache, type(None))):
+            raise TypeError(f"cache is a Cache, not {type(cache).__name__}")
         if not isinstance(via, (str, type(None))):
             raise TypeError(f"via is a str, not {type(via).__name__}")
         parsed = plan_of(port, plan)._parsed
         settings = settings_of(config or Config(), deadline_of(timeout), ask=asks)
         self._host = host
-        remembers = None if memory is None else memory._native
+        remembers = None if cache is None else cache._native
         try:
             self._native = _native.Dial(host, parsed, settings, remembers, via)
             if self._has_timer:
@@ -127,8 +127,8 @@ class Dial:
     def answer(self, question: Question, answer: Answer | str, *, for_good: bool = False) -> bool:
         """Answers a question; :meth:`process` then goes on.
 
-        Where it is *for_good*, the dial's memory keeps the answer for 30 days, and later dials do
-        not ask (:meth:`Memory.consent`). ``False``, with nothing changed, where that question no
+        Where it is *for_good*, the dial's cache keeps the answer for 30 days, and later dials do
+        not ask (:meth:`Cache.remember_answer`). ``False``, with nothing changed, where that question no
         longer stands.
         """
         return self._native.answer(question.number, Answer(answer), for_good)
@@ -199,7 +199,7 @@ def connect(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: Ask | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
     via: str | None = None,
 ) -> socket.socket:
     """Connects to a mail server's best port, in the manner of :func:`socket.create_connection`.
@@ -212,7 +212,7 @@ def connect(
     the socket; ``None`` is no limit. *config* has the rarer settings. *ask*, if given, is called
     with a :class:`Question` before each further service, and returns the :class:`Answer`.
 
-    *memory* is a :class:`Memory` of earlier dials. *via* is a SOCKS5 proxy,
+    *cache* is a :class:`Cache` of earlier dials. *via* is a SOCKS5 proxy,
     ``socks5://[USER:PASSWORD@]HOST[:PORT]``, or a command whose standard input and output are the
     connection, such as ``command:ssh -W '[%h]:%p' GATEWAY``; no shell reads it, and the socket is
     then an AF_UNIX one.
@@ -229,7 +229,7 @@ def connect(
     """
     resolved = plan_of(port, plan)
     one_mode(resolved, "dial")
-    return _connection(host, resolved, timeout, config, ask, memory, via)[0]
+    return _connection(host, resolved, timeout, config, ask, cache, via)[0]
 
 
 def dial(
@@ -240,7 +240,7 @@ def dial(
     timeout: float | None = DEFAULT_TIMEOUT,
     config: Config | None = None,
     ask: Ask | None = None,
-    memory: Memory | None = None,
+    cache: Cache | None = None,
     via: str | None = None,
 ) -> Connected:
     """Does what :func:`connect` does, and gives the whole result, of any plan.
@@ -253,7 +253,7 @@ def dial(
     >>> connected.socket.close()
     """
     resolved = plan_of(port, plan)
-    return connected_of(*_connection(host, resolved, timeout, config, ask, memory, via))
+    return connected_of(*_connection(host, resolved, timeout, config, ask, cache, via))
 
 
 def _connection(
@@ -262,14 +262,14 @@ def _connection(
     timeout: float | None,
     config: Config | None,
     ask: Ask | None,
-    memory: Memory | None,
+    cache: Cache | None,
     via: str | None,
 ) -> tuple[socket.socket, _native.Report]:
     """Dials and waits: the connection with its timeout, and the report as it comes."""
     check_ask(ask)
     asks = ask is not None
     given = Untimed(
-        host, plan=plan, timeout=timeout, config=config, asks=asks, memory=memory, via=via
+        host, plan=plan, timeout=timeout, config=config, asks=asks, cache=cache, via=via
     )
     with given as dial:
         while dial.wait() == "asking":
@@ -282,8 +282,8 @@ def _connection(
         connection, native = dial._take()
     try:
         connection.settimeout(seconds_of(timeout))
-        if memory is not None:
-            memory.flush(FLUSH)
+        if cache is not None:
+            cache.flush(FLUSH)
     except BaseException:
         connection.close()
         raise

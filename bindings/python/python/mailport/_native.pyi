@@ -4,7 +4,7 @@ from typing import Literal, TypedDict, final
 
 __all__ = [
     "Dial",
-    "Memory",
+    "Cache",
     "Plan",
     "Report",
     "__version__",
@@ -24,10 +24,10 @@ class _Settings(TypedDict):
     port_delay: float
     patience: float | None
     deadline: float
-    strict: bool
-    gate: float | None
+    sequential: bool
+    greeting_wait: float | None
     ask: bool
-    skip: bool
+    try_failed_last: bool
     families: str
     source: str | None
     device: str | None
@@ -78,7 +78,7 @@ class _Question(TypedDict):
 
 @final
 class Plan:
-    def __new__(cls, text: str, allow_cleartext: bool, strict: bool) -> Plan: ...
+    def __new__(cls, text: str, allow_cleartext: bool, sequential: bool) -> Plan: ...
     @staticmethod
     def for_port(port: int | None) -> Plan: ...
     @staticmethod
@@ -86,19 +86,19 @@ class Plan:
     @property
     def services(self) -> list[_Service]: ...
     @property
-    def strict(self) -> bool: ...
+    def sequential(self) -> bool: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
-class Memory:
-    def __new__(cls, path: str | PathLike[str] | None) -> Memory: ...
+class Cache:
+    def __new__(cls, path: str | PathLike[str] | None) -> Cache: ...
     @staticmethod
     def default_path() -> Path | None: ...
     def forget(self, host: str) -> int: ...
     def clear(self) -> int: ...
-    def consent(
+    def remember_answer(
         self, host: str, service: str, answer: str, settings: _Settings, via: str | None
     ) -> bool: ...
     def flush(self, timeout: float) -> bool: ...
@@ -118,7 +118,7 @@ class Dial:
         host: str,
         plan: Plan,
         settings: _Settings,
-        memory: Memory | None,
+        cache: Cache | None,
         via: str | None,
     ) -> Dial: ...
     def add_timer(self) -> None: ...

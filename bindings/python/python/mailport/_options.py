@@ -7,7 +7,7 @@ import re
 import typing
 from pathlib import Path
 
-from ._memory import Memory
+from ._cache import Cache
 from ._native import __version__
 from ._plan import Families
 
@@ -42,21 +42,21 @@ def patience(text: str) -> float | None:
     return None if text == "automatic" else duration(text)
 
 
-def gate(text: str) -> float | None:
+def greeting_wait(text: str) -> float | None:
     """Reads a duration, ``off`` or ``automatic``."""
     if text == "off":
         return 0.0
     given = patience(text)
     if given == 0:
-        raise argparse.ArgumentTypeError("the gate of 0 is too short: at least 10ms, or off")
+        raise argparse.ArgumentTypeError("the greeting_wait of 0 is too short: at least 10ms, or off")
     return given
 
 
-def memory(text: str) -> Memory | None:
+def cache(text: str) -> Cache | None:
     """Reads the name of a file, or ``off``."""
     if not text:
         raise argparse.ArgumentTypeError("a file must have a name")
-    return None if text == "off" else Memory(text)
+    return None if text == "off" else Cache(text)
 
 
 def picture(text: str) -> Path:
@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
         "--allow-cleartext", action="store_true", help="accept services without TLS in the plan"
     )
     what.add_argument(
-        "--strict", action="store_true", help="wait out a silent service before the next is begun"
+        "--sequential", action="store_true", help="wait out a silent service before the next is begun"
     )
     what.add_argument(
         "--family",
@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
         "--ask", action="store_true", help="ask on the terminal before another service is tried"
     )
     what.add_argument(
-        "--skip", action="store_true", help="try what is remembered as bad last instead of first"
+        "--try-failed-last", action="store_true", help="try what is remembered as bad last instead of first"
     )
     times = made.add_argument_group("times (such as 250ms, 1.3s, 2min)")
     for name, default, read, said in [
@@ -123,8 +123,8 @@ def parser() -> argparse.ArgumentParser:
         ("--port-delay", "1s", duration, "silence of a whole service, then the next besides"),
         ("--patience", "automatic", patience, "how long silence may hold back a later service"),
         ("--resolution-delay", "50ms", duration, "how long the second family waits for the first"),
-        ("--gate", "automatic", gate, "how long to wait for the server's greeting"),
-        ("--deadline", "30s", duration, "how long everything may take"),
+        ("--greeting-wait", "automatic", greeting_wait, "how long to wait for the server's greeting"),
+        ("--timeout", "30s", duration, "how long everything may take"),
     ]:
         times.add_argument(
             name, metavar="TIME", type=read, default=default, help=f"{said} [default: {default}]"
@@ -136,11 +136,11 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--via", help="go through a SOCKS5 proxy or a command")
     keeps = made.add_argument_group("what to remember")
     keeps.add_argument(
-        "--memory",
+        "--cache",
         metavar="FILE|off",
-        type=memory,
+        type=cache,
         default=argparse.SUPPRESS,
-        help="the memory of earlier dials [default: $XDG_CACHE_HOME/mailport/memory.json]",
+        help="the cache of earlier dials [default: $XDG_CACHE_HOME/mailport/cache.json]",
     )
     prints = made.add_argument_group("what to print")
     prints.add_argument("--explain", action="store_true", help="draw every attempt on a scale")

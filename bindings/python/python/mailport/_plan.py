@@ -73,7 +73,7 @@ class Plan:
     *services* is the name of a plan, text, or an iterable of :class:`Service`. Text is a list of
     services separated by commas, each ``PORT:TLS`` or ``PORT/FAMILY:TLS``.
 
-    *allow_cleartext* takes services without TLS, which are refused otherwise. *strict* holds each
+    *allow_cleartext* takes services without TLS, which are refused otherwise. *sequential* holds each
     service back until every attempt of the one before has failed or is overdue.
 
     Raises :exc:`ValueError` for what is no plan, and names the part that is wrong.
@@ -83,10 +83,10 @@ class Plan:
     True
     >>> [service.port for service in plan.services]
     [587, 25]
-    >>> Plan("587:none")
+    >>> Plan("587:cleartext")
     Traceback (most recent call last):
     ...
-    ValueError: `587:none` is cleartext, which must be allowed explicitly
+    ValueError: `587:cleartext` is cleartext, which must be allowed explicitly
     """
 
     __slots__ = ("_allow_cleartext", "_parsed")
@@ -96,18 +96,18 @@ class Plan:
     NAMES: ClassVar[tuple[str, ...]] = tuple(_native.Plan.names())
     """The names that stand for plans: ``submission`` (587:starttls,25:starttls, the default),
     ``submissions`` (465:implicit), ``rfc8314`` (465:implicit,587:starttls), ``mew``
-    (587/ipv4:starttls,25:starttls, strict) and ``symmetric`` (587 over IPv6, over IPv4, then 25
-    likewise, strict)."""
+    (587/ipv4:starttls,25:starttls, sequential) and ``symmetric`` (587 over IPv6, over IPv4, then 25
+    likewise, sequential)."""
 
     def __new__(
         cls,
         services: str | Iterable[Service] = "submission",
         *,
         allow_cleartext: bool = False,
-        strict: bool = False,
+        sequential: bool = False,
     ) -> Self:
         text = services if isinstance(services, str) else ",".join(map(str, services))
-        return cls._of(_native.Plan(text, allow_cleartext, strict), allow_cleartext)
+        return cls._of(_native.Plan(text, allow_cleartext, sequential), allow_cleartext)
 
     @classmethod
     def _of(cls, native: _native.Plan, allow_cleartext: bool = False) -> Self:
@@ -136,16 +136,16 @@ class Plan:
         return tuple(map(service_of, self._parsed.services))
 
     @property
-    def strict(self) -> bool:
-        """Whether this plan is strict by itself; :attr:`Config.strict` can make any plan so."""
-        return self._parsed.strict
+    def sequential(self) -> bool:
+        """Whether this plan is sequential by itself; :attr:`Config.sequential` can make any plan so."""
+        return self._parsed.sequential
 
     def __str__(self) -> str:
         return str(self._parsed)
 
     def __repr__(self) -> str:
         options = ", allow_cleartext=True" if self._allow_cleartext else ""
-        options += ", strict=True" if self.strict else ""
+        options += ", sequential=True" if self.sequential else ""
         return f"{type(self).__name__}({str(self)!r}{options})"
 
     def __eq__(self, other: object) -> bool:
@@ -158,11 +158,11 @@ class Plan:
         raise AttributeError(f"a plan cannot be changed: {name}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _plan, (str(self), self._allow_cleartext, self.strict)
+        return _plan, (str(self), self._allow_cleartext, self.sequential)
 
 
-def _plan(text: str, allow_cleartext: bool, strict: bool) -> Plan:
-    return Plan(text, allow_cleartext=allow_cleartext, strict=strict)
+def _plan(text: str, allow_cleartext: bool, sequential: bool) -> Plan:
+    return Plan(text, allow_cleartext=allow_cleartext, sequential=sequential)
 
 
 _DEFAULTS = _native.defaults()
@@ -178,7 +178,7 @@ class Config:
 
     Raises :exc:`ValueError` for settings that no dial can work with.
 
-    >>> Config(families="prefer-ipv4", strict=True).port_delay
+    >>> Config(families="prefer-ipv4", sequential=True).port_delay
     1.0
     >>> Config(port_delay=0)
     Traceback (most recent call last):
@@ -202,14 +202,14 @@ class Config:
     """How long a silent attempt may hold back the connection of a later service. Default ``None``:
     1.3, or 1 and two round trips of that connection where this is longer. Below 1, one lost packet
     is enough to end up on the later port."""
-    strict: bool = _DEFAULTS["strict"]
+    sequential: bool = _DEFAULTS["sequential"]
     """Whether the next service waits until every attempt of the one before has failed or is
     overdue. Default ``False``."""
-    gate: float | None = _DEFAULTS["gate"]
+    greeting_wait: float | None = _DEFAULTS["greeting_wait"]
     """How long a connection is waited upon for the server's first byte, which is left in the
     socket, before it counts. With it services are tried one after the other. Default ``None``: 10
     through a proxy or a command, and not at all for a direct dial; 0 is never."""
-    skip: bool = _DEFAULTS["skip"]
+    try_failed_last: bool = _DEFAULTS["skip"]
     """Whether a service that is remembered as bad is tried last instead of first, though never
     after one of weaker TLS. Default ``False``."""
     families: Families = "any"
@@ -237,10 +237,10 @@ class Config:
             "port_delay": self.port_delay,
             "patience": self.patience,
             "deadline": deadline,
-            "strict": self.strict,
-            "gate": self.gate,
+            "sequential": self.sequential,
+            "greeting_wait": self.greeting_wait,
             "ask": ask,
-            "skip": self.skip,
+            "skip": self.try_failed_last,
             "families": self.families,
             "source": self.source,
             "device": self.device,

@@ -117,7 +117,7 @@ class Report:
     """Every name look-up; none for an address."""
     end: str
     """How the dial ended: ``"connected"``, ``"exhausted"``, ``"deadline"``, ``"unresolved"``,
-    ``"own-trouble"``, ``"via"``, ``"declined"``, or ``"cancelled"``, which it also is before the
+    ``"local-resource-error"``, ``"via"``, ``"declined"``, or ``"cancelled"``, which it also is before the
     end."""
     winner: Attempt | None
     """The attempt that won."""

@@ -16,7 +16,7 @@ from ._plan import DEFAULT_TIMEOUT, Config, Plan, Service, Tls
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from ._memory import Memory
+    from ._cache import Cache
     from ._report import Report
 
 # What smtplib's own signature has: the timeout that new sockets get.
@@ -61,7 +61,7 @@ class _Dialling(smtplib.SMTP):
     _plan: Plan | None
     _config: Config
     _ask: Ask | None
-    _memory: Memory | None
+    _cache: Cache | None
     _via: str | None
     _context: ssl.SSLContext | None
     _dialled: Connected | None
@@ -71,7 +71,7 @@ class _Dialling(smtplib.SMTP):
         plan: Plan | str | None,
         config: Config | None,
         ask: Ask | None,
-        memory: Memory | None,
+        cache: Cache | None,
         via: str | None,
         context: ssl.SSLContext | None,
     ) -> None:
@@ -79,7 +79,7 @@ class _Dialling(smtplib.SMTP):
         self._plan = Plan(plan) if isinstance(plan, str) else plan
         self._config = config or Config()
         self._ask = ask
-        self._memory = memory
+        self._cache = cache
         self._via = via
         self._context = context
         self._dialled = None
@@ -129,7 +129,7 @@ class _Dialling(smtplib.SMTP):
             timeout=limit,
             config=config,
             ask=self._ask,
-            memory=self._memory,
+            cache=self._cache,
             via=self._via,
         )
         sock = dialled.socket
@@ -208,7 +208,7 @@ class SMTP(_Dialling):
     *context* is the TLS context, by default :func:`ssl.create_default_context`.
 
     *timeout* is smtplib's; the dial takes as long at most, or 30 seconds where there is none.
-    *config*, *ask*, *memory* and *via* are those of :func:`connect`, and the other arguments are
+    *config*, *ask*, *cache* and *via* are those of :func:`connect`, and the other arguments are
     smtplib's.
 
     >>> with mailport.SMTP("127.0.0.1", server.port) as smtp:
@@ -229,11 +229,11 @@ class SMTP(_Dialling):
         plan: Plan | str | None = None,
         config: Config | None = None,
         ask: Ask | None = None,
-        memory: Memory | None = None,
+        cache: Cache | None = None,
         via: str | None = None,
         context: ssl.SSLContext | None = None,
     ) -> None:
-        self._prepare(plan, config, ask, memory, via, context)
+        self._prepare(plan, config, ask, cache, via, context)
         super().__init__(host, port, local_hostname, timeout, source_address)  # type: ignore[arg-type]
 
     @classmethod
@@ -249,7 +249,7 @@ class SMTP(_Dialling):
         source_address: tuple[str, int] | None = None,
         config: Config | None = None,
         ask: Ask | None = None,
-        memory: Memory | None = None,
+        cache: Cache | None = None,
         via: str | None = None,
     ) -> Self:
         """Connects and does the TLS that the plan demands, never less: ready for ``login()``.
@@ -273,7 +273,7 @@ class SMTP(_Dialling):
             plan=plan,
             config=config,
             ask=ask,
-            memory=memory,
+            cache=cache,
             via=via,
             context=context,
         )
@@ -309,11 +309,11 @@ class SMTP_SSL(_Dialling, smtplib.SMTP_SSL):  # noqa: N801  # the name in smtpli
         plan: Plan | str | None = None,
         config: Config | None = None,
         ask: Ask | None = None,
-        memory: Memory | None = None,
+        cache: Cache | None = None,
         via: str | None = None,
     ) -> None:
         context = context or default_context()
-        self._prepare(plan, config, ask, memory, via, context)
+        self._prepare(plan, config, ask, cache, via, context)
         if self._plan is not None:
             for service in self._plan.services:
                 if service.tls is not Tls.IMPLICIT:

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mailport::machine::{Answer, AttemptId, Lesson};
+use mailport::Outcome;
+use mailport::machine::{Answer, AttemptId, Observation};
 use mailport::outcome::Failure;
 use mailport::report::{Attempt, End};
 use mailport::{Family, Report, Service};
@@ -105,7 +106,7 @@ pub struct History {
     /// What the machine says of it.
     pub report: Report,
     /// What it teaches.
-    pub lessons: Vec<Lesson>,
+    pub observations: Vec<Observation>,
 }
 
 impl History {
@@ -196,7 +197,8 @@ impl History {
                     format!("{} {}", failure.outcome, self.place(*attempt))
                 }
                 What::Close { attempt } => {
-                    let told = self.attempt(*attempt).map_or("?", |a| a.outcome.name());
+                    let told =
+                        self.attempt(*attempt).and_then(|a| a.outcome).map_or("?", Outcome::name);
                     format!("close {} {told}", self.place(*attempt))
                 }
                 What::End(End::Connected(index)) => {

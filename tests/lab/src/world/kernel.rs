@@ -96,7 +96,7 @@ fn told(errno: i32, queue: ErrorQueue, segments_in: u32) -> Failure {
         segments_in: Some(segments_in),
         own_addresses: &[],
     };
-    Failure::told_from(&evidence).expect("an errno is a failure")
+    Failure::from_evidence(&evidence).expect("an errno is a failure")
 }
 
 /// What an ICMP error leaves behind; `None` for one that does not end a connect.
@@ -109,7 +109,7 @@ fn icmp(family: Family, kind: u8, code: u8) -> Option<Failure> {
         Family::Ipv4 => ROUTER_V4,
         Family::Ipv6 => ROUTER_V6,
     };
-    let icmp = Icmp { family, kind, code, from: Some(from) };
+    let icmp = Icmp { family, kind, code, sender: Some(from) };
     Some(told(errno, ErrorQueue::Icmp(icmp, Errno(errno)), 0))
 }
 

@@ -45,7 +45,7 @@ impl Names {
     /// Each family answers after its own time, with those of the addresses that are its own.
     pub fn after(addresses: &[IpAddr], v6: Duration, v4: Duration) -> Names {
         let answer = |family, after| {
-            let of_family = addresses.iter().copied().filter(|&a| Family::of(a) == family);
+            let of_family = addresses.iter().copied().filter(|&a| Family::from(a) == family);
             match of_family.collect::<Vec<_>>() {
                 list if list.is_empty() => Answer::Fails { after, error: LookupError::NotFound },
                 list => Answer::Addresses { after, list },

@@ -19,7 +19,7 @@ const MAX_TURNS: usize = 200;
 const MAX_INSTANTS: usize = 10_000;
 
 /// Takes a dial that began at `start` to its end.
-pub(super) fn run(world: &World, machine: Machine, start: Instant, gate: bool) -> History {
+pub(super) fn run(world: &World, machine: Machine, start: Instant, greeting_wait: bool) -> History {
     let seed = match world.clock {
         Clock::Exact => 1,
         Clock::Restless(seed) | Clock::Late { seed, .. } => seed | 1,
@@ -28,7 +28,7 @@ pub(super) fn run(world: &World, machine: Machine, start: Instant, gate: bool) -
         world,
         machine,
         start,
-        gate,
+        greeting_wait,
         now: Duration::ZERO,
         asked: None,
         coming: Vec::new(),
@@ -38,7 +38,7 @@ pub(super) fn run(world: &World, machine: Machine, start: Instant, gate: bool) -
     };
     run.until_the_end();
     run.check_that_it_stays();
-    History { log: run.log, report: run.machine.report(), lessons: run.machine.lessons() }
+    History { log: run.log, report: run.machine.report(), observations: run.machine.observations() }
 }
 
 /// One dial on its way.
@@ -47,7 +47,7 @@ struct Run<'w> {
     machine: Machine,
     start: Instant,
     /// Whether the machine waits for a greeting.
-    gate: bool,
+    greeting_wait: bool,
     now: Duration,
     /// The question that stands.
     asked: Option<u32>,
@@ -198,12 +198,12 @@ impl Run<'_> {
         let seen = self.now + self.world.network.round_trip;
         let fate = self.world.network.fate(address.ip(), address.port());
         if let Fate::AcceptThenClose(delay) = fate {
-            let closed = Failure::of(Outcome::Closed);
+            let closed = Failure::new(Outcome::Closed);
             self.coming.push((seen + delay, Coming::Failed(attempt, closed)));
         }
         match self.world.greet_pause {
             // Nothing is asked of a direct dial: it says so in the same turn.
-            _ if self.gate => {
+            _ if self.greeting_wait => {
                 self.happen(Coming::Confirmed(attempt));
                 let greeted = seen + self.world.greet_pause.unwrap_or_default();
                 if !matches!(fate, Fate::AcceptThenClose(_)) {
@@ -278,7 +278,7 @@ impl Run<'_> {
         let round_trip = self.world.network.round_trip;
         let (near, replied) = (self.now + round_trip, self.now + 3 * round_trip);
         let pause = self.world.greet_pause.unwrap_or_default();
-        let closed = Coming::Failed(attempt, Failure::of(Outcome::Closed));
+        let closed = Coming::Failed(attempt, Failure::new(Outcome::Closed));
         let connected = (near, Coming::Connected(attempt));
         let confirmed = (replied, Coming::Confirmed(attempt));
         let greeted = (replied + round_trip + pause, Coming::Greeted(attempt));
@@ -288,10 +288,13 @@ impl Run<'_> {
             Far::AcceptsThenSilent => vec![connected, confirmed],
             Far::Silent => vec![connected],
             Far::Fails(ViaError::Unreachable) => {
-                vec![(near, Coming::Failed(attempt, Failure::of_via(ViaError::Unreachable)))]
+                vec![(
+                    near,
+                    Coming::Failed(attempt, Failure::from_via_error(ViaError::Unreachable)),
+                )]
             }
             Far::Fails(error) => {
-                vec![connected, (replied, Coming::Failed(attempt, Failure::of_via(error)))]
+                vec![connected, (replied, Coming::Failed(attempt, Failure::from_via_error(error)))]
             }
         };
         self.coming.extend(coming);
@@ -305,7 +308,7 @@ impl Run<'_> {
             Socket { address: Some(address), started: self.now, connected: None, is_open: true };
         self.sockets.push(socket);
         self.note(What::Connect { attempt, address });
-        let family = Family::of(address.ip());
+        let family = Family::from(address.ip());
         let trouble = match self.world.source(family) {
             None => Some(Errno(libc::ENETUNREACH)),
             Some(_) => self.world.troubles.get(&address).copied(),
@@ -341,7 +344,7 @@ impl Run<'_> {
             self.handle(Event::Connected { attempt, round_trip, syns: Some(1) });
             self.handle(Event::Confirmed { attempt });
             self.handle(Event::Greeted { attempt });
-            let failure = Failure::of(Outcome::Reset);
+            let failure = Failure::new(Outcome::Reset);
             self.handle(Event::Failed { attempt, failure, syns: Some(1) });
         }
         for family in Family::ALL {
@@ -383,7 +386,7 @@ impl Run<'_> {
         let history = History {
             log: self.log.clone(),
             report: self.machine.report(),
-            lessons: self.machine.lessons(),
+            observations: self.machine.observations(),
         };
         panic!("{complaint}, at {:?}:\n{}\n{self:#?}", self.now, history.script());
     }

@@ -30,7 +30,7 @@
 
 (when (lab-get "MAILPORT")
   (require 'mailport)
-  (setq mailport-memory nil
+  (setq mailport-cache nil
         mailport-handoff (intern (lab-get "MAILPORT")))
   (when (lab-get "PLAN")
     (push (cons smtpmail-smtp-server (lab-get "PLAN")) mailport-plans))

@@ -182,7 +182,7 @@ impl Relay {
         let mut command = Command::new(mailport);
         command.args(["relay", "--control"]).arg(folder.path().join("control/relay.sock"));
         // Each case is to find out for itself.
-        command.args(["--memory", "off"]);
+        command.args(["--cache", "off"]);
         let child = lab.client(|| command.args(options).stderr(log).spawn()).expect("mailport");
         let mut relay = Relay { child, folder };
         let until = Instant::now() + PATIENCE;

@@ -24,7 +24,7 @@ impl Tunnel {
     /// The same with more arguments.
     pub(crate) fn with(folder: &Path, arguments: &[&str]) -> Tunnel {
         mailport();
-        let first = ["connect", "--stdio", "--explain", "--memory", "off"];
+        let first = ["connect", "--stdio", "--explain", "--cache", "off"];
         let arguments = first.iter().chain(arguments).map(|&argument| argument.to_owned());
         Tunnel { arguments: arguments.collect(), said: folder.join("said") }
     }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use mailport::report::Greeting;
-use mailport::{Config, ConnectError, Connected, Dialer, Gate, Outcome, Patience, Plan, Report};
+use mailport::{
+    Config, ConnectError, Connected, Dialer, GreetingWait, Outcome, Patience, Plan, Report,
+};
 use mailport_lab::greeters::Greeters;
 use mailport_lab::real::Lab;
 use mailport_lab::{Fate, Network};
@@ -51,13 +53,13 @@ impl Far {
         }
     }
 
-    /// The caller's settings, with a gate. What ends for silence does so early only where nothing
+    /// The caller's settings, with a greeting_wait. What ends for silence does so early only where nothing
     /// is to come.
     pub(crate) fn config(self) -> Config {
-        let (gate, deadline) = if self == Far::Silent { (2, 4) } else { (20, 60) };
+        let (greeting_wait, deadline) = if self == Far::Silent { (2, 4) } else { (20, 60) };
         let mut config = Config::default();
-        config.gate = Gate::For(Duration::from_secs(gate));
-        config.deadline = Duration::from_secs(deadline);
+        config.greeting_wait = GreetingWait::For(Duration::from_secs(greeting_wait));
+        config.timeout = Duration::from_secs(deadline);
         if self != Far::Silent {
             let held_up = Duration::from_secs(10);
             (config.port_delay, config.patience) = (held_up, Patience::Fixed(held_up));
@@ -134,12 +136,16 @@ pub(crate) fn connect(
 pub(crate) fn story(report: &Report) -> String {
     let told = report.attempts.iter().map(|attempt| {
         let greeting = match attempt.greeting {
-            _ if attempt.outcome != Outcome::Connected => "",
+            _ if attempt.outcome != Some(Outcome::Connected) => "",
             Some(Greeting::Received) => " greeted",
-            Some(Greeting::None) => " unheard",
+            Some(Greeting::Absent) => " unheard",
             _ => "",
         };
-        format!("{} {}{greeting}", attempt.service.port(), attempt.outcome.name())
+        format!(
+            "{} {}{greeting}",
+            attempt.service.port(),
+            attempt.outcome.map_or("open", Outcome::name)
+        )
     });
     told.collect::<Vec<_>>().join(", ")
 }

@@ -5,7 +5,7 @@ use std::thread;
 
 use mailport::outcome::ViaError;
 use mailport::report::End;
-use mailport::{Gate, Plan, Report};
+use mailport::{GreetingWait, Plan, Report};
 use mailport_lab::mta::{Certificate, HOST};
 use mailport_lab::tunnels::{Gateway, Side, Tunnel};
 
@@ -99,7 +99,7 @@ fn local_ports() -> Vec<u16> {
     Far::ALL.iter().flat_map(|&far| [587, 25].map(|port| local(far, port))).collect()
 }
 
-/// Dials ports of the client's loopback, with the gate.
+/// Dials ports of the client's loopback, with the greeting_wait.
 fn check_local(world: &World, what: &str, rows: &[(Far, bool)]) {
     let stories: Vec<(Far, String, String)> = rows
         .iter()
@@ -131,7 +131,7 @@ fn check_local(world: &World, what: &str, rows: &[(Far, bool)]) {
 }
 
 #[test]
-fn behind_ssh_l_the_gate_tells_a_refusal_and_takes_silence_for_a_pause() {
+fn behind_ssh_l_the_greeting_wait_tells_a_refusal_and_takes_silence_for_a_pause() {
     let world = World::new();
     let gateway = Gateway::start(&world.lab).unwrap();
     let mut options = Vec::new();
@@ -147,7 +147,8 @@ fn behind_ssh_l_the_gate_tells_a_refusal_and_takes_silence_for_a_pause() {
 }
 
 #[test]
-fn behind_stunnel_the_gate_tells_a_refusal_and_silence_too_if_it_is_longer_than_stunnels_own() {
+fn behind_stunnel_the_greeting_wait_tells_a_refusal_and_silence_too_if_it_is_longer_than_stunnels_own()
+ {
     let world = World::with_fates_of(1587);
     let folder = tempfile::tempdir().unwrap();
     let certificate = Certificate::new(folder.path()).unwrap();
@@ -178,7 +179,7 @@ fn behind_stunnel_the_gate_tells_a_refusal_and_silence_too_if_it_is_longer_than_
     let _near = Tunnel::stunnel(&world.lab, Side::Client, &near, &local_ports()).unwrap();
     let rows = Far::ALL.map(|far| (far, !matches!(far, Far::Open | Far::Silent)));
     check_local(&world, "stunnel", &rows);
-    // stunnel gives a connect up after 10 s, and closes: a gate that waits longer is told so.
+    // stunnel gives a connect up after 10 s, and closes: a greeting wait that waits longer is told so.
     let (first, second) = (local(Far::Silent, 587), local(Far::Silent, 25));
     let plan = format!("{first}:starttls,{second}:starttls").parse().unwrap();
     let report = world.dial("127.0.0.1", &plan, None, &Far::Open.config());
@@ -189,7 +190,7 @@ fn behind_stunnel_the_gate_tells_a_refusal_and_silence_too_if_it_is_longer_than_
 fn through_microsocks_a_reply_tells_why_and_silence_ends_with_the_deadline() {
     let world = World::new();
     let _proxy = Tunnel::microsocks(&world.lab, 1080, None).unwrap();
-    let refused = "587 proxy, 25 connected greeted";
+    let refused = "587 via, 25 connected greeted";
     check_through(
         &world,
         "socks5://127.0.0.1",
@@ -223,18 +224,18 @@ fn microsocks_with_a_login_wants_the_right_one() {
         let report = world.dial(&far.name(), &plan, Some(&via), &far.config());
         (story(&report), report)
     };
-    assert_eq!(dial("anne:s3%20cr%25t@").0, "587 proxy, 25 connected greeted");
+    assert_eq!(dial("anne:s3%20cr%25t@").0, "587 via, 25 connected greeted");
     let tried = world.tried(Far::Reset);
     for login in ["anne:wrong@", ""] {
         let (told, report) = dial(login);
-        assert_eq!((&*told, report.end), ("587 proxy", End::Via), "{login}");
-        assert_eq!(report.attempts[0].via, Some(ViaError::Login), "{login}");
+        assert_eq!((&*told, report.end), ("587 via", Some(End::Via)), "{login}");
+        assert_eq!(report.attempts[0].via_error, Some(ViaError::Login), "{login}");
         assert!(report.summary().contains("refuses the login"), "{}", report.summary());
     }
     assert_eq!(world.tried(Far::Reset), tried, "nothing went out without the login");
 }
 
-/// One row a fate: directly, directly with the gate, through a proxy, through a command.
+/// One row a fate: directly, directly with the greeting wait, through a proxy, through a command.
 const TABLE: [(Far, [&str; 4]); 6] = [
     (
         Far::Open,
@@ -250,7 +251,7 @@ const TABLE: [(Far, [&str; 4]); 6] = [
         [
             "587 reset, 25 connected",
             "587 reset, 25 connected greeted",
-            "587 proxy, 25 connected greeted",
+            "587 via, 25 connected greeted",
             "587 closed, 25 connected greeted",
         ],
     ),
@@ -259,7 +260,7 @@ const TABLE: [(Far, [&str; 4]); 6] = [
         [
             "587 icmp-hard, 25 connected",
             "587 icmp-hard, 25 connected greeted",
-            "587 proxy, 25 connected greeted",
+            "587 via, 25 connected greeted",
             "587 closed, 25 connected greeted",
         ],
     ),
@@ -268,7 +269,7 @@ const TABLE: [(Far, [&str; 4]); 6] = [
         [
             "587 icmp-soft, 25 connected",
             "587 icmp-soft, 25 connected greeted",
-            "587 proxy, 25 connected greeted",
+            "587 via, 25 connected greeted",
             "587 closed, 25 connected greeted",
         ],
     ),
@@ -292,7 +293,7 @@ fn every_fate_directly_through_a_proxy_and_through_a_command() {
     let world = World::new();
     let _proxy = Tunnel::microsocks(&world.lab, 1080, None).unwrap();
     let command = format!(
-        "command:{} connect --stdio --memory off --plan %p:starttls %h",
+        "command:{} connect --stdio --cache off --plan %p:starttls %h",
         mailport().display()
     );
     let ways = [None, None, Some("socks5://127.0.0.1"), Some(&*command)];
@@ -305,7 +306,7 @@ fn every_fate_directly_through_a_proxy_and_through_a_command() {
                     let mut config = far.config();
                     let host = if column < 2 { far.address().to_string() } else { far.name() };
                     if column == 0 {
-                        config.gate = Gate::Off;
+                        config.greeting_wait = GreetingWait::Off;
                     }
                     world.dial(&host, &Plan::submission(), via, &config)
                 });

@@ -3,7 +3,7 @@
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
 //! installs and unpacks; fails without them. Nothing here is about time, but that a port which is
-//! silent behind a tunnel is given up by the gate or by the deadline, as set.
+//! silent behind a tunnel is given up by the greeting wait or by the deadline, as set.
 //!
 //! - `far`: servers of every fate, behind the lab's router
 //! - `fates`: which port is reached through what, and what is told

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
-use mailport::{Config, Gate, Plan};
+use mailport::{Config, GreetingWait, Plan};
 use mailport_lab::greeters::{GREETING, Greeters};
 use mailport_lab::real::Lab;
 use mailport_lab::tunnels::{Gateway, Tunnel};
@@ -33,19 +33,19 @@ struct Case {
     address: IpAddr,
     way: Way,
     pause: Duration,
-    gate: Duration,
+    greeting_wait: Duration,
 }
 
 impl Case {
     fn all() -> Vec<Case> {
         let mut cases = Vec::new();
         for way in [Way::Direct, Way::Microsocks, Way::SshW, Way::SshD, Way::SshL] {
-            for (pause, gate) in
+            for (pause, greeting_wait) in
                 [(PAUSES[0], GATES[0]), (PAUSES[1], GATES[0]), (PAUSES[1], GATES[1])]
             {
                 let number = u8::try_from(cases.len() + 1).unwrap();
                 let address = Ipv4Addr::new(192, 0, 2, number).into();
-                cases.push(Case { address, way, pause, gate });
+                cases.push(Case { address, way, pause, greeting_wait });
             }
         }
         cases
@@ -93,7 +93,7 @@ fn a_server_that_pauses_has_one_connection_through_anything_and_no_other_port_is
 
 fn check(lab: &Lab, greeters: &Greeters, command: &str, case: &Case) {
     let mut config = Config::default();
-    (config.gate, config.deadline) = (Gate::For(case.gate), 2 * GATES[0]);
+    (config.greeting_wait, config.timeout) = (GreetingWait::For(case.greeting_wait), 2 * GATES[0]);
     let via = match case.way {
         Way::Direct | Way::SshL => None,
         Way::Microsocks => Some("socks5://127.0.0.1"),
@@ -107,7 +107,7 @@ fn check(lab: &Lab, greeters: &Greeters, command: &str, case: &Case) {
     };
     let plan: Plan = ports.map(|port| format!("{port}:starttls")).join(",").parse().unwrap();
     let connected = connect(lab, host, &plan, via, &config).unwrap();
-    let heard = if case.gate < case.pause { "unheard" } else { "greeted" };
+    let heard = if case.greeting_wait < case.pause { "unheard" } else { "greeted" };
     assert_eq!(story(&connected.report), format!("{} connected {heard}", ports[0]), "{case:?}");
     // The greeting is the reader's, however late it comes.
     let mut greeting = [0; GREETING.len()];

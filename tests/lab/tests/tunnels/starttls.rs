@@ -124,10 +124,10 @@ impl Way {
     }
 }
 
-/// A plan of forwarded ports, and the gate, as arguments.
+/// A plan of forwarded ports, and the greeting wait, as arguments.
 fn forwarded(offset: u16) -> Vec<String> {
     let plan = [587, 25].map(|port| format!("{}:starttls", offset + port)).join(",");
-    ["--gate", "20s", "--plan", &plan].map(str::to_owned).to_vec()
+    ["--greeting-wait", "20s", "--plan", &plan].map(str::to_owned).to_vec()
 }
 
 /// stunnel in front of both services, at either end; at the far one it has a certificate of its own,

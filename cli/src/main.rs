@@ -1,0 +1,99 @@
+//! The command `mailport`: arguments and printing only.
+
+mod ask;
+mod cache;
+mod completions;
+mod connect;
+mod defaults;
+mod man;
+mod options;
+mod probe;
+mod relay;
+mod svg_file;
+mod terminal;
+mod values;
+mod via;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Reaches a mail server on the best port that the network and the server allow
+///
+/// Tries the submission port (587) first and falls back to the SMTP port (25), over IPv6 and IPv4,
+/// and says why.
+#[derive(Debug, Parser)]
+#[command(name = "mailport", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Connect(Box<connect::Args>),
+    Probe(Box<probe::Args>),
+    Cache(cache::Args),
+    Relay(Box<relay::Args>),
+    Defaults(defaults::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+fn main() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(Cli { command: Command::Connect(args) }) => connect::run(&args),
+        Ok(Cli { command: Command::Probe(args) }) => probe::run(&args),
+        Ok(Cli { command: Command::Cache(args) }) => cache::run(&args),
+        Ok(Cli { command: Command::Relay(args) }) => relay::run(&args),
+        Ok(Cli { command: Command::Defaults(args) }) => defaults::run(&args),
+        Ok(Cli { command: Command::Completions(args) }) => completions::run(&args),
+        Ok(Cli { command: Command::Man(args) }) => man::run(&args),
+        Err(error) => refuse(&error),
+    }
+}
+
+/// Exit status of a command line that cannot be carried out.
+const MISUSE: u8 = 2;
+/// Exit status of everything else that did not work.
+const FAILURE: u8 = 1;
+
+/// Says what is wrong with the arguments of a subcommand, as the argument library would.
+fn misuse(subcommand: &str, message: impl fmt::Display) -> ExitCode {
+    let mut command = Cli::command();
+    command.build();
+    match command.find_subcommand_mut(subcommand) {
+        Some(command) => refuse(&command.error(ErrorKind::ValueValidation, message)),
+        None => refuse(&command.error(ErrorKind::ValueValidation, message)),
+    }
+}
+
+/// Prints an error of the command line, or the help that was asked for.
+fn refuse(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Ok(()) if !error.use_stderr() => ExitCode::SUCCESS,
+        Err(broken) if !error.use_stderr() => written(Err(broken)),
+        _ => ExitCode::from(MISUSE),
+    }
+}
+
+/// The status of a command that has done its work and printed its result: a reader that has gone
+/// has seen enough.
+fn written(result: io::Result<()>) -> ExitCode {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            complain(format_args!("standard output: {error}"));
+            ExitCode::from(FAILURE)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// A line for people on standard error. There is nowhere to say that it cannot be written.
+fn complain(message: impl fmt::Display) {
+    let red = terminal::FAILED;
+    let _ = writeln!(anstream::stderr(), "{red}mailport:{red:#} {message}");
+}

@@ -1,0 +1,189 @@
+//! Options of every command that dials.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use mailport::{Cache, Cleartext, Config, Patience, Plan, PlanError};
+
+use crate::values;
+
+/// What to dial and how, but for the host and the deadline.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
+pub(crate) struct Options {
+    /// The services to try, in order of preference
+    ///
+    /// Services are separated by commas, each PORT:TLS or PORT/FAMILY:TLS, where TLS is implicit,
+    /// starttls or none, and FAMILY is ipv4 or ipv6. Or the name of a plan: submission
+    /// (587:starttls,25:starttls), submissions (465:implicit), rfc8314
+    /// (465:implicit,587:starttls; RFC 8314 section 3.3), mew (587/ipv4:starttls,25:starttls,
+    /// sequential), symmetric (587 over IPv6 then IPv4, then 25 likewise, sequential).
+    #[arg(long, value_name = "PLAN", default_value = "submission", conflicts_with = "port")]
+    #[arg(help_heading = "What to try")]
+    plan: String,
+
+    /// Take the plan that replaces a connection to this port [default: none, --plan counts]
+    ///
+    /// 587 and 25 become 587:starttls,25:starttls. 465 becomes 465:implicit and never falls back.
+    /// Any other is tried alone, with STARTTLS.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(help_heading = "What to try")]
+    port: Option<u16>,
+
+    /// Accept services without TLS in the plan [default: refused]
+    ///
+    /// Whoever is on the way to a service with the TLS mode none reads the mail, and a password
+    /// with it (RFC 8314 section 3).
+    #[arg(long, help_heading = "What to try")]
+    allow_cleartext: bool,
+
+    /// Wait out a silent service before the next is begun [default: off]
+    ///
+    /// The next service is held back until every attempt of this one has failed or was silent for
+    /// the patience, so that no packet goes to a later port any sooner.
+    #[arg(long, help_heading = "What to try")]
+    sequential: bool,
+
+    /// Try a service that is remembered as bad last instead of first [default: off]
+    ///
+    /// Never after one of weaker TLS, and not with --ask, --greeting-wait or --via, where services go in their
+    /// order. Otherwise such a service is tried first all the same, and not waited for.
+    #[arg(long, help_heading = "What to try")]
+    try_failed_last: bool,
+
+    /// The address families to use, and which goes first
+    #[arg(long, value_name = "FAMILY", value_enum, default_value = "any")]
+    #[arg(help_heading = "What to try")]
+    family: values::Family,
+
+    /// Silence of one address after which the next is tried besides
+    ///
+    /// The Connection Attempt Delay of RFC 8305 section 5, between addresses of one service. At
+    /// least 10ms.
+    #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = values::duration)]
+    #[arg(help_heading = TIMES)]
+    attempt_delay: Duration,
+
+    /// Silence of a whole service after which the next is tried besides
+    ///
+    /// The default is TCP's first retransmission timeout (RFC 6298 section 2). Shorter sends
+    /// packets to a later port that was not needed. At least 10ms.
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
+    #[arg(help_heading = TIMES)]
+    port_delay: Duration,
+
+    /// How long silence may hold back the connection of a later service
+    ///
+    /// Counted for each attempt from its own start: where the second address is tried 250ms after
+    /// the first, it holds back a later service 250ms longer. The default is 1.3s, or 1s and two
+    /// round trips of that connection where this is longer: a SYN and its retransmission (RFC 6298
+    /// section 2) have then both gone unanswered. At least 10ms; below a second, one lost packet is
+    /// enough to end up on the later port.
+    #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::patience)]
+    #[arg(help_heading = TIMES)]
+    patience: Patience,
+
+    /// How long the second family's addresses wait for the first's
+    ///
+    /// The Resolution Delay of RFC 8305 section 3: the name is looked up in both families at once.
+    /// 0 does not wait.
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
+    #[arg(help_heading = TIMES)]
+    resolution_delay: Duration,
+
+    /// The address of this machine to connect from [default: the kernel's choice]
+    ///
+    /// The other family is then left out. The kernel chooses by RFC 6724 section 5.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Where to leave from")]
+    source: Option<IpAddr>,
+
+    /// The network interface to connect through [default: the kernel's choice]
+    ///
+    /// The socket option SO_BINDTODEVICE.
+    #[arg(long, value_name = "INTERFACE", help_heading = "Where to leave from")]
+    device: Option<String>,
+
+    /// The firewall mark of every packet, such as 0x10 [default: none]
+    ///
+    /// The socket option SO_MARK, which needs CAP_NET_ADMIN.
+    #[arg(long, value_name = "MARK", value_parser = values::mark)]
+    #[arg(help_heading = "Where to leave from")]
+    mark: Option<u32>,
+
+    #[command(flatten)]
+    remembering: Remembering,
+}
+
+/// Where earlier dials are remembered.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
+pub(crate) struct Remembering {
+    /// The cache of earlier dials [default: $XDG_CACHE_HOME/mailport/cache.json]
+    ///
+    /// What a dial finds out is remembered for 10min and more, for this network and server alone,
+    /// so that the next dial does not wait for it again. Without XDG_CACHE_HOME the file is in
+    /// ~/.cache. off remembers nothing. See mailport cache.
+    #[arg(long, value_name = "FILE|off", value_parser = values::cache)]
+    #[arg(help_heading = "What to remember")]
+    cache: Option<values::Cache>,
+}
+
+impl Remembering {
+    /// Whether anything is remembered at all.
+    pub(crate) fn is_on(&self) -> bool {
+        !matches!(self.cache, Some(values::Cache::Off))
+    }
+
+    /// The file, if there is a place for one.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        match &self.cache {
+            Some(values::Cache::Off) => None,
+            Some(values::Cache::File(path)) => Some(path.clone()),
+            None => Cache::default_path(),
+        }
+    }
+}
+
+/// The heading of the options that are times.
+pub(crate) const TIMES: &str = "Times (such as 250ms, 1.3s, 2min)";
+
+impl Options {
+    /// The plan, or what is wrong with it.
+    pub(crate) fn plan(&self) -> Result<Plan, String> {
+        let refused = |option: &str, value: &dyn fmt::Display, error: &PlanError| {
+            let hint = match error {
+                PlanError::Cleartext { .. } => " (--allow-cleartext does)",
+                _ => "",
+            };
+            format!("invalid value '{value}' for '{option}': {error}{hint}")
+        };
+        if let Some(port) = self.port {
+            return Plan::for_port(Some(port)).map_err(|e| refused("--port <PORT>", &port, &e));
+        }
+        let cleartext = if self.allow_cleartext { Cleartext::Allow } else { Cleartext::Refuse };
+        Plan::parse(&self.plan, cleartext).map_err(|e| refused("--plan <PLAN>", &self.plan, &e))
+    }
+
+    /// The cache, if there is to be one.
+    pub(crate) fn cache(&self) -> Option<Cache> {
+        self.remembering.path().map(Cache::open)
+    }
+
+    /// The settings of a dial but for its deadline.
+    pub(crate) fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.resolution_delay = self.resolution_delay;
+        config.attempt_delay = self.attempt_delay;
+        config.port_delay = self.port_delay;
+        config.patience = self.patience;
+        config.sequential = self.sequential;
+        config.try_failed_last = self.try_failed_last;
+        config.families = self.family.into();
+        config.source = self.source;
+        config.device.clone_from(&self.device);
+        config.mark = self.mark;
+        config
+    }
+}

@@ -1,0 +1,209 @@
+//! `mailport probe`.
+
+mod table;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use mailport::probe::{Entry, Probed, Seen, Survey, parse_list, to_json};
+use mailport::report::svg::{self, Decision, Panel};
+use mailport::{ConfigError, Plan, ProbeError, Prober, Report, Target};
+
+use crate::options::{Options, TIMES};
+use crate::{connect, svg_file, values};
+
+/// Tries every service at every address of servers, and says what a dial would choose
+///
+/// All are tried at once, and none is left out because another one has connected. Nothing is sent
+/// to a server: each connection is closed as soon as it stands. What a dial would choose follows
+/// from what was found, by the rules of a dial, and from what is remembered of earlier dials. A
+/// probe itself remembers nothing.
+///
+/// Of several hosts, the two tables of the fallback paper's field test are printed too: servers by
+/// kind, and how the first service of the plan was met.
+///
+/// Exit status: 0 a dial would reach every host, 1 it would not (or the result could not be
+/// written), 2 the command line or a list of hosts is wrong.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
+pub(crate) struct Args {
+    /// The servers: names, or addresses
+    ///
+    /// An IPv6 address is written without brackets, and with its zone where it is link-local:
+    /// fe80::1%eth0. A name outside ASCII is given as A-labels (xn--...).
+    #[arg(value_name = "HOST", required_unless_present = "file")]
+    hosts: Vec<Target>,
+
+    /// Take hosts from this file too, one a line; - is standard input [default: none]
+    ///
+    /// After the host may stand kind=WORD (such as ISP or Company; home for a server in a home, which
+    /// the tables leave out) and user=WORD (a repeated pair of user and server is counted once).
+    /// What follows a # is a comment.
+    #[arg(long, value_name = "FILE", help_heading = "What to try")]
+    file: Option<PathBuf>,
+
+    #[command(flatten)]
+    options: Options,
+
+    /// How long each service at each address may be silent
+    ///
+    /// Silence until then is a timeout. At least 10ms. A name has the 30s that a dial would give its
+    /// look-up, and a dial is taken to wait as long as it does by default.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
+    #[arg(help_heading = TIMES)]
+    deadline: Duration,
+
+    /// Print one JSON object and nothing else on standard output [default: off]
+    ///
+    /// Its keys are version, hosts and survey. A host has host, lookups, attempts (as connect's),
+    /// choice (null where a dial would not connect) and summary. Times are in milliseconds.
+    #[arg(long, help_heading = "What to print")]
+    json: bool,
+
+    /// Draw every attempt as a picture, into this file [default: off]
+    ///
+    /// SVG, for a browser or a report: one bar an attempt on a scale of time, with its outcome, host
+    /// by host, and what a dial would choose. It takes the place of a file of that name.
+    #[arg(long, value_name = "FILE", value_parser = svg_file::path)]
+    #[arg(help_heading = "What to print")]
+    svg: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let plan = match args.options.plan() {
+        Ok(plan) => plan,
+        Err(message) => return crate::misuse("probe", message),
+    };
+    let entries = match args.entries() {
+        Ok(entries) if entries.is_empty() => return crate::misuse("probe", "no host is given"),
+        Ok(entries) => entries,
+        Err(message) => return crate::misuse("probe", message),
+    };
+    let found = match args.probe(&plan, &entries) {
+        Ok(found) => found,
+        Err(ProbeError::Setup(error)) => {
+            crate::complain(format_args!("cannot start to probe: {error}"));
+            return ExitCode::from(crate::FAILURE);
+        }
+        Err(error) => return crate::misuse("probe", error),
+    };
+    let survey = (entries.len() > 1).then(|| found.survey(&plan, &entries));
+    let drawn = args.svg.as_ref().is_none_or(|path| svg_file::write(path, &found.picture()));
+    let written = crate::written(if args.json {
+        writeln!(io::stdout(), "{}", to_json(&found.hosts, survey.as_ref()))
+    } else {
+        found.print(&plan, survey.as_ref())
+    });
+    let reached = found.hosts.iter().all(|(_, forecast)| forecast.winner().is_some());
+    if drawn && reached { written } else { ExitCode::from(crate::FAILURE) }
+}
+
+impl Args {
+    /// The hosts of the command line, then those of the file.
+    fn entries(&self) -> Result<Vec<Entry>, String> {
+        let mut entries: Vec<Entry> = self.hosts.iter().cloned().map(Entry::from).collect();
+        if let Some(path) = &self.file {
+            let mut text = String::new();
+            let (name, read) = if path.as_os_str() == "-" {
+                ("standard input".to_owned(), io::stdin().read_to_string(&mut text).map(drop))
+            } else {
+                let read = fs::read_to_string(path).map(|contents| text = contents);
+                (path.display().to_string(), read)
+            };
+            read.map_err(|error| format!("{name}: {error}"))?;
+            entries.extend(parse_list(&text).map_err(|error| format!("{name}, {error}"))?);
+        }
+        Ok(entries)
+    }
+
+    /// Probes every server once, however often it is named.
+    fn probe(&self, plan: &Plan, entries: &[Entry]) -> Result<Found, ProbeError> {
+        let mut places = BTreeMap::new();
+        let mut targets = Vec::new();
+        for entry in entries {
+            places.entry(entry.server()).or_insert_with(|| {
+                targets.push(entry.target.clone());
+                targets.len() - 1
+            });
+        }
+        let config = self.options.config();
+        let wait = wait::Wait::begin(self.deadline, self.json);
+        let mut prober =
+            Prober::new(plan.clone(), config.clone()).with_attempt_timeout(self.deadline);
+        if let Some(cache) = self.options.cache() {
+            prober = prober.with_cache(cache);
+        }
+        let found = prober.run(&targets, |progress| wait.show(progress));
+        wait.end();
+        let with_forecast = |probed: Probed| {
+            let forecast = probed.forecast(plan, &config, Instant::now())?;
+            Ok::<_, ConfigError>((probed, forecast))
+        };
+        let hosts = found?.into_iter().map(with_forecast).collect::<Result<_, _>>()?;
+        Ok(Found { hosts, places })
+    }
+}
+
+/// What was found, in the order in which servers were first named.
+struct Found {
+    hosts: Vec<(Probed, Report)>,
+    /// Where in `hosts` each server is.
+    places: BTreeMap<String, usize>,
+}
+
+impl Found {
+    fn survey(&self, plan: &Plan, entries: &[Entry]) -> Survey {
+        let seen = entries.iter().filter_map(|entry| {
+            let (probed, forecast) = &self.hosts[*self.places.get(&entry.server())?];
+            let (at_home, met) = (probed.is_at_home(), probed.met(plan, forecast));
+            Some(Seen { entry: entry.clone(), at_home, met })
+        });
+        Survey::new(&seen.collect::<Vec<_>>())
+    }
+
+    fn print(&self, plan: &Plan, survey: Option<&Survey>) -> io::Result<()> {
+        let mut out = anstream::stdout();
+        let width = connect::width_of(io::stdout());
+        for (index, (probed, forecast)) in self.hosts.iter().enumerate() {
+            let gap = if index > 0 { "\n" } else { "" };
+            writeln!(out, "{gap}{}", probed.summary(forecast))?;
+            out.write_all(table::host(probed, plan, forecast, width).as_bytes())?;
+        }
+        match survey {
+            Some(survey) => write!(out, "\n{}", table::survey(survey)),
+            None => Ok(()),
+        }
+    }
+
+    fn picture(&self) -> String {
+        let panel = |(probed, forecast): &(Probed, Report)| {
+            let chosen = forecast.winner().map(|winner| winner.service.port());
+            let words = match chosen {
+                Some(port) => {
+                    let after = humantime::format_duration(millis(forecast.elapsed));
+                    format!("a dial would be connected to {port} after {after}")
+                }
+                None => "a dial would not connect".to_owned(),
+            };
+            let at = if chosen.is_some() { forecast.elapsed } else { probed.elapsed() };
+            Panel {
+                title: probed.summary(forecast),
+                host: probed.target.to_string(),
+                lookups: probed.lookups(),
+                attempts: probed.attempts.clone(),
+                decision: Some(Decision { at, words, winner: probed.chosen(forecast) }),
+            }
+        };
+        svg::draw(&self.hosts.iter().map(panel).collect::<Vec<_>>())
+    }
+}
+
+/// A time in whole milliseconds, at least one.
+fn millis(time: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1))
+}

@@ -1,0 +1,247 @@
+//! A table as the text of a file, and back: JSON, which whoever is curious can read.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::table::{Entry, Known, RememberedAnswer};
+use super::{Network, Place, Stamp, Table};
+use crate::machine::Answer;
+use crate::outcome::Outcome;
+use crate::plan::{Family, Service};
+use crate::target::Target;
+
+/// Counts up when a key changes its meaning or goes.
+const VERSION: u32 = 1;
+
+/// What every version of the file has.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u64,
+}
+
+/// The outcomes that an observation may have.
+const OUTCOMES: [Outcome; 7] = [
+    Outcome::Connected,
+    Outcome::Reset,
+    Outcome::IcmpHard,
+    Outcome::IcmpSoft,
+    Outcome::Timeout,
+    Outcome::Closed,
+    Outcome::Via,
+];
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    version: u32,
+    places: Vec<PlaceText>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlaceText {
+    network: String,
+    label: String,
+    target: String,
+    outcomes: Vec<OutcomeText>,
+    answers: Vec<AnswerText>,
+}
+
+/// Times are in milliseconds since 1970, the round trip in microseconds.
+#[derive(Serialize, Deserialize)]
+struct OutcomeText {
+    service: String,
+    family: Option<String>,
+    outcome: String,
+    when: u64,
+    until: u64,
+    round_trip: Option<u64>,
+    count: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnswerText {
+    service: String,
+    answer: String,
+    when: u64,
+    until: u64,
+}
+
+impl Table {
+    /// The text that a file keeps. Never much more than a megabyte.
+    pub(crate) fn to_text(&self) -> String {
+        let places = self.places.iter().map(|(place, known)| PlaceText::new(place, known));
+        let file = File { version: VERSION, places: places.collect() };
+        serde_json::to_string(&file).expect("every key of a cache is a string") + "\n"
+    }
+
+    /// Whether a file is of a version to come: it holds what this one would lose.
+    pub(crate) fn is_of_the_future(text: &[u8]) -> bool {
+        let file = serde_json::from_slice::<Versioned>(text);
+        file.is_ok_and(|file| file.version > u64::from(VERSION))
+    }
+
+    /// The table that a file keeps, as far as it can be understood. Text of another version, and
+    /// text that is none of ours, is an empty table; within ours, what makes no sense is left out.
+    pub(crate) fn from_text(text: &[u8], now: Stamp) -> Table {
+        let mut table = Table::default();
+        let file = serde_json::from_slice::<File>(text).ok();
+        let places = file.filter(|file| file.version == VERSION).map(|file| file.places);
+        let known = places.into_iter().flatten().filter_map(|place| place.read());
+        table.places.extend(known);
+        table.tidy(now);
+        table
+    }
+}
+
+impl PlaceText {
+    fn new(place: &Place, known: &Known) -> PlaceText {
+        let outcomes = known.outcomes.iter().map(|((service, family), entry)| OutcomeText {
+            service: service.to_string(),
+            family: family.map(|family| family.name().to_owned()),
+            outcome: entry.outcome.name().to_owned(),
+            when: entry.when.0,
+            until: entry.until.0,
+            round_trip: entry.round_trip.and_then(|time| u64::try_from(time.as_micros()).ok()),
+            count: entry.count,
+        });
+        let answers = known.answers.iter().map(|(service, remembered)| AnswerText {
+            service: service.to_string(),
+            answer: remembered.answer.name().to_owned(),
+            when: remembered.when.0,
+            until: remembered.until.0,
+        });
+        PlaceText {
+            network: place.network().key(),
+            label: place.network().label().to_owned(),
+            target: place.target().to_owned(),
+            outcomes: outcomes.collect(),
+            answers: answers.collect(),
+        }
+    }
+
+    fn read(&self) -> Option<(Place, Known)> {
+        let target: Target = self.target.parse().ok()?;
+        let place = Place::new(Network::written(&self.network, &self.label)?, &target);
+        let known = Known {
+            outcomes: self.outcomes.iter().filter_map(OutcomeText::read).collect(),
+            answers: self.answers.iter().filter_map(AnswerText::read).collect(),
+        };
+        Some((place, known))
+    }
+}
+
+impl OutcomeText {
+    fn read(&self) -> Option<((Service, Option<Family>), Entry)> {
+        let service = self.service.parse::<Service>().ok()?.over_both();
+        let family = match &self.family {
+            Some(name) => Some(Family::ALL.into_iter().find(|family| family.name() == name)?),
+            None => None,
+        };
+        let outcome = OUTCOMES.into_iter().find(|outcome| outcome.name() == self.outcome)?;
+        let (when, until) = (Stamp(self.when), Stamp(self.until));
+        let round_trip = self.round_trip.map(Duration::from_micros);
+        let entry = Entry { outcome, when, until, round_trip, count: self.count };
+        (until.since(when) <= Table::LONGEST_LIFE).then_some(((service, family), entry))
+    }
+}
+
+impl AnswerText {
+    fn read(&self) -> Option<(Service, RememberedAnswer)> {
+        let answer = Answer::ALL.into_iter().find(|answer| answer.name() == self.answer)?;
+        let (when, until) = (Stamp(self.when), Stamp(self.until));
+        let remembered = RememberedAnswer { answer, when, until };
+        let is_sane = until.since(when) <= Table::ANSWER_LIFETIME;
+        Some((self.service.parse().ok()?, remembered)).filter(|_| is_sane)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Change;
+    use crate::machine::Observation;
+    use crate::plan::Plan;
+
+    const NOW: Stamp = Stamp(1_800_000_000_000);
+
+    fn place(host: &str) -> Place {
+        Place::new(Network::this_machine(""), &host.parse().unwrap())
+    }
+
+    fn filled() -> Table {
+        let mut table = Table::default();
+        let (plan, rtt) = (Plan::submission(), Some(Duration::from_micros(1234)));
+        for (index, outcome) in OUTCOMES.into_iter().enumerate() {
+            let family = [Some(Family::Ipv6), Some(Family::Ipv4), None][index % 3];
+            let observation =
+                Observation { service: plan.services()[0], family, outcome, round_trip: rtt };
+            let place = place(&format!("mail{index}.example"));
+            table.apply(&Change::Learned { place: place.clone(), observation, at: NOW }, NOW);
+            let service = plan.services()[1].over(Family::Ipv4);
+            let answer = Answer::ALL[index % 3];
+            table.apply(&Change::RememberedAnswer { place, service, answer, at: NOW }, NOW);
+        }
+        table
+    }
+
+    #[test]
+    fn a_table_comes_back_from_its_text() {
+        let table = filled();
+        assert_eq!(table.list(NOW).len(), 14);
+        assert_eq!(Table::from_text(table.to_text().as_bytes(), NOW), table);
+    }
+
+    #[test]
+    fn text_of_another_version_and_nonsense_is_an_empty_table() {
+        let text = filled().to_text();
+        let newer = text.replacen("\"version\":1", "\"version\":2", 1);
+        assert_ne!(newer, text);
+        assert!(Table::is_of_the_future(newer.as_bytes()));
+        for text in [&text, "", "{\"version\":2", "{\"version\":0}", "{\"version\":\"2\"}"] {
+            assert!(!Table::is_of_the_future(text.as_bytes()), "{text}");
+        }
+        for text in [&newer, "", "{", "null", "[]", "\0\0\0", &text[..text.len() / 2]] {
+            assert_eq!(Table::from_text(text.as_bytes(), NOW), Table::default(), "{text}");
+        }
+        assert_eq!(Table::from_text(b"\xff\xfe", NOW), Table::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_left_out_and_the_rest_is_kept() {
+        let text = filled().to_text();
+        for (part, nonsense) in [
+            (r#""target":"mail3.example""#, r#""target":"mail\u001b[2J""#),
+            (r#""outcome":"timeout""#, r#""outcome":"local""#),
+            (r#""service":"587:starttls""#, r#""service":"0:starttls""#),
+            (r#""family":"ipv6""#, r#""family":"ipv5""#),
+            (r#""label":"this machine""#, r#""label":"\u001b[2J""#),
+            (r#""answer":"give-up""#, r#""answer":"maybe""#),
+            (r#""until":1800000600000"#, r#""until":18446744073709551615"#),
+        ] {
+            let broken = text.replacen(part, nonsense, 1);
+            assert_ne!(broken, text, "{part}");
+            let left = Table::from_text(broken.as_bytes(), NOW).list(NOW).len();
+            assert!((11..14).contains(&left), "{nonsense}: {left}");
+        }
+    }
+
+    #[test]
+    fn the_largest_table_is_well_below_what_is_read() {
+        let mut table = Table::default();
+        for host in 0..Table::MAX_PLACES {
+            let place = place(&format!("{host}.{}", "a.".repeat(120)));
+            for port in 1..=32 {
+                let service = format!("{}:implicit", 60_000 + port).parse().unwrap();
+                let (family, rtt) = (Some(Family::Ipv6), Some(Duration::from_secs(100)));
+                let outcome = Outcome::Connected;
+                let observation = Observation { service, family, outcome, round_trip: rtt };
+                table.apply(&Change::Learned { place: place.clone(), observation, at: NOW }, NOW);
+                let answer = Answer::FallBack;
+                let place = place.clone();
+                table.apply(&Change::RememberedAnswer { place, service, answer, at: NOW }, NOW);
+            }
+        }
+        assert_eq!(table.list(NOW).len(), Table::MAX_PLACES * 64);
+        assert!(table.to_text().len() < 3 << 20, "{}", table.to_text().len());
+    }
+}

@@ -1,0 +1,124 @@
+//! Where this machine is: reads what the system says of its network.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+
+use super::super::transport::direct::source_towards;
+use crate::cache::{Network, Place, SystemTables};
+use crate::config::Config;
+use crate::target::{Host, Target};
+
+/// More than this of a table is not read: whoever has so many routes is no mail reader.
+const MOST: u64 = 1 << 20;
+
+/// Two addresses that are always behind a default route, IPv6 first: those of a.root-servers.net.
+/// Nothing is sent there; the kernel is only asked for the source address towards them.
+const FAR: [&str; 2] = ["[2001:503:ba3e::2:30]:53", "198.41.0.4:53"];
+
+pub(super) fn place(target: &Target, config: &Config, scope: &str) -> Option<Place> {
+    let mut scope = scope.to_owned();
+    // Another source address or mark may take another way. The device is in the network itself.
+    for (name, value) in [
+        ("source", config.source.map(|source| source.to_string())),
+        ("mark", config.mark.map(|mark| mark.to_string())),
+    ] {
+        if let Some(value) = value {
+            let _ = write!(scope, "\0{name} {value}");
+        }
+    }
+    let network =
+        if is_here(target) { Network::this_machine(&scope) } else { network(config, &scope)? };
+    Some(Place::new(network, target))
+}
+
+/// Whether a target is this machine by its name, or by its address.
+fn is_here(target: &Target) -> bool {
+    match target.host() {
+        // RFC 6761 section 6.3.
+        Host::Name(_) => {
+            let name = target.canonical();
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Host::Address(address) => address.is_loopback(),
+        Host::Scoped(..) => false,
+    }
+}
+
+fn network(config: &Config, scope: &str) -> Option<Network> {
+    let [route, arp] = ["route", "arp"].map(|name| table(name).ok());
+    // A kernel without IPv6 has none of these.
+    let [ipv6_route, if_inet6] = ["ipv6_route", "if_inet6"].map(|name| table(name).ok());
+    let towards = |far: &str| -> Option<IpAddr> {
+        let far: SocketAddr = far.parse().ok()?;
+        source_towards(far, config)
+    };
+    let tables = SystemTables {
+        route: &route?,
+        arp: &arp?,
+        ipv6_route: &ipv6_route.unwrap_or_default(),
+        if_inet6: &if_inet6.unwrap_or_default(),
+        has_hardware: &has_hardware,
+        sources: FAR.map(towards),
+        device: config.device.as_deref(),
+    };
+    Network::new(&tables, scope)
+}
+
+/// One of the tables in /proc/net, of the network that this thread's sockets are in: another thread
+/// may be in another one (setns). An error where it is larger than any that makes sense.
+fn table(name: &str) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = File::open(format!("/proc/thread-self/net/{name}"))?;
+    let read = file.take(MOST).read_to_string(&mut text)?;
+    if read as u64 == MOST { Err(std::io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
+}
+
+/// Whether neighbours on an interface have hardware addresses; one that nothing is known of has.
+fn has_hardware(interface: &str) -> bool {
+    /// `IFF_POINTOPOINT` and `IFF_NOARP` of linux/if.h.
+    const WITHOUT: u32 = 0x10 | 0x80;
+    let flags = fs::read_to_string(format!("/sys/class/net/{interface}/flags")).ok();
+    let flags =
+        flags.and_then(|text| u32::from_str_radix(text.trim().strip_prefix("0x")?, 16).ok());
+    flags.is_none_or(|flags| flags & WITHOUT == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_a_network_of_its_own_whatever_the_routes_are() {
+        let here = |host: &str| place(&host.parse().unwrap(), &Config::default(), "");
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost.", "a.localhost"] {
+            let place = here(host).expect(host);
+            assert_eq!(place.network(), &Network::this_machine(""), "{host}");
+        }
+        let elsewhere = here("192.0.2.1");
+        assert!(elsewhere.is_none_or(|place| place.network() != &Network::this_machine("")));
+    }
+
+    #[test]
+    fn another_source_or_mark_is_another_network() {
+        let with = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            place(&"127.0.0.1".parse().unwrap(), &config, "").unwrap()
+        };
+        let places = [
+            with(|_| ()),
+            with(|config| config.mark = Some(1)),
+            with(|config| config.source = Some("127.0.0.2".parse().unwrap())),
+        ];
+        assert!(places[0] != places[1] && places[1] != places[2] && places[0] != places[2]);
+        assert_eq!(places[0], with(|config| config.sequential = true));
+    }
+
+    #[test]
+    fn a_table_that_is_not_there_is_no_panic() {
+        assert!(table("no-such-table").is_err() && table("route").is_ok());
+        assert!(has_hardware("no-such-one") && has_hardware("lo"), "as far as is known");
+    }
+}

@@ -1,0 +1,372 @@
+//! The system calls that no safe library offers: the only unsafe code of the crate, here and in the
+//! folder of this name.
+#![allow(unsafe_code, reason = "this file exists to hold it")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes of small structs, as the calls want them"
+)]
+
+mod process;
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+pub(super) use process::{Given, Program, cache, is_executable, receive, start};
+
+use crate::outcome::{ErrorQueue, ip_of_sockaddr};
+use crate::plan::Family;
+use crate::report::LookupError;
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+// ---- descriptors -----------------------------------------------------------------------------
+
+/// A timer that makes its descriptor readable.
+pub(super) fn timer() -> io::Result<OwnedFd> {
+    let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+    // SAFETY: no pointers; a descriptor that is returned belongs to nobody yet.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?)) }
+}
+
+/// Lets the timer run out after `delay`, or never.
+pub(super) fn set_timer(timer: BorrowedFd, delay: Option<Duration>) -> io::Result<()> {
+    // A value of zero would disarm it.
+    let delay = delay.map_or(Duration::ZERO, |delay| delay.max(Duration::from_nanos(1)));
+    let it_value = libc::timespec {
+        tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: libc::c_long::from(delay.subsec_nanos()),
+    };
+    let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let value = libc::itimerspec { it_interval, it_value };
+    // SAFETY: `value` is initialised and outlives the call; the old value is not asked for.
+    check(unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const value, ptr::null_mut()) })
+        .map(drop)
+}
+
+/// A counter that makes its descriptor readable once something is written to it.
+pub(super) fn event() -> io::Result<OwnedFd> {
+    let flags = libc::EFD_NONBLOCK | libc::EFD_CLOEXEC;
+    // SAFETY: no pointers; a descriptor that is returned belongs to nobody yet.
+    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::eventfd(0, flags))?)) }
+}
+
+/// Makes an [`event`] readable. It cannot fail: the counter overflows only after 2^64 - 2 calls.
+pub(super) fn signal(event: BorrowedFd) {
+    let one = 1u64.to_ne_bytes();
+    // SAFETY: the pointer and the length are those of `one`.
+    unsafe { libc::write(event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+}
+
+/// The descriptor of a [`mio::Poll`], which only gives its number.
+pub(super) fn descriptor_of(poll: &mio::Poll) -> BorrowedFd<'_> {
+    // SAFETY: it is open as long as the poll is, which the result borrows.
+    unsafe { BorrowedFd::borrow_raw(poll.as_raw_fd()) }
+}
+
+/// Closes the descriptor of an owner that is never dropped: see the fork rule in
+/// [`Dial`](super::Dial).
+pub(super) fn close_leaked(descriptor: RawFd) {
+    // SAFETY: the caller has leaked the owner, so nothing closes or uses this number after us.
+    unsafe { libc::close(descriptor) };
+}
+
+/// Takes over a descriptor that the process was started with.
+
+pub fn adopt(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: whoever started the process has left it to us, and each is adopted once.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Blocks until a descriptor can be read or written, or has failed.
+pub(crate) fn wait_until_ready(descriptor: BorrowedFd, for_writing: bool) -> io::Result<()> {
+    let events = if for_writing { libc::POLLOUT } else { libc::POLLIN };
+    let mut watched = libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    match check(unsafe { libc::poll(&raw mut watched, 1, -1) }) {
+        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Moves at most `length` bytes between a socket and a pipe without copying them; 0 is the end. It
+/// never waits for the pipe; a socket that must not be waited for is non-blocking.
+pub(crate) fn splice(from: BorrowedFd, to: BorrowedFd, length: usize) -> io::Result<usize> {
+    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
+    let (none, from, to) = (ptr::null_mut(), from.as_raw_fd(), to.as_raw_fd());
+    // SAFETY: both descriptors are open, and no offsets are given.
+    let moved = unsafe { libc::splice(from, none, to, none, length, flags) };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+// ---- sockets ---------------------------------------------------------------------------------
+
+/// Turns the queueing of ICMP errors on or off (`IP_RECVERR`, `IPV6_RECVERR`).
+pub(super) fn queue_errors(socket: BorrowedFd, family: Family, on: bool) -> io::Result<()> {
+    let (level, name) = match family {
+        Family::Ipv4 => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        Family::Ipv6 => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    let value = libc::c_int::from(on);
+    let length = size_of_val(&value) as libc::socklen_t;
+    let value = (&raw const value).cast();
+    // SAFETY: pointer and length are those of an initialised int that outlives the call.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) }).map(drop)
+}
+
+/// Takes everything out of the socket's error queue; the last ICMP error counts, for it is the one
+/// that ended the connect.
+pub(super) fn read_error_queue(socket: BorrowedFd) -> ErrorQueue {
+    let mut found = ErrorQueue::Empty;
+    // A connect that ICMP ends has one entry; the bound keeps a flood from holding us here.
+    for _ in 0..16 {
+        match next_error(socket) {
+            Ok(Some(error)) => found = error,
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    found
+}
+
+/// Room for one `sock_extended_err` with the offender's address, aligned as a `cmsghdr` must be.
+#[repr(C, align(8))]
+struct Control([MaybeUninit<u8>; 256]);
+
+fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
+    let mut control = Control([MaybeUninit::uninit(); 256]);
+    // SAFETY: all-zero is a valid `msghdr`: no name, no data, no control buffer.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
+    // SAFETY: the control buffer and its length are set above; the kernel writes no further.
+    let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
+    if received < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut found = None;
+    // SAFETY: `message` is what the kernel has just filled in, so its headers are in bounds.
+    let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
+    while !header.is_null() {
+        // SAFETY: not null, so it points to a whole header within the control buffer.
+        let cmsg = unsafe { ptr::read_unaligned(header) };
+        let ours = matches!(
+            (cmsg.cmsg_level, cmsg.cmsg_type),
+            (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+        );
+        if ours {
+            // SAFETY: length of an empty message, no cache is touched.
+            let head = unsafe { libc::CMSG_LEN(0) } as usize;
+            let length = (cmsg.cmsg_len as usize).saturating_sub(head);
+            // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
+            let data = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(header), length) };
+            found = ErrorQueue::from_extended_error(data).or(found);
+        }
+        // SAFETY: `message` and `header` are those of this buffer.
+        header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
+    }
+    Ok(found)
+}
+
+/// Looks at what has come, without taking it and without waiting; 0 is the end.
+pub(super) fn peek(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let (start, length) = (buffer.as_mut_ptr().cast(), buffer.len());
+    // SAFETY: the pointer and the length are those of `buffer`, and the kernel writes no further.
+    let count = unsafe { libc::recv(socket.as_raw_fd(), start, length, flags) };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Whether the peer will send nothing more, though what it has sent may still be unread.
+pub(super) fn has_hung_up(socket: BorrowedFd) -> bool {
+    let events = libc::POLLRDHUP;
+    let mut watched = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
+    // SAFETY: one entry, which outlives the call.
+    unsafe { libc::poll(&raw mut watched, 1, 0) };
+    watched.revents != 0
+}
+
+/// What the kernel knows of a TCP connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TcpInfo {
+    /// Whether the handshake is done.
+    pub(super) connected: bool,
+    /// The smoothed round trip time.
+    pub(super) round_trip: Duration,
+    /// SYNs sent for the handshake.
+    pub(super) syns: u32,
+    /// Segments that came in; `None` before Linux 4.2.
+    pub(super) segments_in: Option<u32>,
+}
+
+/// Reads `TCP_INFO`; `None` where the kernel refuses.
+pub(super) fn tcp_info(socket: BorrowedFd) -> Option<TcpInfo> {
+    let mut buffer = [0u8; 256];
+    let mut length = buffer.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes and says how many it wrote.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            buffer.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 { None } else { parse_tcp_info(buffer.get(..length as usize)?) }
+}
+
+/// Reads a `tcp_info` as long as this kernel's is; older ones are shorter.
+fn parse_tcp_info(data: &[u8]) -> Option<TcpInfo> {
+    // Offsets in `struct tcp_info` of linux/tcp.h, where fields are only ever added at the end.
+    const RTT: usize = 68;
+    const TOTAL_RETRANS: usize = 100;
+    const SEGS_OUT: usize = 136;
+    const SEGS_IN: usize = 140;
+    // States of linux/tcp_states.h: in these two the handshake lasts, and 7 is closed.
+    const SYN_SENT: u8 = 2;
+    const SYN_RECV: u8 = 3;
+    const CLOSE: u8 = 7;
+    let word = |at: usize| Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?));
+    let connected = ![SYN_SENT, SYN_RECV, CLOSE].contains(data.first()?);
+    // Until it connects, a client sends nothing but SYNs; a connect that was refused here, none.
+    let segments_out = word(SEGS_OUT).filter(|_| !connected);
+    let retransmissions = word(TOTAL_RETRANS)?;
+    Some(TcpInfo {
+        connected,
+        round_trip: Duration::from_micros(u64::from(word(RTT)?)),
+        syns: segments_out.unwrap_or(retransmissions.saturating_add(1)),
+        segments_in: word(SEGS_IN),
+    })
+}
+
+/// The index of the network interface with this name.
+pub(super) fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: a NUL-terminated string that outlives the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+// ---- names and threads -----------------------------------------------------------------------
+
+/// Looks a name up in one family, as long as the system takes.
+pub(super) fn get_addr_info(name: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
+    let name = CString::new(name).map_err(|_| LookupError::NotFound)?;
+    // SAFETY: all-zero hints are valid: no flags, no pointers.
+    let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
+    hints.ai_family = match family {
+        Family::Ipv4 => libc::AF_INET,
+        Family::Ipv6 => libc::AF_INET6,
+    };
+    hints.ai_socktype = libc::SOCK_STREAM;
+    let mut list: *mut libc::addrinfo = ptr::null_mut();
+    // SAFETY: the strings and hints outlive the call; `list` is written on success only.
+    let result =
+        unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
+    if result != 0 {
+        return Err(lookup_error(result));
+    }
+    let mut addresses = Vec::new();
+    let mut entry = list;
+    while !entry.is_null() {
+        // SAFETY: an entry of the list that getaddrinfo made, not freed yet.
+        let info = unsafe { &*entry };
+        // SAFETY: `ai_addr` and `ai_addrlen` describe one address within that list.
+        addresses.extend(unsafe { socket_address(info.ai_addr, info.ai_addrlen) });
+        entry = info.ai_next;
+    }
+    // SAFETY: made by getaddrinfo, freed once, not used after.
+    unsafe { libc::freeaddrinfo(list) };
+    Ok(addresses)
+}
+
+fn lookup_error(code: libc::c_int) -> LookupError {
+    // Not in the libc crate: the name exists, but has no address of this family.
+    const EAI_NODATA: libc::c_int = -5;
+    const EAI_ADDRFAMILY: libc::c_int = -9;
+    match code {
+        libc::EAI_NONAME | EAI_NODATA | EAI_ADDRFAMILY => LookupError::NotFound,
+        libc::EAI_AGAIN => LookupError::TryAgain,
+        libc::EAI_SYSTEM => LookupError::Failed(io::Error::last_os_error().to_string()),
+        _ => {
+            // SAFETY: gai_strerror gives a NUL-terminated string that lives for ever.
+            let words = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
+            LookupError::Failed(words.to_string_lossy().into_owned())
+        }
+    }
+}
+
+/// Reads a `sockaddr_in` or `sockaddr_in6`.
+///
+/// # Safety
+/// `address` is null or points to `length` readable bytes.
+unsafe fn socket_address(
+    address: *const libc::sockaddr,
+    length: libc::socklen_t,
+) -> Option<SocketAddr> {
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract.
+    let data = unsafe { std::slice::from_raw_parts(address.cast::<u8>(), length as usize) };
+    let ip = ip_of_sockaddr(data)?;
+    match ip {
+        IpAddr::V4(_) => Some(SocketAddr::new(ip, 0)),
+        IpAddr::V6(v6) => {
+            let scope = u32::from_ne_bytes(data.get(24..28)?.try_into().ok()?);
+            Some(SocketAddrV6::new(v6, 0, 0, scope).into())
+        }
+    }
+}
+
+/// Runs `start` with every signal blocked, so that a thread started in it has them blocked too and
+/// the program's signals stay with the program's threads.
+pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
+    // SAFETY: an all-zero set is only cache for the calls below to fill.
+    let mut all: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: as above.
+    let mut before: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: both sets are valid for writing; `before` is what was in force.
+    unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+    }
+    let result = start();
+    // SAFETY: `before` was filled in by the call above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_kernel_tells_less_of_a_connection() {
+        let mut data = [0u8; 144];
+        data[0] = 1;
+        data[100] = 2;
+        assert_eq!(parse_tcp_info(&data).unwrap().segments_in, Some(0));
+        let old = parse_tcp_info(&data[..104]).unwrap();
+        assert!(old.connected && old.segments_in.is_none());
+        assert_eq!(old.syns, 3);
+        assert!(parse_tcp_info(&data[..60]).is_none());
+    }
+
+    #[test]
+    fn an_interface_has_an_index() {
+        assert_eq!(interface_index("lo").unwrap(), 1);
+        assert!(interface_index("no-such-one").is_err());
+    }
+}

@@ -1,0 +1,300 @@
+//! A line through a command: one end of a socket pair, whose other end is the command's standard
+//! input and output.
+
+use std::env;
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::super::poller::Poller;
+use super::super::sys;
+use super::Fact;
+use crate::config::{Config, ConfigError, Families};
+use crate::outcome::{Errno, Failure, Outcome, ViaError};
+use crate::target::Target;
+use crate::via::Words;
+
+/// What a command may write to its standard error; what is longer fails there.
+const MOST_ERRORS: u64 = 1024 * 1024;
+/// How much of what it said is looked at, in bytes, and kept, in characters.
+const LAST_BYTES: usize = 2048;
+const LAST_CHARS: usize = 300;
+/// Left out of the command's environment: a mailport there would go through itself, without end,
+/// and a password in it is nobody else's.
+const OURS: &str = "MAILPORT_VIA";
+
+/// What every line through the command shares.
+#[derive(Debug)]
+pub(in crate::driver) struct Passage {
+    words: Words,
+    program: CString,
+    host: String,
+}
+
+impl Passage {
+    pub(super) fn new(
+        words: &Words,
+        target: &Target,
+        config: &Config,
+    ) -> Result<Passage, ConfigError> {
+        // Better refused than silently left by another way than the caller wants.
+        let settings = [
+            ("source address", config.source.map(|source| source.to_string())),
+            ("device", config.device.clone()),
+            ("mark", config.mark.map(|mark| mark.to_string())),
+            (
+                "choice of families",
+                match config.families {
+                    Families::Ipv4 => Some("ipv4".to_owned()),
+                    Families::Ipv6 => Some("ipv6".to_owned()),
+                    Families::Any | Families::PreferIpv4 | Families::PreferIpv6 => None,
+                },
+            ),
+        ];
+        for (name, value) in settings {
+            if let Some(value) = value {
+                let reason = "a command connects by itself".to_owned();
+                return Err(ConfigError::Unusable { name, value, reason });
+            }
+        }
+        let program = find(&words.program).and_then(|path| {
+            CString::new(path.as_os_str().as_bytes()).map_err(|_| "it has a NUL byte")
+        });
+        let program = program.map_err(|reason| ConfigError::Unusable {
+            name: "command",
+            value: words.program.clone(),
+            reason: reason.to_owned(),
+        })?;
+        Ok(Passage { words: words.clone(), program, host: target.to_string() })
+    }
+
+    pub(super) fn begin(&self, port: u16) -> Result<Command, Fact> {
+        let words = self.words.filled_in(&self.host, port);
+        // No word has a NUL byte: neither a command's nor a target's.
+        let arguments: Vec<CString> =
+            words.into_iter().filter_map(|word| CString::new(word).ok()).collect();
+        let environment: Vec<CString> = env::vars_os()
+            .filter(|(name, _)| name != OURS)
+            .filter_map(|(name, value)| {
+                CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+            })
+            .collect();
+        let program =
+            sys::Program { path: &self.program, arguments: &arguments, environment: &environment };
+        let descriptors = || -> io::Result<_> {
+            let (ours, theirs) = UnixStream::pair()?;
+            Ok((ours, theirs, sys::cache(MOST_ERRORS)?))
+        };
+        let (told, theirs, errors) = descriptors().map_err(|error| Fact::local(&error))?;
+        let given = sys::Given { errors: errors.as_fd(), told: theirs.as_fd() };
+        sys::start(&program, &given).map_err(|error| not_started(&self.words.program, &error))?;
+        Ok(Command { name: self.words.program.clone(), stage: Stage::Starting(told), errors })
+    }
+}
+
+/// One command that was begun.
+#[derive(Debug)]
+pub(in crate::driver) struct Command {
+    name: String,
+    stage: Stage,
+    /// What it writes to its standard error, in cache.
+    errors: File,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Its ends are on their way, or the reason why there are none.
+    Starting(UnixStream),
+    /// The status is there until the command has been executed: it ends then, or says why not.
+    Begun { line: UnixStream, status: Option<UnixStream> },
+}
+
+impl Command {
+    pub(in crate::driver) fn look(&mut self, poller: &Poller, token: usize) -> Vec<Fact> {
+        let looked = self.receive(poller, token).and_then(|()| self.wait(poller, token));
+        looked.unwrap_or_else(|fact| vec![fact])
+    }
+
+    /// Takes its ends over, once they are there.
+    fn receive(&mut self, poller: &Poller, token: usize) -> Result<(), Fact> {
+        let Stage::Starting(told) = &self.stage else { return Ok(()) };
+        let Some(received) = ready(|| sys::receive(told.as_fd())) else { return Ok(()) };
+        let received = received.and_then(|ends| ends);
+        let ends = received.map_err(|error| not_started(&self.name, &error))?;
+        let (line, status) = (UnixStream::from(ends.line), UnixStream::from(ends.status));
+        let waited_for = line.set_nonblocking(true).and_then(|()| status.set_nonblocking(true));
+        waited_for.map_err(|error| Fact::local(&error))?;
+        poller.deregister(told);
+        let registered = poller.register(&status, token);
+        self.stage = Stage::Begun { line, status: Some(status) };
+        registered.map_err(|error| Fact::local(&error))
+    }
+
+    /// Finds out whether it has been executed.
+    fn wait(&mut self, poller: &Poller, token: usize) -> Result<Vec<Fact>, Fact> {
+        let Stage::Begun { line, status } = &mut self.stage else { return Ok(Vec::new()) };
+        let mut number = [0; 4];
+        let read = status.as_mut().and_then(|status| ready(|| status.read(&mut number)));
+        match read {
+            None => return Ok(Vec::new()),
+            Some(Ok(0)) => {}
+            // Nothing else can be read but what the child wrote at once.
+            Some(read) => {
+                let number = io::Error::from_raw_os_error(i32::from_ne_bytes(number));
+                return Err(not_started(&self.name, &read.err().unwrap_or(number)));
+            }
+        }
+        if let Some(status) = status.take() {
+            poller.deregister(&status);
+        }
+        poller.register(line, token).map_err(|error| Fact::local(&error))?;
+        Ok(vec![Fact::Connected { round_trip: Duration::ZERO, syns: None }, Fact::Reached])
+    }
+
+    /// Whether it will say nothing more.
+    pub(in crate::driver) fn has_ended(&self) -> bool {
+        self.socket().is_some_and(sys::has_hung_up)
+    }
+
+    /// It ended without a greeting: with its last words.
+    pub(in crate::driver) fn end(&self, errno: Option<Errno>) -> Fact {
+        let mut printed = vec![0; LAST_BYTES];
+        let count = self.socket().and_then(|line| sys::peek(line, &mut printed).ok());
+        let printed = one_line(&printed[..count.unwrap_or(0)]);
+        let printed = (!printed.is_empty()).then(|| format!("it printed \"{printed}\""));
+        let said = Some(one_line(&self.last_errors())).filter(|said| !said.is_empty());
+        let note: Vec<String> = printed.into_iter().chain(said).collect();
+        let note = (!note.is_empty()).then(|| note.join("; "));
+        Fact::Failed { failure: Failure { errno, ..Failure::new(Outcome::Closed) }, note }
+    }
+
+    /// The end of what it has written to its standard error so far. The position is one that we
+    /// share with it.
+    fn last_errors(&self) -> Vec<u8> {
+        let written = (&self.errors).stream_position().unwrap_or(0);
+        let start = written.saturating_sub(LAST_BYTES as u64);
+        let mut last = vec![0; usize::try_from(written - start).unwrap_or(0)];
+        let count = self.errors.read_at(&mut last, start).unwrap_or(0);
+        last.truncate(count);
+        last
+    }
+
+    pub(in crate::driver) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match &self.stage {
+            Stage::Starting(_) => None,
+            Stage::Begun { line, .. } => Some(line.as_fd()),
+        }
+    }
+
+    /// The connection. Reading, writing, shutting down and peeking are the same for both kinds of
+    /// stream socket.
+    pub(in crate::driver) fn into_stream(self) -> Option<TcpStream> {
+        match self.stage {
+            Stage::Starting(_) => None,
+            Stage::Begun { line, .. } => Some(OwnedFd::from(line).into()),
+        }
+    }
+}
+
+/// What a call that does not wait has brought; `None` where it would have to.
+fn ready<T>(mut call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+            done => return Some(done),
+        }
+    }
+}
+
+/// What to watch.
+impl AsRawFd for Command {
+    fn as_raw_fd(&self) -> RawFd {
+        match &self.stage {
+            Stage::Starting(told) => told.as_raw_fd(),
+            Stage::Begun { status: Some(status), .. } => status.as_raw_fd(),
+            Stage::Begun { line, status: None } => line.as_raw_fd(),
+        }
+    }
+}
+
+fn not_started(name: &str, error: &io::Error) -> Fact {
+    let errno = error.raw_os_error().map(Errno);
+    if errno.is_some_and(Errno::is_local_resource_error) {
+        return Fact::local(error);
+    }
+    let failure = Failure { errno, ..Failure::from_via_error(ViaError::NotStarted) };
+    Fact::Failed { failure, note: Some(format!("{name}: {error}")) }
+}
+
+/// Finds a program as a shell does: by its path, or by its name in a folder of `PATH`.
+fn find(program: &str) -> Result<PathBuf, &'static str> {
+    if program.contains('/') {
+        let path = PathBuf::from(program);
+        return match path.metadata() {
+            Err(_) => Err("there is no such program"),
+            Ok(_) if is_program(&path) => Ok(path),
+            Ok(_) => Err("it cannot be executed"),
+        };
+    }
+    let folders = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let found = env::split_paths(&folders)
+        // An empty entry is the working folder.
+        .map(|folder| if folder == OsStr::new("") { PathBuf::from(".") } else { folder })
+        .map(|folder| folder.join(program))
+        .find(|path| is_program(path));
+    found.ok_or("no folder of PATH has such a program")
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file()) && sys::is_executable(path)
+}
+
+/// The end of a text on one line, without anything that a terminal would obey.
+fn one_line(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.replace(|c: char| c.is_control() || is_invisible(c), " ");
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let count = text.chars().count();
+    if count <= LAST_CHARS {
+        return text;
+    }
+    let last: String = text.chars().skip(count - LAST_CHARS + 1).collect();
+    format!("…{last}")
+}
+
+/// Characters that order or hide others (those of Unicode for directions, and separators of lines).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_one_harmless_line() {
+        assert_eq!(one_line(b"a\r\n\x1b[31mb\0c \xff\n"), "a [31mb c \u{fffd}");
+        assert_eq!(one_line("a\u{202e}b".as_bytes()), "a b");
+        let long = one_line(&b"x".repeat(LAST_BYTES));
+        assert_eq!(long.chars().count(), LAST_CHARS);
+        assert!(long.starts_with("…x"));
+    }
+
+    #[test]
+    fn a_program_is_found_as_a_shell_finds_it() {
+        assert!(find("sh").unwrap().ends_with("sh"));
+        assert_eq!(find("/bin/sh"), Ok("/bin/sh".into()));
+        assert_eq!(find("mailport-none"), Err("no folder of PATH has such a program"));
+        assert_eq!(find("/etc/passwd"), Err("it cannot be executed"));
+        assert_eq!(find("/bin"), Err("it cannot be executed"));
+        assert_eq!(find("./mailport-none"), Err("there is no such program"));
+    }
+}

@@ -1,0 +1,219 @@
+//! The socket of one attempt, from its making to its hand-over.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Type};
+
+use super::super::sys;
+use crate::config::{Config, ConfigError};
+use crate::outcome::{Errno, ErrorQueue, Evidence, Failure};
+use crate::plan::Family;
+
+/// The socket of one attempt.
+#[derive(Debug)]
+pub(in super::super) struct Socket {
+    inner: socket2::Socket,
+    family: Family,
+    /// Whether ICMP errors are queued, so that an empty queue means something.
+    queues_errors: bool,
+    /// Whether the handshake was seen to be done.
+    connected: bool,
+}
+
+/// What a look at a socket found.
+#[derive(Debug)]
+pub(in super::super) enum Found {
+    /// Nothing has changed.
+    Pending,
+    /// The handshake is done.
+    Connected { round_trip: Duration, syns: Option<u32> },
+    /// The connect failed.
+    Failed(Failure),
+}
+
+impl Socket {
+    /// Makes a socket with the caller's options and starts to connect it.
+    ///
+    /// A connect that fails at once leaves a socket all the same: why it failed is still in it.
+    pub(in super::super) fn connect(
+        address: SocketAddr,
+        config: &Config,
+    ) -> Result<(Socket, Found), Errno> {
+        let family = Family::from(address.ip());
+        let socket = prepare(family, Type::STREAM, config, address).map_err(|e| errno(&e.error))?;
+        // Asked for before connect, for the error comes while it lasts. Not every kernel does it
+        // for TCP; whether this one does is seen from the call, not from its version.
+        let queues_errors = sys::queue_errors(socket.as_fd(), family, true).is_ok();
+        let mut socket = Socket { inner: socket, family, queues_errors, connected: false };
+        let found = match socket.inner.connect(&address.into()) {
+            Ok(()) => socket.look(),
+            // On loopback the handshake is over before connect returns.
+            Err(error) if is_under_way(&error) => socket.look_for_connection(),
+            Err(error) => Found::Failed(socket.failure(Some(errno(&error))).unwrap_or(Failure {
+                errno: Some(errno(&error)),
+                ..Failure::new(crate::Outcome::Local)
+            })),
+        };
+        Ok((socket, found))
+    }
+
+    /// Looks whether the connect has ended, and how.
+    pub(in super::super) fn look(&mut self) -> Found {
+        if self.connected {
+            return Found::Pending;
+        }
+        match self.failure(None) {
+            Some(failure) => Found::Failed(failure),
+            None => self.look_for_connection(),
+        }
+    }
+
+    fn look_for_connection(&mut self) -> Found {
+        match sys::tcp_info(self.as_fd()) {
+            Some(info) if info.connected => {
+                self.connected = true;
+                // Left on, a soft ICMP error would end the session that it is handed to.
+                let _ = sys::queue_errors(self.inner.as_fd(), self.family, false);
+                Found::Connected { round_trip: info.round_trip, syns: Some(info.syns) }
+            }
+            _ => Found::Pending,
+        }
+    }
+
+    /// SYNs sent so far, while the handshake lasts.
+    pub(in super::super) fn syns(&self) -> Option<u32> {
+        sys::tcp_info(self.as_fd()).map(|info| info.syns)
+    }
+
+    /// The socket, for whoever uses the connection.
+    pub(in super::super) fn into_inner(self) -> socket2::Socket {
+        self.inner
+    }
+
+    /// Tells why the connect failed; `immediate` is what `connect` itself returned.
+    fn failure(&self, immediate: Option<Errno>) -> Option<Failure> {
+        // The queue first: reading it can clear the socket's error.
+        let queue = if self.queues_errors {
+            sys::read_error_queue(self.as_fd())
+        } else {
+            ErrorQueue::Unavailable
+        };
+        let pending = self.inner.take_error().ok().flatten().map(|error| errno(&error));
+        let errno = immediate.or(pending);
+        if errno.is_none() && matches!(queue, ErrorQueue::Empty | ErrorQueue::Unavailable) {
+            return None;
+        }
+        let own_addresses = match queue {
+            ErrorQueue::Icmp(icmp, _) => icmp.sender.filter(|&from| is_ours(from)),
+            _ => None,
+        };
+        Failure::from_evidence(&Evidence {
+            errno,
+            queue,
+            segments_in: sys::tcp_info(self.as_fd()).and_then(|info| info.segments_in),
+            own_addresses: own_addresses.as_slice(),
+        })
+    }
+}
+
+/// Whether an address is one of this machine's: the kernel's source towards those is themselves.
+fn is_ours(address: IpAddr) -> bool {
+    source_towards(SocketAddr::new(address, 0), &Config::default()) == Some(address)
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// A connect that a signal interrupted goes on by itself, as one that does not block does.
+fn is_under_way(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR | libc::EALREADY))
+}
+
+/// Which option could not be set, and why.
+struct Refusal {
+    option: &'static str,
+    error: io::Error,
+}
+
+/// Makes a socket with the caller's options: mark, device, source address.
+fn prepare(
+    family: Family,
+    kind: Type,
+    config: &Config,
+    towards: SocketAddr,
+) -> Result<socket2::Socket, Refusal> {
+    let refused = |option| move |error| Refusal { option, error };
+    let domain = match family {
+        Family::Ipv4 => Domain::IPV4,
+        Family::Ipv6 => Domain::IPV6,
+    };
+    let protocol = (kind == Type::STREAM).then_some(Protocol::TCP);
+    let socket =
+        socket2::Socket::new(domain, kind.nonblocking(), protocol).map_err(refused("socket"))?;
+    if let Some(mark) = config.mark {
+        socket.set_mark(mark).map_err(refused("mark"))?;
+    }
+    if let Some(device) = &config.device {
+        socket.bind_device(Some(device.as_bytes())).map_err(refused("device"))?;
+    }
+    if let Some(source) = config.source {
+        socket.bind(&source_address(source, towards).into()).map_err(refused("source address"))?;
+    }
+    Ok(socket)
+}
+
+/// The source address to bind to; a link-local one is of the same link as the destination.
+fn source_address(source: IpAddr, towards: SocketAddr) -> SocketAddr {
+    match (source, towards) {
+        (IpAddr::V6(v6), SocketAddr::V6(to)) if v6.is_unicast_link_local() => {
+            SocketAddrV6::new(v6, 0, 0, to.scope_id()).into()
+        }
+        _ => SocketAddr::new(source, 0),
+    }
+}
+
+/// Tries the caller's socket options on a socket that goes nowhere, so that a mistake is found
+/// before any packet is sent. `scope` is the target's zone, if it has one.
+pub(in super::super) fn check_options(
+    config: &Config,
+    families: &[Family],
+    scope: u32,
+) -> Result<(), ConfigError> {
+    if config.mark.is_none() && config.device.is_none() && config.source.is_none() {
+        return Ok(());
+    }
+    let Some(&family) = families.first() else { return Ok(()) };
+    let towards = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, scope).into();
+    let Err(Refusal { option, error }) = prepare(family, Type::STREAM, config, towards) else {
+        return Ok(());
+    };
+    let value = match option {
+        "mark" => config.mark.map(|mark| mark.to_string()),
+        "device" => config.device.clone(),
+        "source address" => config.source.map(|source| source.to_string()),
+        // No socket at all is not the option's fault; the attempts will tell.
+        _ => return Ok(()),
+    };
+    let reason = error.to_string();
+    Err(ConfigError::Unusable { name: option, value: value.unwrap_or_default(), reason })
+}
+
+/// The source address that the kernel would use towards an address: a connected UDP socket has it,
+/// and sends nothing (RFC 6724 section 2).
+pub(in super::super) fn source_towards(mut address: SocketAddr, config: &Config) -> Option<IpAddr> {
+    // Any port but 0, which cannot be connected to; nothing is sent there.
+    address.set_port(9);
+    let socket = prepare(Family::from(address.ip()), Type::DGRAM, config, address).ok()?;
+    socket.connect(&address.into()).ok()?;
+    Some(socket.local_addr().ok()?.as_socket()?.ip())
+}

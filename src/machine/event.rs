@@ -1,0 +1,104 @@
+//! What goes into a [`Machine`](super::Machine) and what comes out of it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::outcome::Failure;
+use crate::plan::Family;
+use crate::report::LookupError;
+
+/// An attempt of one dial; also its place in [`Report::attempts`](crate::Report::attempts).
+/// Numbers are never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptId(pub usize);
+
+/// Something that happened outside. An event for an attempt that has ended is ignored, so that
+/// nobody has to take back what is already on its way.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// A look-up that [`Action::Resolve`] asked for has ended.
+    Resolved {
+        /// The family that was asked for.
+        family: Family,
+        /// The addresses, best first; ports are ignored, and none is the same as
+        /// [`LookupError::NotFound`].
+        addresses: Result<Vec<SocketAddr>, LookupError>,
+        /// The source address that the kernel would use towards the first of them, `None` where it
+        /// has no route. It only orders the families (RFC 6724 section 6).
+        source: Option<IpAddr>,
+    },
+    /// The TCP handshake of an attempt is done, and its confirm stage begins.
+    Connected {
+        /// The attempt.
+        attempt: AttemptId,
+        /// The kernel's smoothed round trip time of the connection.
+        round_trip: Duration,
+        /// SYNs sent, where the kernel tells.
+        syns: Option<u32>,
+    },
+    /// Nothing stands between us and the service any more: the proxy has replied. A direct dial
+    /// says this in the same turn as [`Event::Connected`]. Without a greeting wait the connection can be
+    /// used now; with one, the server's greeting is waited for from now on.
+    Confirmed {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// The first byte of the server's greeting has come, which a greeting wait waits for after
+    /// [`Event::Confirmed`].
+    Greeted {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// What else was heard of an attempt, for people: it stands in the report and changes nothing.
+    Noted {
+        /// The attempt, which may have ended.
+        attempt: AttemptId,
+        /// One line.
+        note: String,
+    },
+    /// An attempt failed, or the peer closed a connection that was held.
+    Failed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// How.
+        failure: Failure,
+        /// SYNs sent, where the kernel tells.
+        syns: Option<u32>,
+    },
+    /// How many SYNs an attempt had sent when [`Action::Close`] closed it.
+    Closed {
+        /// The attempt.
+        attempt: AttemptId,
+        /// SYNs sent, where the kernel tells.
+        syns: Option<u32>,
+    },
+}
+
+/// Something to do, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Look up the addresses of the host in one family.
+    Resolve {
+        /// The family.
+        family: Family,
+    },
+    /// Start connecting.
+    Connect {
+        /// The attempt, by which events will name it.
+        attempt: AttemptId,
+        /// Where to.
+        address: SocketAddr,
+    },
+    /// Have the proxy or the command connect to a port of the target.
+    Through {
+        /// The attempt, by which events will name it.
+        attempt: AttemptId,
+        /// The port.
+        port: u16,
+    },
+    /// Close the socket of an attempt that lost or was given up.
+    Close {
+        /// The attempt.
+        attempt: AttemptId,
+    },
+}

@@ -1,0 +1,129 @@
+//! What a dial would choose, in virtual time.
+#![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
+
+mod probed;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mailport::probe::{Answer, Probed};
+use mailport::report::LookupError;
+use mailport::{Cleartext, Config, Family, Outcome, Plan, Target};
+use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network, scenarios};
+use mailport_lab::world::{self, Names, World};
+use mailport_lab::{Fate, Network};
+use probed::probed_in;
+
+/// A forecast has no SYNs; for the rest it must be the dial.
+fn check_forecast(name: &str, world: &World, plan: &Plan, config: &Config) {
+    let mut dialled = world.dial(plan, config).report;
+    let probed = probed_in(world, plan, config);
+    let forecast = probed.forecast(plan, config, Instant::now()).unwrap();
+    for attempt in &mut dialled.attempts {
+        attempt.syns = None;
+    }
+    assert_eq!(forecast, dialled, "{name}: {world:#?}");
+}
+
+#[test]
+fn the_forecast_of_every_scenario_is_its_dial() {
+    let hangs_up = |network: &Network, plan: &Plan| {
+        network.addresses().any(|address| {
+            let mut services = plan.services().iter();
+            services.any(|s| matches!(network.fate(address, s.port()), Fate::AcceptThenClose(_)))
+        })
+    };
+    let mut checked = 0;
+    for scenario in scenarios() {
+        // What a server does after the handshake is nothing that a probe waits for.
+        if hangs_up(&scenario.network, &scenario.plan) {
+            continue;
+        }
+        let mut world = World::new(scenario.network);
+        world.names = scenario.names;
+        check_forecast(scenario.name, &world, &scenario.plan, &scenario.config);
+        checked += 1;
+    }
+    assert!(checked > 25, "{checked}");
+}
+
+#[test]
+fn the_forecast_of_any_world_is_its_dial() {
+    let mut dice = fastrand::Rng::with_seed(587);
+    for round in 0..2_000 {
+        let fates = [
+            Fate::Open,
+            Fate::Reset,
+            Fate::Icmp { kind: 3, code: 13 },
+            Fate::Icmp { kind: 3, code: 1 },
+            Fate::Silent,
+            Fate::LoseSyns(1),
+            Fate::LoseSyns(3),
+        ];
+        let all: Vec<IpAddr> = vec![V6, "2001:db8:2::2".parse().unwrap(), V4];
+        let addresses: Vec<IpAddr> = all.into_iter().filter(|_| dice.u8(0..4) > 0).collect();
+        let ports = [465, 587, 25];
+        let each = addresses.iter().flat_map(|&address| ports.map(|port| (port, address)));
+        let places: Vec<_> = each
+            .map(|(port, address)| {
+                let fate = match (address, fates[dice.usize(0..fates.len())]) {
+                    (IpAddr::V6(_), Fate::Icmp { code: 13, .. }) => Fate::Icmp { kind: 1, code: 1 },
+                    (IpAddr::V6(_), Fate::Icmp { .. }) => Fate::Icmp { kind: 1, code: 3 },
+                    (_, fate) => fate,
+                };
+                (port, address, fate)
+            })
+            .collect();
+        let round_trip = Duration::from_millis(dice.u64(1..120));
+        let mut world = World::new(network(round_trip, &addresses, &places));
+        // No route, or a source that puts IPv4 first (RFC 6724).
+        world.sources[0] = match dice.u8(0..4) {
+            0 => None,
+            1 => Some("fd00::2".parse().unwrap()),
+            _ => world.sources[0],
+        };
+        let delay = |dice: &mut fastrand::Rng| Duration::from_millis(dice.u64(0..400));
+        let (v6, v4) = (delay(&mut dice), delay(&mut dice));
+        world.names = Names::after(&addresses, v6, v4);
+        let plans = [Plan::submission(), Plan::rfc8314(), Plan::mew(), Plan::symmetric(), {
+            "465:implicit,587/ipv6:starttls,25:starttls".parse().unwrap()
+        }];
+        let mut config = Config::default();
+        config.sequential = dice.bool();
+        check_forecast(&round.to_string(), &world, &plans[dice.usize(0..plans.len())], &config);
+    }
+}
+
+#[test]
+fn what_was_not_probed_is_silent_in_a_forecast() {
+    let world = World::new(network(ROUND_TRIP, &[V4], &[]));
+    let probed = probed_in(&world, &Plan::submission(), &Config::default());
+    let plan: Plan = "465:implicit,25:starttls".parse().unwrap();
+    let forecast = probed.forecast(&plan, &Config::default(), Instant::now()).unwrap();
+    let outcomes: Vec<Outcome> = forecast.attempts.iter().filter_map(|a| a.outcome).collect();
+    assert_eq!(outcomes, [Outcome::Timeout, Outcome::Connected]);
+}
+
+#[test]
+fn a_summary_claims_what_was_measured_and_no_more() {
+    let summary = |fates: &[(u16, IpAddr, Fate)]| {
+        let world = World::new(network(ROUND_TRIP, &[V4], fates));
+        let (plan, config) = (Plan::submission(), Config::default());
+        let probed = probed_in(&world, &plan, &config);
+        probed.summary(&probed.forecast(&plan, &config, Instant::now()).unwrap())
+    };
+    assert_eq!(
+        summary(&[]),
+        "mail.example.com: a dial would be connected to 587 over IPv4 in 40 ms"
+    );
+    assert_eq!(
+        summary(&[(587, V4, Fate::Silent)]),
+        "mail.example.com: 587 is silent; a dial would be connected to 25 over IPv4 in 1.30 s"
+    );
+    // Five seconds were waited for, not the thirty that a dial would take.
+    assert_eq!(
+        summary(&[(587, V4, Fate::Silent), (25, V4, Fate::Reset)]),
+        "mail.example.com: 587 is silent (5 SYNs unanswered) at 192.0.2.1 after 5.00 s; 25 is \
+         refused at 192.0.2.1 after 40 ms; nothing is left to try (after 5.00 s)"
+    );
+}
