@@ -122,4 +122,4 @@ def test_a_thousand_look_ups_share_few_threads(tmp_path: Path) -> None:
         asyncio.run(main())
         """,
     )
-    assert succeeded(running) == "True\n{'ConnectError'}\n"
+    assert succeeded(running) == "True\n{'ConnectTimeoutError'}\n"
