@@ -20,7 +20,6 @@ TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 FOLDER = TARGET / "python"
 WHEELS = FOLDER / "wheels"
 REQUIREMENTS = HERE / "requirements.txt"
-CARGO = os.environ.get("CARGO", "cargo")
 # Debian's own comes first: the tools run in it.
 SYSTEM = Path("/usr/bin/python3")
 # The tests that run in every further interpreter: those in which one may differ from another. Cache
@@ -132,7 +131,7 @@ def test() -> None:
     run(tool("ruff"), "check", *ruff)
     run(tool("ruff"), "format", "--check", *ruff)
     run(tool("mypy"))
-    run(tool("stubtest"), "mailport._native", "--mypy-config-file", HERE / "pyproject.toml")
+    run(tool("stubtest"), "mailport", "--mypy-config-file", HERE / "pyproject.toml")
     for number, (minor, (version, path)) in enumerate(interpreters().items()):
         chosen: list[str] = []
         if number > 0 and not FULL:

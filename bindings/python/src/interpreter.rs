@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 static OWNER: OnceLock<i64> = OnceLock::new();
 
 /// Fails in every interpreter of this process but the first that imports the module: the classes
-/// of PyO3 exist once in a process, and belong to that interpreter.
+/// of `PyO3` exist once in a process, and belong to that interpreter.
 pub(crate) fn claim() -> PyResult<()> {
     #[expect(unsafe_code, reason = "PyO3 has no safe call for it")]
     // SAFETY: a module is initialised with a thread state attached, which both calls need.

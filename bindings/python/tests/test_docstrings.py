@@ -71,7 +71,7 @@ def fields() -> list[tuple[type, str]]:
 @pytest.mark.parametrize(("owner", "name"), fields())
 def test_help_explains_every_field(owner: type, name: str) -> None:
     """In a list of the class's text, for `help()` shows no other."""
-    heads = re.findall(r"^    (\S.*)$", f"    {owner.__doc__}", re.MULTILINE)
+    heads = re.findall(r"^(\S.*)$", inspect.cleandoc(str(owner.__doc__)), re.MULTILINE)
     names = [word for head in heads for word in re.split(r"[ :,]+", head)]
     if owner is mailport.Plan:
         return  # Its attribute NAMES is a value; help() shows it.

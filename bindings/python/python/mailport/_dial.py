@@ -336,7 +336,7 @@ def limits_of(timeout: float | None) -> tuple[float, float | None]:
     return min(float(timeout), LONGEST), None if timeout == math.inf else timeout
 
 
-def check_ask(ask: object, *, awaits: bool = False) -> None:
+def check_ask(ask: Any, *, awaits: bool = False) -> None:
     """Fails, before anything is sent, for what cannot be called in the middle of a dial."""
     if ask is None:
         return

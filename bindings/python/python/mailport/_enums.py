@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import enum
+import sys
+
+if sys.version_info >= (3, 11):
+    from enum import StrEnum
+else:
+
+    class StrEnum(str, enum.Enum):
+        """The class of this name in CPython 3.11 and later."""
+
+        def __str__(self) -> str:
+            return str.__str__(self)
+
+        def __format__(self, specification: str) -> str:
+            return str.__format__(self, specification)
 
 
-class _StrEnum(str, enum.Enum):
-    """``enum.StrEnum``, which CPython has from 3.11 on."""
-
-    def __str__(self) -> str:
-        return str.__str__(self)
-
-    def __format__(self, specification: str) -> str:
-        return str.__format__(self, specification)
-
-
-class TLSMode(_StrEnum):
+class TLSMode(StrEnum):
     """How TLS is spoken on a service. The dial itself speaks no TLS: its caller must.
 
     IMPLICIT
@@ -31,7 +35,7 @@ class TLSMode(_StrEnum):
     CLEARTEXT = "cleartext"
 
 
-class Family(_StrEnum):
+class Family(StrEnum):
     """An address family.
 
     IPV4
@@ -44,7 +48,7 @@ class Family(_StrEnum):
     IPV6 = "ipv6"
 
 
-class Families(_StrEnum):
+class Families(StrEnum):
     """Which address families a dial uses, and which goes first.
 
     ANY
@@ -62,7 +66,7 @@ class Families(_StrEnum):
     PREFER_IPV6 = "prefer-ipv6"
 
 
-class Status(_StrEnum):
+class Status(StrEnum):
     """The status of a :class:`Dial`.
 
     PENDING
@@ -81,7 +85,7 @@ class Status(_StrEnum):
     FAILED = "failed"
 
 
-class Outcome(_StrEnum):
+class Outcome(StrEnum):
     """How an attempt ended.
 
     CONNECTED
@@ -115,7 +119,7 @@ class Outcome(_StrEnum):
     CANCELLED = "cancelled"
 
 
-class Stage(_StrEnum):
+class Stage(StrEnum):
     """How far an attempt came.
 
     CONNECT
@@ -128,7 +132,7 @@ class Stage(_StrEnum):
     CONFIRM = "confirm"
 
 
-class Greeting(_StrEnum):
+class Greeting(StrEnum):
     """What the greeting wait saw.
 
     RECEIVED
@@ -141,7 +145,7 @@ class Greeting(_StrEnum):
     ABSENT = "absent"
 
 
-class End(_StrEnum):
+class End(StrEnum):
     """How a dial ended.
 
     CONNECTED
@@ -172,7 +176,7 @@ class End(_StrEnum):
     CANCELLED = "cancelled"
 
 
-class Answer(_StrEnum):
+class Answer(StrEnum):
     """The answer to a :class:`Question`.
 
     FALL_BACK
