@@ -90,13 +90,13 @@ fn the_changelog_has_this_version() {
 fn the_emacs_package_has_this_version() {
     // No part of the crate that is published.
     let read = |name| {
-        let path = format!("{}/bindings/emacs/{name}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../../bindings/emacs/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).expect("a file of this repository")
     };
     let version = env!("CARGO_PKG_VERSION");
     assert!(read("mailport.el").contains(&format!("\n;; Version: {version}\n")));
     let constant = format!("(defconst mailport-version \"{version}\"");
-    assert!(read("mailport-dial.el").contains(&constant));
+    assert!(read("mailport-load.el").contains(&constant));
     assert!(read("README.md").contains(&format!("mailport-{version}.tar")));
 }
 
