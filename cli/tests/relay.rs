@@ -134,7 +134,7 @@ fn a_failed_dial_is_told_in_one_line_that_a_reader_shows() {
         "{words}"
     );
     assert!(words.ends_with("\r\n") && words.lines().count() == 1 && words.len() < 512, "{words}");
-    assert!(relay.log().contains("\"event\":\"failed\""));
+    wait_for("it is logged", || relay.log().contains("\"event\":\"failed\""));
 }
 
 #[test]

@@ -414,7 +414,7 @@ impl Relay {
             self.context.clients.remove(counted, owner);
             let record = |event| record(event, &accepted);
             self.context.end(record, &SessionEnd::Refused(Refusal::Loop));
-            return self.session_turn(maker, |session, context| session.came_back(context));
+            return self.session_turn(maker, Session::came_back);
         }
         let session = Session::new(number, accepted, owner, settings, now);
         self.budget.change(0, session.descriptors());

@@ -75,12 +75,12 @@ impl OpenListener {
     pub(super) fn accept(&self) -> io::Result<Accepted> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let (socket, from) = acceptfrom_with(&self.socket, flags)?;
-        let client = match from.map(|from: SocketAddrAny| SocketAddr::try_from(from)) {
-            Some(Ok(address)) => ClientAddress::Tcp(address),
-            _ => {
-                let peer = rustix::net::sockopt::socket_peercred(&socket)?;
-                ClientAddress::Unix(peer.uid.as_raw())
-            }
+        let from = from.and_then(|from: SocketAddrAny| SocketAddr::try_from(from).ok());
+        let client = if let Some(address) = from {
+            ClientAddress::Tcp(address)
+        } else {
+            let peer = rustix::net::sockopt::socket_peercred(&socket)?;
+            ClientAddress::Unix(peer.uid.as_raw())
         };
         let socket = Socket::from(socket);
         let to = self.destination(&socket);

@@ -68,7 +68,7 @@ impl Names {
             let is_under_way = known.asked.is_some();
             if !is_under_way && age.is_none_or(|age| age > if has { FRESH } else { REPEAT }) {
                 known.asked = Some(now);
-                self.look_up(name.clone());
+                self.look_up(name);
             }
             let known = &self.known[name];
             is_pending |= known.asked.is_some();
@@ -100,9 +100,9 @@ impl Names {
 
     /// The system's look-up, which may block for as long as it likes, on a thread of its own: at
     /// most one for each name.
-    fn look_up(&mut self, name: String) {
+    fn look_up(&mut self, name: &str) {
         let (answers, waker) = (Arc::clone(&self.answers), Arc::clone(&self.waker));
-        let (asked, failed) = (name.clone(), name.clone());
+        let asked = name.to_owned();
         let builder = thread::Builder::new().name("mailport-names".into()).stack_size(STACK);
         let started = builder.spawn(move || {
             let addresses = (asked.as_str(), 0).to_socket_addrs().ok();
@@ -113,7 +113,7 @@ impl Names {
             let _ = waker.wake();
         });
         if started.is_err()
-            && let Some(known) = self.known.get_mut(&failed)
+            && let Some(known) = self.known.get_mut(name)
         {
             known.asked = None;
             known.answered = Some(Instant::now());

@@ -19,7 +19,7 @@ pub(super) enum ReplyStyle {
     Socks,
     /// A response of HTTP.
     Http,
-    /// Nothing: the client expects TLS, IMAP, POP3 or ManageSieve, or its protocol is unknown.
+    /// Nothing: the client expects TLS, IMAP, POP3 or Sieve, or its protocol is unknown.
     Silent,
 }
 

@@ -112,7 +112,7 @@ impl RelayStatus {
             .sum()
     }
 
-    /// The status in the text format of OpenMetrics 1.0, for Prometheus and others.
+    /// The status in the text format of `OpenMetrics` 1.0, for Prometheus and others.
     pub fn openmetrics(&self) -> String {
         let mut text = String::new();
         for (name, help, value) in [

@@ -16,7 +16,7 @@ use mailport_relay::{
     Settings, Signals,
 };
 
-use crate::options::Remembering;
+use crate::options::CacheOption;
 use crate::values;
 
 mod nft;
@@ -173,7 +173,7 @@ pub(crate) struct Args {
     control: Option<PathBuf>,
 
     #[command(flatten)]
-    remembering: Remembering,
+    cache: CacheOption,
 
     /// The format of the log on standard error
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = SERVICE)]
@@ -224,7 +224,7 @@ impl Args {
     fn settings(&self) -> Result<Settings, String> {
         let mut settings = match &self.config {
             Some(path) => read(path)?,
-            None => self.from_options()?,
+            None => self.options_settings()?,
         };
         if self.control.is_some() {
             settings.control.clone_from(&self.control);
@@ -235,7 +235,7 @@ impl Args {
         Ok(settings)
     }
 
-    fn from_options(&self) -> Result<Settings, String> {
+    fn options_settings(&self) -> Result<Settings, String> {
         let cleartext = if self.allow_cleartext { Cleartext::Allow } else { Cleartext::Refuse };
         let plan = Plan::parse(&self.plan, cleartext).map_err(|error| {
             format!("invalid value '{}' for '--plan <PLAN>': {error}", self.plan)
@@ -318,9 +318,9 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     });
     // Where a service is silent, only the first client waits for it. The user that this process
     // becomes may not be able to write the file; the cache then ends with the process.
-    let cache = args.remembering.path();
+    let cache = args.cache.path();
     let mut dialer = Dialer::default();
-    if args.remembering.is_on() {
+    if args.cache.is_on() {
         dialer = dialer.with_cache(cache.as_ref().map_or_else(Cache::new, Cache::open));
     }
     let mut relay = Relay::start(settings, dialer, inherited, log)?;
@@ -361,7 +361,7 @@ mod tests {
 
     fn settings(line: &str) -> Result<Settings, String> {
         let line = ["relay"].into_iter().chain(line.split_whitespace());
-        Command::try_parse_from(line).map_err(|error| error.to_string())?.args.from_options()
+        Command::try_parse_from(line).map_err(|error| error.to_string())?.args.options_settings()
     }
 
     #[test]

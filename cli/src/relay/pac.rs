@@ -10,7 +10,6 @@ use std::process::ExitCode;
 /// and Disk Space, Connection, "Automatic proxy configuration URL". Mail that is read, and
 /// everything else, goes direct.
 #[derive(Debug, clap::Args)]
-#[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Args {
     /// The address of the relay's --listen-proxy
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:1080")]

@@ -117,9 +117,9 @@ mod tests {
         let (reader, writer) = io::pipe().unwrap();
         let mut log = Log::new(LogFormat::Text, writer);
         log.start().unwrap();
-        let long = "x".repeat(1000);
+        let filler = "x".repeat(1000);
         for number in 0..3000 {
-            log.write(&LogRecord::new("event").with_number("number", number).with("text", &long));
+            log.write(&LogRecord::new("event").with_number("number", number).with("text", &filler));
         }
         let lost = log.lost();
         // The pipe has room for 64 lines at most, and the queue for 1,024.

@@ -34,10 +34,9 @@ impl Session {
             }
             match read_request(self.near.as_ref(), handshake) {
                 Ok(Some(reply)) => self.send(&reply),
-                Ok(None) => return self.leave(context),
                 Err(ErrorKind::Interrupted) => {}
                 Err(ErrorKind::WouldBlock) => break,
-                Err(_) => return self.leave(context),
+                Ok(None) | Err(_) => return self.leave(context),
             }
         }
         let until = self.began + HANDSHAKE_TIMEOUT;
