@@ -144,7 +144,8 @@ fn a_listener_may_dial_through_a_proxy() {
     let (outer, plan) = (proxy(port), format!("{port}:starttls"));
     let via = format!("socks5://{}", outer.addresses[0]);
     let relay = Relay::start(&[&fixed(&plan)[..], &["--via", &via]].concat());
-    assert_eq!(line(relay.connect()), GREETING);
+    let stream = relay.connect();
+    assert_eq!(line(&stream), GREETING);
     assert_eq!((relay.status().joined, outer.status().joined), (1, 1));
 }
 
