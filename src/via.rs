@@ -189,7 +189,7 @@ fn port(digits: &str) -> Option<u16> {
 fn reason(error: &TargetError) -> &'static str {
     match error {
         TargetError::Empty => "there is none",
-        TargetError::Unicode { .. } => "it is not in ASCII: write its A-label (xn--...)",
+        TargetError::NotIdna { .. } => "it is not an internationalized domain name",
         TargetError::NoZone { .. } => "a link-local address needs its interface, as in %eth0",
         TargetError::TooLong { .. } => "it is too long",
         _ => "it is neither a name nor an address",

@@ -20,7 +20,7 @@ pub enum Cleartext {
     Allow,
 }
 
-/// Services in order of preference, and whether they are tried strictly one after the other.
+/// Services in order of preference, and whether they are tried sequentially.
 ///
 /// ```
 /// use mailport::{Plan, Tls};
@@ -48,6 +48,8 @@ impl Plan {
     /// The names that [`Plan::parse`] knows besides lists of services.
     pub const NAMES: [&'static str; 5] =
         ["submission", "submissions", "rfc8314", "mew", "symmetric"];
+    /// The word of a plan's text that makes it sequential.
+    const SEQUENTIAL: &'static str = "sequential";
 
     /// A plan of these services, in this order.
     ///
@@ -75,12 +77,18 @@ impl Plan {
         Ok(Plan { services, sequential: false })
     }
 
-    /// Reads a plan from text: one of [`Plan::NAMES`], or services separated by commas, each
-    /// `PORT:TLS` or `PORT/FAMILY:TLS`. Spaces around a service are ignored.
+    /// Parses a plan: one of [`Plan::NAMES`], or services separated by commas, each `PORT:TLS` or
+    /// `PORT/FAMILY:TLS`; `,sequential` at the end makes it [`sequential`](Plan::sequential).
+    /// Spaces around a service are ignored. [`Plan`]'s `Display` writes what this parses.
     pub fn parse(text: &str, cleartext: Cleartext) -> Result<Plan, PlanError> {
         let text = text.trim();
         if let Some(at) = text.find(char::is_control) {
             return Err(PlanError::ControlCharacter { at });
+        }
+        if let Some(rest) = text.strip_suffix(Plan::SEQUENTIAL)
+            && let Some(services) = rest.trim_end().strip_suffix(',')
+        {
+            return Plan::parse(services, cleartext).map(Plan::sequential);
         }
         if let Some(plan) = Plan::named(text) {
             return Ok(plan);
@@ -142,8 +150,8 @@ impl Plan {
         )
     }
 
-    /// The same plan with each service held back until every attempt of the one before has failed
-    /// or is overdue.
+    /// The same plan, tried sequentially: each service starts only when every attempt of the one
+    /// before has failed or is overdue, so that no SYN goes to a later port any sooner.
     #[must_use]
     pub fn sequential(self) -> Plan {
         Plan { sequential: true, ..self }
@@ -171,8 +179,8 @@ impl Plan {
         &self.services
     }
 
-    /// Whether this plan is sequential by itself ([`Plan::mew`], [`Plan::symmetric`] and what
-    /// [`Plan::sequential`] made); [`Config::sequential`](crate::Config::sequential) can make any plan so.
+    /// Whether the services are tried sequentially, as those of [`Plan::mew`], [`Plan::symmetric`]
+    /// and a plan of [`Plan::sequential`] are.
     pub fn is_sequential(&self) -> bool {
         self.sequential
     }
@@ -206,7 +214,7 @@ impl FromStr for Plan {
     }
 }
 
-/// The services, separated by commas. Strictness is not part of the text.
+/// The text that [`Plan::parse`] takes: the services, separated by commas, and `,sequential`.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, service) in self.services.iter().enumerate() {
@@ -215,7 +223,7 @@ impl fmt::Display for Plan {
             }
             write!(f, "{service}")?;
         }
-        Ok(())
+        if self.sequential { write!(f, ",{}", Plan::SEQUENTIAL) } else { Ok(()) }
     }
 }
 
@@ -267,7 +275,7 @@ pub enum PlanError {
         service: String,
     },
     /// A TLS mode that does not exist.
-    #[error("in `{service}`, `{mode}` is not a TLS mode: it is implicit, starttls or none")]
+    #[error("in `{service}`, `{mode}` is not a TLS mode: it is implicit, starttls or cleartext")]
     UnknownTls {
         /// The whole service.
         service: String,

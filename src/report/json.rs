@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{Attempt, Greeting, Report, host_of};
-use crate::error::ConnectError;
 use crate::outcome::{Icmp, Outcome, ViaError};
 use crate::plan::Family;
 
@@ -36,15 +35,6 @@ impl Report {
     /// being this sentence.
     pub fn json_of_refusal(sentence: &str) -> String {
         line(&Object::without_report(sentence.to_owned()))
-    }
-}
-
-impl ConnectError {
-    /// The object of [`Report::to_json`]: the report where there is one, and otherwise an object
-    /// of the same shape without attempts, whose `error` is this error's sentence.
-    pub fn to_json(&self) -> String {
-        let refusal = || Report::json_of_refusal(&self.to_string());
-        self.report().map_or_else(refusal, Report::to_json)
     }
 }
 
