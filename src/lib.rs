@@ -100,4 +100,7 @@ pub use via::{Via, ViaParseError};
 #[doc(hidden)]
 pub mod internal {
     pub use crate::driver::{adopt, scope};
+    pub use crate::report::Millis;
+    #[cfg(feature = "json")]
+    pub use crate::report::millis;
 }

@@ -70,8 +70,9 @@ impl fmt::Display for Target {
     }
 }
 
-/// The text of an address without its port, and with its zone: `fe80::1%2`.
-pub(crate) fn host_of(address: SocketAddr) -> String {
+/// Formats the host of a socket address: without the port, and with the zone of a link-local
+/// address as the number of its interface, `fe80::1%2`.
+pub fn format_host(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
         _ => address.ip().to_string(),
@@ -106,7 +107,7 @@ impl TryFrom<SocketAddr> for Target {
         {
             v6.set_scope_id(0);
         }
-        host_of(address).parse()
+        format_host(address).parse()
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use crate::outcome::{Errno, Icmp, Outcome, ViaError};
 use crate::plan::{Family, Service, Tls};
-pub(crate) use crate::target::host_of;
+pub use crate::target::format_host;
 
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "json")]
-pub(crate) use json::millis;
+#[doc(hidden)]
+pub use json::millis;
 mod summary;
 #[cfg(feature = "svg")]
 pub mod svg;
@@ -371,7 +372,7 @@ impl Attempt {
     /// The address that was tried, without its port and with its zone (`fe80::1%2`); `None` where
     /// a proxy or a command was given the name.
     pub fn host(&self) -> Option<String> {
-        self.address.map(host_of)
+        self.address.map(format_host)
     }
 
     /// How long it lasted.
@@ -424,7 +425,7 @@ impl Attempt {
         };
         match self.address {
             Some(address) if in_full => {
-                format!("{what} at {} after {}", host_of(address), Millis(self.lasted()))
+                format!("{what} at {} after {}", format_host(address), Millis(self.lasted()))
             }
             _ => what,
         }
@@ -442,7 +443,9 @@ impl fmt::Display for Spoken {
 }
 
 /// A time as people read it: `84 ms`, `1.3 s`.
-pub(crate) struct Millis(pub(crate) Duration);
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Millis(pub Duration);
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
