@@ -19,9 +19,9 @@ pub enum ConnectError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// This machine lacks something that every dial needs.
-    #[error("cannot dial: cannot make {what}: {source}")]
+    #[error("cannot dial: {what}: {source}")]
     Setup {
-        /// What could not be made: `a timer descriptor`.
+        /// What it lacks: `no timer descriptor`.
         what: &'static str,
         /// The system's error.
         source: io::Error,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
+
 /// The longest host that is taken, in bytes (RFC 1035 section 2.3.4, without the final dot).
 pub const MAX_LENGTH: usize = 253;
 /// The longest label of a name, in bytes (RFC 1035 section 2.3.4).
@@ -194,13 +196,14 @@ fn parse_ipv6(text: &str) -> Result<Host, TargetError> {
 
 fn parse_name(text: &str) -> Result<Host, TargetError> {
     if !text.is_ascii() {
-        return idna::domain_to_ascii(text)
+        return Uts46::new()
+            .to_ascii(text.as_bytes(), AsciiDenyList::URL, Hyphens::Check, DnsLength::Ignore)
             .ok()
             .filter(|name| {
                 name.is_ascii() && name.strip_suffix('.').unwrap_or(name).len() <= MAX_LENGTH
             })
-            .ok_or_else(|| TargetError::NotIdna { text: text.to_owned() })
-            .and_then(|name| parse_name(&name));
+            .and_then(|name| parse_name(&name).ok())
+            .ok_or_else(|| TargetError::NotIdna { text: text.to_owned() });
     }
     let labels = text.strip_suffix('.').unwrap_or(text);
     for label in labels.split('.') {

@@ -58,7 +58,8 @@ fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
     let target: Target = "mail.example".parse().expect("a host");
     let mut turns = 0;
     let mut forks = 0;
-    let mut dial = dialer.start(&target, plan, &hasty()).expect("a dial");
+    let mut dial =
+        dialer.clone().with_plan(plan.clone()).with_config(hasty()).start(&target).expect("a dial");
     loop {
         // SAFETY: the child calls only this crate, which is what is under test, and ends with
         // `_exit`; the threads it does not have hold no lock that it needs.
@@ -74,7 +75,7 @@ fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
             break;
         }
         turns += 1;
-        common::wait_readable(dial.as_raw_fd());
+        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
     }
     let connected = dial.take().expect("the parent's dial has gone on");
     (connected.service.port(), forks)
@@ -95,7 +96,7 @@ fn in_child(mut dial: mailport::Dial, dialer: &Dialer, target: &Target, plan: &P
         return 3;
     }
     let before = descriptors();
-    match dialer.connect(target, plan, &hasty()) {
+    match dialer.clone().with_plan(plan.clone()).with_config(hasty()).connect(target) {
         Ok(connected) => drop(connected),
         Err(_) => return 4,
     }

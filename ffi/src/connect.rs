@@ -3,7 +3,7 @@
 
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 use mailport::{Config, Dialer, Plan, Target};
 
@@ -47,9 +47,10 @@ fn connect(host: Text, port: u16, options: Option<&Options>) -> Result<c_int, St
         return Err(MAILPORT_INVALID);
     }
     let Wanted { target, plan, config, dialer } = wanted;
-    let connected = dialer.connect(&target, &plan, &config);
+    let connected =
+        dialer.clone().with_plan(plan.clone()).with_config(config.clone()).connect(&target);
     let connected = connected.map_err(|error| status::of_error(&error))?;
-    Ok(connected.socket.into_raw_fd())
+    Ok(OwnedFd::from(connected.stream).into_raw_fd())
 }
 
 /// What a caller wants dialled, parsed.
@@ -75,6 +76,7 @@ impl Wanted {
             }
         };
         let plan = environment::narrow(plan)?;
+        let plan = if options.sequential { plan.sequential() } else { plan };
         let (config, dialer) = (options.config.clone(), options.dialer());
         Ok(Wanted { target, plan, config, dialer })
     }

@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::ffi::{CString, c_char, c_int};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -85,9 +85,9 @@ impl Dial {
     /// Fails for want of descriptors only: whatever is wrong with the wish is the dial's verdict.
     fn start(wanted: Result<Wanted, String>) -> io::Result<Dial> {
         let started = wanted.and_then(|Wanted { target, plan, config, dialer }| {
-            match dialer.start(&target, &plan, &config) {
+            match dialer.with_plan(plan).with_config(config).start(&target) {
                 Ok(dial) => Ok(Ok(State::Running(Box::new(dial)))),
-                Err(ConnectError::Setup(error)) => Ok(Err(error)),
+                Err(ConnectError::Setup { source: error, .. }) => Ok(Err(error)),
                 Err(error) => Err(error.to_string()),
             }
         });
@@ -165,7 +165,9 @@ impl Dial {
             return Err(self.status);
         }
         let connected = self.running_mut().ok_or(MAILPORT_INVALID)?.take();
-        connected.map(|connected| connected.socket.into_raw_fd()).map_err(|_| MAILPORT_TAKEN)
+        connected
+            .map(|connected| OwnedFd::from(connected.stream).into_raw_fd())
+            .map_err(|_| MAILPORT_TAKEN)
     }
 
     /// What the dial has done up to its last turn.
@@ -236,11 +238,11 @@ pub extern "C" fn mailport_dial_free(dial: Option<Box<Dial>>) {
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_fd(dial: Option<&Dial>) -> c_int {
-    export!(-1; dial => dial.usable().map_or(-1, |dial| match &dial.state {
-        State::Running(running) => running.as_raw_fd(),
+pub extern "C" fn mailport_dial_fd(dial: Option<&mut Dial>) -> c_int {
+    export!(-1; dial => match &mut dial.state {
+        State::Running(running) => running.descriptor().map_or(-1, |fd| fd.as_raw_fd()),
         State::Refused { bell, .. } => bell.watched.as_raw_fd(),
-    }))
+    })
 }
 
 /// In how many milliseconds the dial must be processed at the latest, if the descriptor is not
@@ -252,7 +254,7 @@ pub extern "C" fn mailport_dial_timeout_ms(dial: Option<&Dial>) -> c_int {
     export!(-1; dial => dial.usable().map_or(-1, |dial| {
         let timeout = match &dial.state {
             _ if dial.is_final() => None,
-            State::Running(running) => running.timeout(),
+            State::Running(running) => running.poll_timeout(),
             State::Refused { .. } => Some(Duration::ZERO),
         };
         // Rounded up, so that whoever sleeps this long does not come too early.

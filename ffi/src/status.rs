@@ -102,7 +102,7 @@ pub(crate) fn of_report(report: &Report) -> Status {
 pub(crate) fn of_error(error: &ConnectError) -> Status {
     match error {
         ConnectError::Config(_) => MAILPORT_INVALID,
-        ConnectError::Setup(_) => MAILPORT_SYSTEM,
+        ConnectError::Setup { source: _, .. } => MAILPORT_SYSTEM,
         ConnectError::Failed(report) => of_report(report),
         ConnectError::Forked => MAILPORT_FORKED,
         ConnectError::NotConnected => MAILPORT_TAKEN,

@@ -9,7 +9,9 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::loop_detection::Ends;
+use mailport::Stream;
 use mailport::join::{JoinError, Joined, Pair, Progress, Side, Stock};
+use socket2::SockRef;
 
 /// Two sockets that are joined, and when something has last passed between them.
 pub(super) struct Joint {
@@ -39,14 +41,14 @@ impl Joint {
     /// Joins the mail reader's socket, which is watched already, and the server's.
     pub(super) fn new(
         near: TcpStream,
-        far: TcpStream,
+        far: Stream,
         ends: Ends,
         (registry, token): (&Registry, Token),
         now: Instant,
     ) -> io::Result<Joint> {
         // What was held back to be sent with more was so by whoever wrote it.
         near.set_nodelay(true)?;
-        far.set_nodelay(true)?;
+        SockRef::from(&far).set_tcp_nodelay(true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut SourceFd(&far.as_raw_fd()), token, interest)?;
         Ok(Joint { pair: Pair::new(near, far)?, ends, seen: Joined::default(), active: now })
@@ -79,7 +81,7 @@ impl Joint {
 
     /// Says something to the mail reader that no server has said.
     pub(super) fn say(&self, words: &[u8]) {
-        let _ = socket2::SockRef::from(&self.pair.near()).send(words);
+        let _ = SockRef::from(&self.pair.near()).send(words);
     }
 
     /// Takes it apart; as a reset, where one side has gone so.

@@ -256,11 +256,15 @@ impl Session {
         }
         let mut config = shared.settings.dial.clone();
         config.timeout = goal.deadline.saturating_duration_since(now).max(config.attempt_delay);
-        let dial = shared.dialer.prepare(&goal.target, &goal.plan, &config).and_then(|dial| {
-            let mut source = SourceFd(&dial.as_raw_fd());
+        let dialer = shared.dialer.clone().with_plan(goal.plan.clone()).with_config(config);
+        let dial = dialer.start(&goal.target).and_then(|mut dial| {
+            let raw = dial.descriptor_without_timer()?.as_raw_fd();
             let token = far_token(self.number);
-            let registered = shared.registry.register(&mut source, token, Interest::READABLE);
-            registered.map(|()| dial).map_err(ConnectError::Setup)
+            let registered =
+                shared.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+            let what = "no place for a dial in epoll";
+            registered.map_err(|source| ConnectError::Setup { what, source })?;
+            Ok(dial)
         });
         match dial {
             Ok(dial) => {
@@ -289,7 +293,7 @@ impl Session {
         let status = dial.process();
         let tried: Vec<SocketAddr> =
             dial.report().attempts.iter().filter_map(|attempt| attempt.address).collect();
-        let wait = dial.timeout();
+        let wait = dial.poll_timeout();
         if let Some(refusal) = tried.into_iter().find_map(|to| self.forbidden(to, shared)) {
             // The dial is dropped, and with it the connection before a byte has passed.
             return self.refuse(refusal, shared, now);
@@ -301,7 +305,9 @@ impl Session {
         else {
             return Turn::Over;
         };
-        let _ = shared.registry.deregister(&mut SourceFd(&dial.as_raw_fd()));
+        if let Ok(watched) = dial.descriptor_without_timer() {
+            let _ = shared.registry.deregister(&mut SourceFd(&watched.as_raw_fd()));
+        }
         let result = dial.take();
         drop(dial);
         match result {
@@ -359,9 +365,9 @@ impl Session {
         shared: &mut Shared,
         now: Instant,
     ) -> Turn {
-        let Connected { socket: far, report, .. } = connected;
+        let Connected { stream, report, .. } = connected;
         // It has no ends where the server has gone again; then there is nothing to join.
-        let ends = far.local_addr().and_then(|from| Ok(Ends::new(from, far.peer_addr()?)));
+        let ends = stream.local_addr().and_then(|from| Ok(Ends::new(from, stream.peer_addr()?)));
         if ends.as_ref().is_ok_and(|ends| shared.loops.made(*ends, self.number)) {
             return self.refuse(Refusal::Loop, shared, now);
         }
@@ -374,7 +380,7 @@ impl Session {
         let Some(near) = self.near.take() else { return Turn::Over };
         let token = far_token(self.number);
         let joint =
-            ends.and_then(|ends| Joint::new(near, far, ends, (&shared.registry, token), now));
+            ends.and_then(|ends| Joint::new(near, stream, ends, (&shared.registry, token), now));
         match joint {
             Ok(joint) => {
                 self.stage = Stage::Joined(joint);

@@ -164,7 +164,8 @@ impl Dialer {
         }
         let connected = result?;
         let blocking = connected.stream.set_nonblocking(false);
-        blocking.map_err(|source| ConnectError::Setup { what: "the stream block", source })?;
+        blocking
+            .map_err(|source| ConnectError::Setup { what: "the stream does not block", source })?;
         Ok(connected)
     }
 

@@ -44,7 +44,7 @@ struct Timer {
 
 impl Poller {
     pub(super) fn new() -> Result<Poller, ConnectError> {
-        let poll = Poll::new().map_err(lacking("an epoll descriptor"))?;
+        let poll = Poll::new().map_err(lacking("no epoll descriptor"))?;
         Ok(Poller { poll, events: Events::with_capacity(EVENTS), timer: None, waker: None })
     }
 
@@ -53,11 +53,11 @@ impl Poller {
         if self.timer.is_some() {
             return Ok(());
         }
-        let descriptor = sys::timer().map_err(lacking("a timer descriptor"))?;
+        let descriptor = sys::timer().map_err(lacking("no timer descriptor"))?;
         let raw = descriptor.as_raw_fd();
         let mut source = SourceFd(&raw);
         let registered = self.poll.registry().register(&mut source, TIMER, Interest::READABLE);
-        registered.map_err(lacking("a place for the timer in epoll"))?;
+        registered.map_err(lacking("no place for the timer in epoll"))?;
         self.timer = Some(Timer { descriptor, runs: false });
         Ok(())
     }
@@ -96,12 +96,12 @@ impl Poller {
         if let Some(waker) = &self.waker {
             return Ok(Arc::clone(waker));
         }
-        let event = sys::event().map_err(lacking("an event descriptor"))?;
+        let event = sys::event().map_err(lacking("no event descriptor"))?;
         let waker = Arc::new(event);
         let raw = waker.as_raw_fd();
         let mut source = SourceFd(&raw);
         let registered = self.poll.registry().register(&mut source, WAKER, Interest::READABLE);
-        registered.map_err(lacking("a place for the event in epoll"))?;
+        registered.map_err(lacking("no place for the event in epoll"))?;
         Ok(Arc::clone(self.waker.insert(waker)))
     }
 

@@ -258,7 +258,7 @@ impl<F: FnMut(Progress)> Run<F> {
             return self.ended(
                 candidate,
                 began,
-                Err(ConnectError::Setup { what: "the target", source: error }),
+                Err(ConnectError::Setup { what: "the address is no target", source: error }),
             );
         };
         let dial = self.of_one.clone().with_plan(plan).start(&target);
@@ -267,7 +267,7 @@ impl<F: FnMut(Progress)> Run<F> {
             let token = Token(self.next_dial);
             let registry = self.poll.registry();
             let registered = registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
-            let what = "a place for a dial in epoll";
+            let what = "no place for a dial in epoll";
             registered.map_err(|source| ConnectError::Setup { what, source })?;
             Ok(dial)
         });

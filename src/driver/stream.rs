@@ -1,7 +1,7 @@
 //! The connection that a dial hands over.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -22,6 +22,26 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => Ok(stream),
             Stream::Unix(_) => Err(self),
+        }
+    }
+
+    /// The address of this end; an error for a UNIX socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp()?.local_addr()
+    }
+
+    /// The address of the server or the proxy; an error for a UNIX socket.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp()?.peer_addr()
+    }
+
+    fn tcp(&self) -> io::Result<&TcpStream> {
+        match self {
+            Stream::Tcp(stream) => Ok(stream),
+            Stream::Unix(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a connection through a command has no address",
+            )),
         }
     }
 

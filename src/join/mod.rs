@@ -204,6 +204,7 @@ mod tests {
     use std::fs::File;
     use std::io::Seek;
     use std::net::TcpListener;
+    use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 

@@ -329,10 +329,13 @@ mod tests {
         for name in Plan::NAMES {
             assert!(Plan::named(name).is_some(), "{name}");
         }
-        assert_eq!("mew".parse::<Plan>().unwrap().to_string(), "587/ipv4:starttls,25:starttls");
+        let mew = "587/ipv4:starttls,25:starttls,sequential";
+        assert_eq!("mew".parse::<Plan>().unwrap().to_string(), mew);
+        assert_eq!(mew.parse::<Plan>().unwrap(), Plan::mew());
+        assert_eq!("submission , sequential".parse(), Ok(Plan::submission().sequential()));
         assert_eq!(
             Plan::symmetric().to_string(),
-            "587/ipv6:starttls,587/ipv4:starttls,25/ipv6:starttls,25/ipv4:starttls"
+            "587/ipv6:starttls,587/ipv4:starttls,25/ipv6:starttls,25/ipv4:starttls,sequential"
         );
         let sequential: Vec<&str> =
             Plan::NAMES.into_iter().filter(|n| Plan::named(n).unwrap().is_sequential()).collect();
@@ -387,7 +390,7 @@ mod tests {
         assert_eq!((plan.only_ports(&[465]), plan.only_ports(&[])), (None, None));
         let both = "587/ipv4:starttls,25/ipv4:starttls";
         assert_eq!(narrow(plan.only_family(Family::Ipv4)), Some(both.into()));
-        assert_eq!(narrow(Plan::mew().only_family(Family::Ipv6)), Some("25/ipv6:starttls".into()));
+        assert_eq!(narrow(Plan::mew().only_family(Family::Ipv6)), Some("25/ipv6:starttls,sequential".into()));
         assert!(Plan::mew().only_ports(&[25]).is_some_and(|plan| plan.is_sequential()));
         let over_ipv4: Plan = "587/ipv4:starttls".parse().unwrap();
         assert_eq!(over_ipv4.only_family(Family::Ipv6), None);

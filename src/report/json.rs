@@ -202,6 +202,7 @@ pub fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ConnectError;
     use crate::outcome::{Errno, Outcome};
     use crate::plan::{Family, Service, Tls};
     use crate::report::{End, Reason, Stage};
@@ -289,7 +290,10 @@ mod tests {
 
     #[test]
     fn an_error_without_a_report_keeps_the_shape() {
-        let error = ConnectError::Setup(std::io::Error::from_raw_os_error(libc::EMFILE));
+        let error = ConnectError::Setup {
+            what: "no timer descriptor",
+            source: std::io::Error::from_raw_os_error(libc::EMFILE),
+        };
         let bare: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
         let full = serde_json::to_value(report(vec![refused()], End::Exhausted)).unwrap();
         let keys = |value: &serde_json::Value| -> Vec<String> {

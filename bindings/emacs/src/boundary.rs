@@ -4,7 +4,6 @@
 use std::any::Any;
 use std::fs;
 use std::io::{self, PipeWriter};
-use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::path::Path;
 
@@ -30,7 +29,7 @@ pub(crate) fn open_channel<'e>(env: &'e Env, pipe: Value<'e>) -> Result<PipeWrit
 /// Puts `socket` in the place of this process' own end of the connection to the local socket at
 /// `path`, whoever holds it. Emacs does not notice: it waits on descriptors by their number, and
 /// has sent and received nothing yet.
-pub(crate) fn replace_peer(path: &Path, socket: &TcpStream) -> io::Result<()> {
+pub(crate) fn replace_peer(path: &Path, socket: &impl AsFd) -> io::Result<()> {
     let ours = descriptors()?.into_iter().find(|&fd| {
         // SAFETY: it is only looked at, and Emacs, which has one thread, closes nothing meanwhile.
         // Another thread of ours may close its own; the look then fails, or finds another peer.

@@ -1,12 +1,12 @@
 //! A dial from its start to the connection handed over.
 
 use std::io::{self, PipeWriter};
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::Instant;
 
+use mailport::Stream;
 use mailport::machine::{Answer, Question};
 use mailport::{ConnectError, Connected, Dial, Dialer, Report, Status};
 
@@ -48,7 +48,7 @@ enum Stage {
 struct Over {
     report: Report,
     /// Connected, until it is handed over.
-    socket: Option<TcpStream>,
+    socket: Option<Stream>,
     /// What failed besides the network.
     trouble: Option<String>,
 }
@@ -69,8 +69,11 @@ fn dialer(wish: &Wish) -> Dialer {
 impl Call {
     pub(crate) fn start(wish: &Wish, channel: PipeWriter) -> Result<Call, ConnectError> {
         let began = Instant::now();
-        let dial = dialer(wish).start(&wish.target, &wish.plan, &wish.config)?;
-        let waker = Waker::start(&dial, channel).map_err(ConnectError::Setup)?;
+        let mut dial = dialer(wish)
+            .with_plan(wish.plan.clone())
+            .with_config(wish.config.clone())
+            .start(&wish.target)?;
+        let waker = Waker::start(&mut dial, channel)?;
         let stage = Stage::Dialling(Box::new((dial, waker)));
         Ok(Call { stage, began, door: None, near: None })
     }
@@ -181,7 +184,7 @@ impl Call {
 impl Over {
     fn new(end: Result<Connected, ConnectError>, dial: &Dial) -> Over {
         match end {
-            Ok(Connected { socket, report, .. }) => {
+            Ok(Connected { stream: socket, report, .. }) => {
                 Over { report, socket: Some(socket), trouble: None }
             }
             Err(ConnectError::Failed(report)) => {

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
+use mailport::ConnectError;
 use mailport::Dial;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -26,10 +27,12 @@ pub(crate) struct Waker {
 
 impl Waker {
     /// Starts the thread for a dial. It writes to `channel`, which does not block.
-    pub(crate) fn start(dial: &Dial, channel: PipeWriter) -> io::Result<Waker> {
-        let watched = dial.as_fd().try_clone_to_owned()?;
-        let (rung, bell) = io::pipe()?;
-        spawn("mailport-wake", &RUNNING, move || wake(&watched, rung, channel))?;
+    pub(crate) fn start(dial: &mut Dial, channel: PipeWriter) -> Result<Waker, ConnectError> {
+        let lacking = |source| ConnectError::Setup { what: "nothing to wake Emacs", source };
+        let watched = dial.descriptor()?.try_clone_to_owned().map_err(lacking)?;
+        let (rung, bell) = io::pipe().map_err(lacking)?;
+        let spawned = spawn("mailport-wake", &RUNNING, move || wake(&watched, rung, channel));
+        spawned.map_err(lacking)?;
         Ok(Waker { bell })
     }
 

@@ -1,6 +1,6 @@
 //! One dial: a descriptor to watch, and calls that never block, but for one.
 
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,7 @@ impl Dial {
         via: Option<&str>,
     ) -> PyResult<Dial> {
         let (target, config) = (target(host)?, settings.config()?);
+        let plan = if settings.sequential { plan.0.clone().sequential() } else { plan.0.clone() };
         let mut dialer = Dialer::default();
         if let Some(cache) = cache {
             dialer = dialer.with_cache(cache.0.clone());
@@ -49,18 +50,20 @@ impl Dial {
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
         }
-        let dial = py.detach(|| dialer.prepare(&target, &plan.0, &config)).map_err(told)?;
+        let dial = py
+            .detach(|| dialer.with_plan(plan).with_config(config).start(&target))
+            .map_err(told)?;
         Ok(Dial { dial: Mutex::new(Some(dial)) })
     }
 
     /// The descriptor to watch for reading.
     fn fileno(&self) -> PyResult<RawFd> {
-        self.with(|dial| Ok(dial.as_raw_fd()))
+        self.with(|dial| dial.descriptor_without_timer().map(|fd| fd.as_raw_fd()).map_err(told))
     }
 
     /// Puts a timer into the descriptor, which can then be watched.
     fn add_timer(&self) -> PyResult<()> {
-        self.with(|dial| dial.add_timer().map_err(|error| told(ConnectError::Setup(error))))
+        self.with(|dial| dial.descriptor().map(drop).map_err(told))
     }
 
     /// Does what can be done now, without blocking, and says how the dial stands.
@@ -121,7 +124,9 @@ impl Dial {
     /// dial has failed; and the report.
     fn take(&self) -> PyResult<(Option<RawFd>, Report)> {
         self.with(|dial| match dial.take() {
-            Ok(connected) => Ok((Some(connected.socket.into_raw_fd()), Report(connected.report))),
+            Ok(connected) => {
+                Ok((Some(OwnedFd::from(connected.stream).into_raw_fd()), Report(connected.report)))
+            }
             Err(ConnectError::Failed(report)) => Ok((None, Report(*report))),
             Err(error) => Err(told(error)),
         })
@@ -171,9 +176,8 @@ fn name_of(status: Status) -> PyResult<&'static str> {
 fn told(error: ConnectError) -> PyErr {
     match error {
         ConnectError::Config(error) => misuse(error),
-        ConnectError::Setup(source) => {
-            let errno = source.raw_os_error();
-            PyOSError::new_err((errno, ConnectError::Setup(source).to_string()))
+        ConnectError::Setup { ref source, .. } => {
+            PyOSError::new_err((source.raw_os_error(), error.to_string()))
         }
         error => PyRuntimeError::new_err(error.to_string()),
     }

@@ -67,7 +67,7 @@ pub(crate) struct Settings {
     port_delay: f64,
     patience: Option<f64>,
     deadline: f64,
-    sequential: bool,
+    pub(crate) sequential: bool,
     greeting_wait: Option<f64>,
     ask: bool,
     try_failed_last: bool,
@@ -97,7 +97,6 @@ impl Settings {
             Some(patience) => Patience::Fixed(time("patience", patience)?),
         };
         config.timeout = time("timeout", self.deadline)?;
-        config.sequential = self.sequential;
         config.greeting_wait = match self.greeting_wait {
             None => GreetingWait::Automatic,
             Some(0.0) => GreetingWait::Off,
@@ -123,7 +122,7 @@ impl Settings {
                 Patience::Fixed(patience) => Some(patience.as_secs_f64()),
             },
             deadline: config.timeout.as_secs_f64(),
-            sequential: config.sequential,
+            sequential: false,
             greeting_wait: match config.greeting_wait {
                 GreetingWait::Automatic => None,
                 GreetingWait::Off => Some(0.0),

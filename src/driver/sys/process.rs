@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_file_in_memory_takes_no_more_than_its_size() {
-        let mut file = cache(100_000).unwrap();
+        let mut file = file_in_memory(100_000).unwrap();
         let written = std::iter::repeat_with(|| file.write(&[b'x'; 999])).take(200);
         let (ok, failed): (Vec<_>, Vec<_>) = written.partition(Result::is_ok);
         let sum: usize = ok.into_iter().map(Result::unwrap).sum();
