@@ -235,7 +235,7 @@ fn a_descriptor_that_has_ended_stays_open_and_silent() {
 fn the_winner_is_handed_over_as_it_would_be_by_connect() {
     let _turn = alone();
     let open = open();
-    let connected = mailport::Dialer::new()
+    let connected = Dialer::new()
         .with_plan(plan(&[open.port()]))
         .with_config(Config::default())
         .connect(&target("127.0.0.1"));

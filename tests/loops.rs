@@ -180,7 +180,7 @@ fn a_sinkhole_and_a_thousand_addresses_cost_no_time() {
 #[test]
 fn the_winner_over_ipv6_carries_no_option_of_ours() {
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("IPv6 on loopback");
-    let connected = mailport::Dialer::new()
+    let connected = Dialer::new()
         .with_plan(plan(&[listener.port()]))
         .with_config(Config::default())
         .connect("::1");

@@ -5,12 +5,8 @@ mod common;
 #[path = "common/through.rs"]
 mod through;
 
-use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,10 +15,7 @@ use mailport::cache::{Remembered, What};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting};
 use mailport::{Cache, Config, ConnectError, Dialer, Families, GreetingWait, Outcome, Via};
-use through::{
-    Proxy, Requests, dialer, failed, note, outcomes, proxy, read_to_end, script, shell, target,
-    through,
-};
+use through::{Proxy, dialer, failed, note, outcomes, proxy, read_to_end, target, through};
 
 /// What a proxy reads first of a client without a login, and of one with.
 const HELLO: &[u8] = &[5, 1, 0];

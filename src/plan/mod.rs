@@ -390,7 +390,10 @@ mod tests {
         assert_eq!((plan.only_ports(&[465]), plan.only_ports(&[])), (None, None));
         let both = "587/ipv4:starttls,25/ipv4:starttls";
         assert_eq!(narrow(plan.only_family(Family::Ipv4)), Some(both.into()));
-        assert_eq!(narrow(Plan::mew().only_family(Family::Ipv6)), Some("25/ipv6:starttls,sequential".into()));
+        assert_eq!(
+            narrow(Plan::mew().only_family(Family::Ipv6)),
+            Some("25/ipv6:starttls,sequential".into())
+        );
         assert!(Plan::mew().only_ports(&[25]).is_some_and(|plan| plan.is_sequential()));
         let over_ipv4: Plan = "587/ipv4:starttls".parse().unwrap();
         assert_eq!(over_ipv4.only_family(Family::Ipv6), None);
