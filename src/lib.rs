@@ -80,6 +80,9 @@ pub mod via;
 pub use cache::{Remembered, What};
 pub use config::{Config, ConfigError, Families, GreetingWait, Patience};
 #[cfg(feature = "driver")]
+#[cfg(all(feature = "driver", feature = "cache-file"))]
+pub use driver::CacheError;
+#[cfg(feature = "driver")]
 pub use driver::{
     Cache, Canceller, Connected, Dial, Dialer, ProbeError, Prober, Progress, Resolver, Status,
     Stream, connect,

@@ -13,6 +13,8 @@ mod sys;
 mod transport;
 
 pub use cache::Cache;
+#[cfg(feature = "cache-file")]
+pub use cache::CacheError;
 pub use cancel::Canceller;
 pub use dial::{Connected, Dial, Status};
 pub use dialer::{Dialer, connect, scope};
