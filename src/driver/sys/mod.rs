@@ -6,7 +6,9 @@
     reason = "sizes of small structs, as the calls want them"
 )]
 
+pub(super) mod fork;
 mod process;
+pub(super) mod thread;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -16,7 +18,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-pub(super) use process::{Given, Program, cache, is_executable, receive, start};
+pub(super) use fork::ProcessId;
+pub(super) use process::{Given, Process, Program, is_executable, memory_file, receive, start};
 
 use crate::outcome::{ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
@@ -41,7 +44,7 @@ pub(super) fn set_timer(timer: BorrowedFd, delay: Option<Duration>) -> io::Resul
     let delay = delay.map_or(Duration::ZERO, |delay| delay.max(Duration::from_nanos(1)));
     let it_value = libc::timespec {
         tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(delay.subsec_nanos()),
+        tv_nsec: delay.subsec_nanos() as _,
     };
     let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     let value = libc::itimerspec { it_interval, it_value };
@@ -162,7 +165,7 @@ fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
         );
         if ours {
-            // SAFETY: length of an empty message, no cache is touched.
+            // SAFETY: length of an empty message, no memory is touched.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
             let length = (cmsg.cmsg_len as usize).saturating_sub(head);
             // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
@@ -329,16 +332,25 @@ unsafe fn socket_address(
     }
 }
 
+/// Signals that a thread raises by what it does itself.
+const SYNCHRONOUS: [libc::c_int; 6] =
+    [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
 /// Runs `start` with every signal blocked, so that a thread started in it has them blocked too and
-/// the program's signals stay with the program's threads.
+/// the program's signals stay with the program's threads. Signals that a thread raises by what it
+/// does itself are not blocked: where one is, the kernel ends the process instead of calling the
+/// program's handler, which may be a sandbox that handles a system call in it (SIGSYS).
 pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
-    // SAFETY: an all-zero set is only cache for the calls below to fill.
+    // SAFETY: an all-zero set is only memory for the calls below to fill.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: as above.
     let mut before: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: both sets are valid for writing; `before` is what was in force.
     unsafe {
         libc::sigfillset(&raw mut all);
+        for own in SYNCHRONOUS {
+            libc::sigdelset(&raw mut all, own);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
     }
     let result = start();

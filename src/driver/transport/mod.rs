@@ -45,6 +45,8 @@ pub(super) enum Fact {
     Reached,
     /// The first byte of a greeting is there.
     Greeted,
+    /// People should know this of the attempt, which goes on.
+    Noted { note: String },
     /// The attempt has failed, and this is what people should know of it.
     Failed { failure: Failure, note: Option<String> },
 }
