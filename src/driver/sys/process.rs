@@ -7,26 +7,24 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::{mem, ptr};
 
-use super::fork::ProcessId;
+use rustix::fs::{MemfdFlags, SealFlags};
+
+use super::fork::process_generation;
 use super::{check, with_signals_blocked};
 
 /// A file in memory of this size, which nobody can make longer: what is written past its end fails
 /// (`EPERM`). Only what has been written takes memory.
-pub(in crate::driver) fn memory_file(size: u64) -> io::Result<File> {
-    let create = |flags: libc::c_uint| {
-        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | flags;
-        // SAFETY: a NUL-terminated name; a descriptor that is returned belongs to nobody yet.
-        check(unsafe { libc::memfd_create(c"mailport-stderr".as_ptr(), flags) })
-            .map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) })
+pub(in crate::driver) fn file_in_memory(size: u64) -> io::Result<File> {
+    let create = |flags| {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | flags;
+        rustix::fs::memfd_create("mailport-stderr", flags)
     };
     // An administrator may allow only files that cannot be executed (vm.memfd_noexec); kernels
     // before 6.3 know no such flag.
-    let descriptor = create(libc::MFD_NOEXEC_SEAL).or_else(|_| create(0))?;
-    let file = File::from(descriptor);
+    let file = create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))?;
+    let file = File::from(file);
     file.set_len(size)?;
-    let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file)
 }
 
@@ -70,7 +68,8 @@ pub(in crate::driver) struct Ends {
 #[derive(Debug)]
 pub(in crate::driver) struct Process {
     descriptor: OwnedFd,
-    owner: ProcessId,
+    /// The process that started it; a forked child leaves it alone.
+    owner: u64,
     is_left: bool,
 }
 
@@ -79,7 +78,7 @@ impl Process {
         if is_reaper() {
             reap(&descriptor);
         }
-        Process { descriptor, owner: ProcessId::current(), is_left: false }
+        Process { descriptor, owner: process_generation(), is_left: false }
     }
 
     /// Lets the command live: from now on it ends by itself, with its connection.
@@ -92,7 +91,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         /// The signal is for the whole process group (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
         const GROUP: libc::c_uint = 1 << 2;
-        if self.is_left || !self.owner.is_current() {
+        if self.is_left || self.owner != process_generation() {
             return;
         }
         let send = |flags: libc::c_uint| {
@@ -124,18 +123,20 @@ fn is_reaper() -> bool {
 fn reap(process: &OwnedFd) {
     let Ok(process) = process.try_clone() else { return };
     // Where no thread can be had, the zombie stays.
-    let _ = super::thread::spawn("mailport-reap", super::thread::SMALL_STACK, move || loop {
-        // SAFETY: nothing is written.
-        let waited = unsafe {
-            libc::waitid(
-                libc::P_PIDFD,
-                process.as_raw_fd() as libc::id_t,
-                ptr::null_mut(),
-                libc::WEXITED,
-            )
-        };
-        if waited == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
-            return;
+    let _ = super::thread::spawn("mailport-reap", super::thread::SMALL_STACK, move || {
+        loop {
+            // SAFETY: nothing is written.
+            let waited = unsafe {
+                libc::waitid(
+                    libc::P_PIDFD,
+                    process.as_raw_fd().cast_unsigned(),
+                    ptr::null_mut(),
+                    libc::WEXITED,
+                )
+            };
+            if waited == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return;
+            }
         }
     });
 }
@@ -401,7 +402,7 @@ mod tests {
 
     #[test]
     fn a_file_in_memory_takes_no_more_than_its_size() {
-        let mut file = memory_file(100_000).unwrap();
+        let mut file = file_in_memory(100_000).unwrap();
         let written = std::iter::repeat_with(|| file.write(&[b'x'; 999])).take(200);
         let (ok, failed): (Vec<_>, Vec<_>) = written.partition(Result::is_ok);
         let sum: usize = ok.into_iter().map(Result::unwrap).sum();
