@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,7 +87,7 @@ struct Open {
 }
 
 /// Hosts on their way.
-pub(super) struct Run<'a, F> {
+pub(super) struct Run<'a, P, C> {
     prober: &'a Prober,
     config: Config,
     poll: Poll,
@@ -106,16 +106,23 @@ pub(super) struct Run<'a, F> {
     /// How many dials there may be at once.
     limit: usize,
     count: Progress,
-    progress: F,
+    progress: P,
+    /// Takes over a connection of a host.
+    connected: C,
 }
 
-impl<'a, F: FnMut(Progress)> Run<'a, F> {
+impl<'a, P, C> Run<'a, P, C>
+where
+    P: FnMut(Progress),
+    C: FnMut(usize, Service, SocketAddr, TcpStream),
+{
     pub(super) fn new(
         prober: &'a Prober,
         config: Config,
         hosts: Vec<Probing>,
-        progress: F,
-    ) -> io::Result<Run<'a, F>> {
+        progress: P,
+        connected: C,
+    ) -> io::Result<Run<'a, P, C>> {
         let poll = Poll::new()?;
         let waker = Arc::new(sys::event()?);
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
@@ -134,6 +141,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             next_dial: 0,
             limit: MAX_OPEN,
             progress,
+            connected,
         })
     }
 
@@ -292,8 +300,11 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let Some(Open { candidate, began, mut dial }) = self.dials.remove(&number) else { return };
         let _ = self.poll.registry().deregister(&mut SourceFd(&dial.as_raw_fd()));
         let result = match dial.take() {
-            // The socket is closed here, and nothing was sent.
-            Ok(connected) => Ok(connected.report),
+            Ok(connected) => {
+                let Candidate { host, service, address } = candidate;
+                (self.connected)(host, service, address, connected.socket);
+                Ok(connected.report)
+            }
             Err(ConnectError::Failed(report)) => Ok(*report),
             Err(error) => Err(error),
         };

@@ -1,7 +1,7 @@
 //! Every candidate of many hosts: what is to be probed, and with which settings.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV6};
+use std::net::{SocketAddr, SocketAddrV6, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
@@ -10,7 +10,7 @@ use super::probe_run::{Probing, Run};
 use super::transport::direct;
 use crate::config::{Config, ConfigError, Families, GreetingWait, MIN_DELAY};
 use crate::machine::{Hints, Machine};
-use crate::plan::Plan;
+use crate::plan::{Plan, Service};
 use crate::probe::Probed;
 use crate::target::{Host, Target};
 
@@ -119,11 +119,23 @@ impl Prober {
         targets: &[Target],
         progress: impl FnMut(Progress),
     ) -> Result<Vec<Probed>, ProbeError> {
+        self.run_and_hand_over(targets, progress, |_, _, _, _| ())
+    }
+
+    /// Probes the hosts like [`Prober::run`], and calls `connected` with each connection instead of
+    /// closing it: the index of the host in `targets`, the service, the address and port, and the
+    /// connection, which is non-blocking. The probe waits while `connected` runs.
+    pub fn run_and_hand_over(
+        &self,
+        targets: &[Target],
+        progress: impl FnMut(Progress),
+        connected: impl FnMut(usize, Service, SocketAddr, TcpStream),
+    ) -> Result<Vec<Probed>, ProbeError> {
         let config = self.config_of_one();
         self.config.check()?;
         config.check().map_err(of_attempt)?;
         let hosts = targets.iter().map(|target| self.host(target)).collect::<Result<_, _>>()?;
-        let mut run = Run::new(self, config, hosts, progress).map_err(ProbeError::Setup)?;
+        let mut run = Run::new(self, config, hosts, progress, connected).map_err(ProbeError::Setup)?;
         while run.admit() {
             run.wait();
         }

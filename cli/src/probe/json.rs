@@ -1,15 +1,16 @@
 //! A probe as JSON: one object, with the same keys whatever was found.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use mailport::Family;
 use mailport::internal::millis;
-use mailport::probe::{Answer, Probed};
+use mailport::probe::Answer;
 use mailport::report::{Attempt, format_host};
 use mailport::target::Host;
-use mailport::{Family, Report};
 use serde::Serialize;
 
 use super::survey::{Survey, Tally};
+use super::{Found, tls};
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
@@ -21,10 +22,10 @@ const VERSION: u8 = 1;
 /// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookups` (none
 /// for an address; each has `family`, `ended_ms`, `addresses` and `error`), `attempts` (as in
 /// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
-/// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
+/// would not connect) and `summary`; with `--tls` also `sessions` and `message`. The survey has `reports`, `at_home`, `redundant`, `n`,
 /// `servers` and `cases`, the last two with `name` and `count`.
-pub(super) fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
-    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::new(probed, forecast)).collect();
+pub(super) fn to_json(hosts: &[Found], survey: Option<&Survey>, with_tls: bool) -> String {
+    let hosts = hosts.iter().map(|found| HostObject::new(found, with_tls)).collect();
     let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
 }
@@ -43,6 +44,12 @@ struct HostObject<'a> {
     attempts: &'a [Attempt],
     choice: Option<ChoiceObject>,
     summary: String,
+    /// With `--tls`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<Vec<tls::Object<'a>>>,
+    /// With `--tls`; null where the service that a dial would choose has no session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Option<String>>,
 }
 
 #[derive(Serialize)]
@@ -79,15 +86,20 @@ struct TallyObject<'a> {
 }
 
 impl<'a> HostObject<'a> {
-    fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
+    fn new(found: &'a Found, with_tls: bool) -> HostObject<'a> {
+        let Found { probed, forecast, sessions } = found;
+        let (host, now) = (probed.target.as_str(), SystemTime::now());
+        let sessions = sessions.iter().map(|session| tls::Object::new(session, host, now));
         let is_name = matches!(probed.target.host(), Host::Name(_));
         let looked_up = probed.answers.iter().filter(|_| is_name);
         HostObject {
-            host: probed.target.as_str(),
+            host,
             lookups: looked_up.map(LookupObject::new).collect(),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
+            sessions: with_tls.then(|| sessions.collect()),
+            message: with_tls.then(|| found.sentence()),
         }
     }
 }

@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use mailport::internal::Millis;
 use mailport::probe::{Answer, Probed};
 use mailport::report::{Attempt, LookupError, format_host};
-use mailport::{Outcome, Plan, Report, Service};
+use mailport::{Outcome, Plan, Service};
 
-use super::table;
+use super::{Found, table, tls};
 use crate::terminal;
 
 /// Every outcome that may stand in a cell, for its colour.
@@ -23,7 +23,8 @@ const OUTCOMES: [Outcome; 7] = [
 const CHOICE: &str = "<- a dial's choice";
 
 /// The look-ups, and the table; each line with its newline.
-pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize) -> String {
+pub(super) fn host(found: &Found, plan: &Plan, width: usize) -> String {
+    let Found { probed, forecast, .. } = found;
     let names = names(probed);
     let names = if names.is_empty() { names } else { format!("  names: {names}\n") };
     let hosts: Vec<String> =
@@ -37,7 +38,7 @@ pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize
     table.set_header(["address".to_owned()].into_iter().chain(headings));
     for host in hosts {
         let cells: Vec<String> =
-            plan.services().iter().map(|&service| cell(probed, service, &host, chosen)).collect();
+            plan.services().iter().map(|&service| cell(found, service, &host, chosen)).collect();
         table.add_row([host].into_iter().chain(cells));
     }
     names + &coloured(&table::indented(&table))
@@ -65,7 +66,8 @@ pub(super) fn names(probed: &Probed) -> String {
 }
 
 /// The lines of a cell; a hyphen where the service leaves out the family of the address.
-fn cell(probed: &Probed, service: Service, host: &str, chosen: Option<usize>) -> String {
+fn cell(found: &Found, service: Service, host: &str, chosen: Option<usize>) -> String {
+    let probed = &found.probed;
     let is_here = |attempt: &Attempt| {
         attempt.service == service && attempt.address.is_some_and(|at| format_host(at) == host)
     };
@@ -77,7 +79,9 @@ fn cell(probed: &Probed, service: Service, host: &str, chosen: Option<usize>) ->
     // silence, the time that was waited.
     let mut cell = format!("{outcome} {}", Millis(attempt.lasted()));
     let choice = if chosen == Some(index) { CHOICE } else { "" };
-    for line in [&*detail(attempt, outcome), choice] {
+    let session = found.sessions.iter().find(|session| session.is_of(attempt));
+    let stage = session.map_or_else(String::new, tls::stage);
+    for line in [&*detail(attempt, outcome), &stage, choice] {
         if !line.is_empty() {
             let _ = write!(cell, "\n{line}");
         }
@@ -122,7 +126,8 @@ mod tests {
     use crate::scene::{Fate, V4, V6, forecast, probed};
 
     fn text(plan: &Plan, probed: &Probed) -> (String, String) {
-        let table = host(probed, plan, &forecast(probed, plan), 80);
+        let (probed, forecast) = (probed.clone(), forecast(probed, plan));
+        let table = host(&Found { probed, forecast, sessions: Vec::new() }, plan, 80);
         (anstream::adapter::strip_str(&table).to_string(), table)
     }
 
