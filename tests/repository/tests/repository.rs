@@ -97,7 +97,7 @@ fn the_emacs_package_has_this_version() {
     let version = env!("CARGO_PKG_VERSION");
     assert!(read("mailport.el").contains(&format!("\n;; Version: {version}\n")));
     let constant = format!("(defconst mailport-version \"{version}\"");
-    assert!(read("mailport-dial.el").contains(&constant));
+    assert!(read("mailport-load.el").contains(&constant));
     assert!(read("README.md").contains(&format!("mailport-{version}.tar")));
 }
 

@@ -1,4 +1,4 @@
-"""The package page, as a stranger uses it: each example runs as it stands there."""
+"""Every example of the README runs as it is written."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ HOSTS = "127.0.0.1 localhost mail.example.com proxy.example\n"
 MESSAGES = [1, 0, 0, 1, 2, 1, 0, 0]
 
 
-def test_every_example_of_the_package_page_runs_as_it_stands_there(
+def test_every_example_of_the_readme_runs_as_it_is_written(
     tmp_path: Path, authority: tuple[Path, Path]
 ) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text(HOSTS)
     root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
-    page = Path(__file__).with_name("page.py")
+    examples = Path(__file__).with_name("readme_examples.py")
     done = subprocess.run(
         ["unshare", *root, "--net", "--mount", "sh", "-c", script, "sh", hosts,
-         sys.executable, page, tmp_path, *authority],
+         sys.executable, examples, tmp_path, *authority],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"

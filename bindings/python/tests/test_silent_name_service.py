@@ -82,12 +82,12 @@ def test_a_look_up_that_nobody_answers_ends_with_the_dial(tmp_path: Path) -> Non
         async def main():
             # The loop goes on meanwhile.
             turns = 0
-            task = asyncio.ensure_future(mailport.start_connection("mail.example.com", timeout=1))
+            task = asyncio.ensure_future(mailport.aconnect("mail.example.com", timeout=1))
             while not task.done():
                 await asyncio.sleep(0.01)
                 turns += 1
             print(turns > 50, task.exception())
-            cancelled = asyncio.ensure_future(mailport.start_connection("mail.example.org"))
+            cancelled = asyncio.ensure_future(mailport.aconnect("mail.example.org"))
             await asyncio.sleep(0.1)
             cancelled.cancel()
             await asyncio.wait({cancelled})
@@ -109,7 +109,7 @@ def test_a_thousand_look_ups_share_few_threads(tmp_path: Path) -> None:
         """
         async def main():
             every = [
-                mailport.start_connection(f"mail{n % 50}.example.com", timeout=2)
+                mailport.aconnect(f"mail{n % 50}.example.com", timeout=2)
                 for n in range(1000)
             ]
             tasks = asyncio.gather(*every, return_exceptions=True)
@@ -122,4 +122,4 @@ def test_a_thousand_look_ups_share_few_threads(tmp_path: Path) -> None:
         asyncio.run(main())
         """,
     )
-    assert succeeded(running) == "True\n{'ConnectError'}\n"
+    assert succeeded(running) == "True\n{'ConnectTimeoutError'}\n"

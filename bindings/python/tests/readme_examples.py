@@ -1,4 +1,4 @@
-"""Runs the examples of the package page as they stand there: what tests/test_page.py starts.
+"""Runs the examples of the README as they are written: tests/test_readme.py starts it.
 
 It is alone in a network where mail.example.com is this machine, so the ports are the real ones.
 """
