@@ -135,7 +135,8 @@ impl Prober {
         self.config.check()?;
         config.check().map_err(of_attempt)?;
         let hosts = targets.iter().map(|target| self.host(target)).collect::<Result<_, _>>()?;
-        let mut run = Run::new(self, config, hosts, progress, connected).map_err(ProbeError::Setup)?;
+        let mut run =
+            Run::new(self, config, hosts, progress, connected).map_err(ProbeError::Setup)?;
         while run.admit() {
             run.wait();
         }

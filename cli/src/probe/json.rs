@@ -45,11 +45,15 @@ struct HostObject<'a> {
     choice: Option<ChoiceObject>,
     summary: String,
     /// With `--tls`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions: Option<Vec<tls::Object<'a>>>,
-    /// With `--tls`; null where the service that a dial would choose has no session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<Option<String>>,
+    #[serde(flatten)]
+    tls: Option<TlsObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct TlsObject<'a> {
+    sessions: Vec<tls::Object<'a>>,
+    /// Null where the service that a dial would choose has no session.
+    message: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -98,8 +102,8 @@ impl<'a> HostObject<'a> {
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
-            sessions: with_tls.then(|| sessions.collect()),
-            message: with_tls.then(|| found.sentence()),
+            tls: with_tls
+                .then(|| TlsObject { sessions: sessions.collect(), message: found.sentence() }),
         }
     }
 }

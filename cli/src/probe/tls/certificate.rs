@@ -162,7 +162,10 @@ fn read(
         problems.push(Problem::NotYetValid);
     }
     match error {
-        Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        // A bad signature is that of another authority which has the name of a trusted one.
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        )) => {
             problems.push(if is_self_signed { Problem::SelfSigned } else { Problem::Untrusted });
         }
         Some(error) if problems.is_empty() => {

@@ -22,7 +22,7 @@ use super::text::clean;
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 /// How long to wait for the reply to QUIT.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Ports of other mail protocols, on which no SMTP is spoken: POP3, IMAP, ManageSieve.
+/// Ports of other mail protocols, on which no SMTP is spoken: POP3, IMAP, Sieve.
 const NOT_SMTP: [u16; 5] = [110, 143, 993, 995, 4190];
 
 /// What a session found.

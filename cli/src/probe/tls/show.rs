@@ -7,7 +7,7 @@ use mailport::Service;
 use mailport::internal::Millis;
 use mailport::report::format_host;
 
-use super::certificate::Certificate;
+use super::certificate::{Certificate, Problem};
 use super::fault::Date;
 use super::session::Session;
 use super::smtp::Capabilities;
@@ -69,7 +69,7 @@ fn certificate(certificate: &Certificate) -> String {
     let names = certificate.names.join(", ");
     let (issuer, from) = (&certificate.issuer, Date(certificate.not_before));
     let until = Date(certificate.not_after);
-    let problems: Vec<&str> = certificate.problems.iter().map(|problem| problem.name()).collect();
+    let problems: Vec<&str> = certificate.problems.iter().map(Problem::name).collect();
     let verified = match &*problems {
         [] => "verified".to_owned(),
         _ => format!("not verified ({})", problems.join(", ")),

@@ -1,6 +1,8 @@
 //! The certificate of a server, and the authority that signed it.
 
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -9,9 +11,10 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
+use super::accounts::EXIM;
 use super::{HOST, explain, write};
 
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A key and its certificate, and the certificate of an authority that signed it, in files. It did
 /// not sign itself: some clients (Emacs) refuse that even where they trust it.
@@ -49,6 +52,9 @@ impl Certificate {
         for (path, text) in [&authority, &own, &key].into_iter().zip(made) {
             write(path, text)?;
         }
+        // OpenSMTPD refuses a key that others can read; Exim's user must read it.
+        fs::set_permissions(&key, Permissions::from_mode(0o640))?;
+        chown(&key, None, Some(EXIM)).map_err(explain("a key that Exim can read"))?;
         Ok(Certificate { key, own, authority })
     }
 

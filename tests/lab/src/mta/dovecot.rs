@@ -2,8 +2,10 @@
 //! behind it that takes mail.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,16 +24,26 @@ pub(super) fn recipe(
     let core = packages::unpacked("dovecot-core")?;
     let submission = packages::unpacked("dovecot-submissiond")?;
     let libraries = core.join("usr/lib/dovecot");
-    let [run, state] = ["run", "state"].map(|name| folder.join(name));
-    for owned in [&run, &state] {
+    let [run, state, programs, lib, original] =
+        ["run", "state", "bin", "lib", "original"].map(|name| folder.join(name));
+    for owned in [&run, &state, &programs, &lib, &original] {
         give(owned, 0, 0, 0o755)?;
+    }
+    // Its modules are in /usr/lib/dovecot, which this machine does not have: so /usr/lib becomes a
+    // folder of links to the original, and to the package.
+    for entry in fs::read_dir("/usr/lib")? {
+        let name = entry?.file_name();
+        symlink(original.join(&name), lib.join(&name))?;
+    }
+    let _ = fs::remove_file(lib.join("dovecot"));
+    symlink(&libraries, lib.join("dovecot"))?;
+    // It starts /usr/bin/doveconf; a shell keeps the cell.
+    for (program, name) in [(core.join("usr/bin/doveconf"), "doveconf"), ("/bin/sh".into(), "sh")] {
+        fs::copy(program, programs.join(name))?;
     }
     let path = |path: &Path| path.display().to_string();
     let listen: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    let ssl = match (settings.tls, settings.lines) {
-        (true, _) => "required",
-        (false, _) => "no",
-    };
+    let ssl = if settings.tls { "required" } else { "no" };
     let mut text = String::new();
     for (name, value) in [
         ("listen", listen.join(", ")),
@@ -61,9 +73,9 @@ pub(super) fn recipe(
         )
         .expect("a String takes everything");
     }
-    let programs = submission.join("usr/lib/dovecot");
+    let services = submission.join("usr/lib/dovecot");
     let (login, session) =
-        (path(&programs.join("submission-login")), path(&programs.join("submission")));
+        (path(&services.join("submission-login")), path(&services.join("submission")));
     write!(
         text,
         "service submission-login {{\n  executable = {login}\n  chroot =\n{listeners}  \
@@ -75,8 +87,13 @@ pub(super) fn recipe(
     .expect("a String takes everything");
     let configuration = folder.join("dovecot.conf");
     write(&configuration, text + settings.lines)?;
+    let mounts = vec![
+        (programs, "/usr/bin".into()),
+        ("/usr/lib".into(), original),
+        (lib, "/usr/lib".into()),
+    ];
     let mut command = Command::new(core.join("usr/sbin/dovecot"));
     command.arg("-F").arg("-c").arg(&configuration);
     command.env("LD_LIBRARY_PATH", &libraries);
-    Ok(Recipe { command, mounts: Vec::new(), queues: Vec::new() })
+    Ok(Recipe { command, mounts, queues: Vec::new() })
 }

@@ -61,10 +61,12 @@ fn text(
             " tls pki lab".to_owned()
         }
     };
+    // A filter that the lines define.
+    let filter = if lines.contains("filter check ") { " filter check" } else { "" };
     for address in addresses {
         for port in ports {
             let name = name_on(*port);
-            writeln!(text, "listen on \"{address}\" port {port}{tls} hostname \"{name}\"")
+            writeln!(text, "listen on \"{address}\" port {port}{tls}{filter} hostname \"{name}\"")
                 .expect("a String takes everything");
         }
     }
