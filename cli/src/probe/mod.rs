@@ -18,7 +18,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mailport::machine::Machine;
 use mailport::probe::Probed;
 use mailport::report::svg::{self, Decision, Panel};
-use mailport::{Plan, ProbeError, Prober, Report, Target};
+use mailport::{Dialer, Plan, ProbeError, Prober, Report, Target};
 
 use self::list::{Entry, parse_list};
 use self::progress::ProgressLine;
@@ -168,11 +168,11 @@ impl Args {
             });
         }
         let config = self.options.config();
-        let mut prober =
-            Prober::new(plan.clone(), config.clone()).with_attempt_timeout(self.attempt_timeout);
+        let mut dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
         if let Some(cache) = self.options.cache() {
-            prober = prober.with_cache(cache);
+            dialer = dialer.with_cache(cache);
         }
+        let prober = Prober::new(dialer).with_attempt_timeout(self.attempt_timeout);
         let mut line = ProgressLine::begin(self.attempt_timeout, targets.len(), self.json);
         let mut hosts: Vec<Found> = Vec::new();
         // A host that cannot be dialled is refused before anything is sent to another one.
@@ -185,8 +185,8 @@ impl Args {
             let found = prober.run_and_hand_over(
                 part,
                 |progress| line.show(progress),
-                |host, service, address, socket| {
-                    if let Some(sessions) = &mut sessions {
+                |host, service, address, stream| {
+                    if let (Some(sessions), Ok(socket)) = (&mut sessions, stream.into_tcp()) {
                         sessions.start(host, &part[host], service, address, socket);
                     }
                 },
