@@ -89,7 +89,7 @@ The data are on disk when this returns; the name may not be."
     (rename-file new file t)))
 
 (defmacro mailport--with-state-lock (&rest body)
-  "Evaluate BODY while no other Emacs changes the state of a letter."
+  "Evaluate BODY, and let no other Emacs change a state meanwhile."
   (declare (indent 0) (debug t))
   `(let ((lock (mailport-module-lock (mailport--outbox-file "state" ".lock") t)))
      (when (stringp lock)

@@ -237,7 +237,7 @@ default is nil."
                      "\n"))))
 
 (defun mailport--sender-filter (process text)
-  "Handle TEXT from PROCESS: requests, and anything else that Emacs says."
+  "Handle TEXT from PROCESS: requests, and messages of that Emacs."
   (when (buffer-live-p (process-buffer process))
     (with-current-buffer (process-buffer process)
       (goto-char (point-max))
@@ -435,8 +435,8 @@ If that fails, set its state, and signal an error."
 (define-minor-mode mailport-send-mode
   "Send letters in the background.
 `smtpmail-send-it' then puts a letter into the outbox, and another Emacs sends
-it.  So for your mail client \"sent\" means \"queued\": see `mailport-outbox' for
-letters that could not be sent.
+it.  So for your mail client \"sent\" means \"queued\".
+See `mailport-outbox' for letters that could not be sent.
 
 Batch mode, `smtpmail-queue-mail', and programs other than smtpmail work as
 without this mode."
