@@ -1,6 +1,5 @@
 //! Where everything stands: columns beside one another, panels under one another.
 
-
 use ::svg::Node;
 use ::svg::node::element::{Description, Element, Group, SVG, Style, Title};
 

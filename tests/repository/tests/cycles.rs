@@ -136,7 +136,12 @@ fn no_file_is_used_by_a_file_that_it_uses() {
             modules.iter().map(|(path, file)| (path.clone(), uses(path, file, &modules))).collect();
         for module in modules.keys() {
             if let Some(way) = way_back(module, module, &graph, &mut BTreeSet::new()) {
-                cycles.push(format!("{}: {} -> {}", folder.display(), module.join("::"), way.join(" -> ")));
+                cycles.push(format!(
+                    "{}: {} -> {}",
+                    folder.display(),
+                    module.join("::"),
+                    way.join(" -> ")
+                ));
             }
         }
     }
