@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Answer, Probed, Survey, Tally};
-use crate::report::{Attempt, Report, host_of, millis};
-use crate::target::Host;
+use super::{Probed, Survey, Tally};
+use crate::report::{Attempt, Lookup, Report, host_of, millis};
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
@@ -15,8 +14,8 @@ const VERSION: u8 = 1;
 /// was made of it, and the survey where there is one. Times are in milliseconds, counted from the
 /// beginning of the host's look-ups.
 ///
-/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookups` (none
-/// for an address; each has `family`, `ended_ms`, `addresses` and `error`), `attempts` (as in
+/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookup` (null
+/// for an address; it has `hedged`, `ended_ms`, `addresses` and `error`), `attempts` (as in
 /// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
 /// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
 /// `servers` and `cases`, the last two with `name` and `count`.
@@ -36,7 +35,7 @@ struct Object<'a> {
 #[derive(Serialize)]
 struct HostObject<'a> {
     host: &'a str,
-    lookups: Vec<LookupObject>,
+    lookup: Option<LookupObject>,
     attempts: &'a [Attempt],
     choice: Option<ChoiceObject>,
     summary: String,
@@ -44,7 +43,7 @@ struct HostObject<'a> {
 
 #[derive(Serialize)]
 struct LookupObject {
-    family: &'static str,
+    hedged: bool,
     ended_ms: Option<f64>,
     addresses: Vec<String>,
     error: Option<String>,
@@ -77,11 +76,9 @@ struct TallyObject<'a> {
 
 impl<'a> HostObject<'a> {
     fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
-        let is_name = matches!(probed.target.host(), Host::Name(_));
-        let looked_up = probed.answers.iter().filter(|_| is_name);
         HostObject {
             host: probed.target.as_str(),
-            lookups: looked_up.map(LookupObject::new).collect(),
+            lookup: probed.lookup().map(LookupObject::new),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
@@ -90,12 +87,13 @@ impl<'a> HostObject<'a> {
 }
 
 impl LookupObject {
-    fn new(answer: &Answer) -> LookupObject {
+    fn new(lookup: Lookup) -> LookupObject {
+        let list = lookup.result.as_deref().unwrap_or_default();
         LookupObject {
-            family: answer.family.name(),
-            ended_ms: answer.ended.map(millis),
-            addresses: answer.list().iter().copied().map(host_of).collect(),
-            error: answer.addresses.as_ref().err().map(ToString::to_string),
+            hedged: lookup.hedged,
+            ended_ms: lookup.ended.map(millis),
+            addresses: list.iter().copied().map(host_of).collect(),
+            error: lookup.result.as_ref().err().map(ToString::to_string),
         }
     }
 }

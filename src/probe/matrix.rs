@@ -46,37 +46,29 @@ impl Probed {
             let (index, attempt) = attempts.find(|(_, attempt)| of_both(attempt))?;
             Some(Cell::new(attempt, chosen == Some(index)))
         };
-        let mut hosts: Vec<String> = Vec::new();
-        for answer in &self.answers {
-            hosts.extend(answer.list().iter().copied().map(host_of));
-        }
+        let hosts = self.addresses().map(host_of);
         let row = |host: String| {
             let cells: Vec<_> = plan.services().iter().map(|&s| cell(s, &host)).collect();
             (host, cells)
         };
         Matrix {
             services: plan.services().iter().map(ToString::to_string).collect(),
-            rows: hosts.into_iter().map(row).collect(),
+            rows: hosts.map(row).collect(),
         }
     }
 
-    /// What the look-ups of the name gave, in one line: `IPv6 1 address in 3.1 ms, IPv4 not
-    /// answered`. Empty for an address.
+    /// What the look-up of the name gave, in one line: `2 addresses in 3.1 ms`. Empty for an
+    /// address.
     pub fn names(&self) -> String {
-        let mut line = String::new();
-        for (lookup, answer) in self.lookups().iter().zip(&self.answers) {
-            let gap = if line.is_empty() { "" } else { ", " };
-            let found = match &answer.addresses {
-                Ok(list) if list.len() == 1 => "1 address".to_owned(),
-                Ok(list) => format!("{} addresses", list.len()),
-                Err(crate::report::LookupError::NotFound) => "no address".to_owned(),
-                // The system's words, which may be anything.
-                Err(error) => error.to_string().replace(char::is_control, " "),
-            };
-            let _ = write!(line, "{gap}{} {found}", lookup.family);
-            if let Some(ended) = lookup.ended {
-                let _ = write!(line, " in {}", Millis(ended));
-            }
+        let Some(lookup) = self.lookup() else { return String::new() };
+        let mut line = match &lookup.result {
+            Ok(list) if list.len() == 1 => "1 address".to_owned(),
+            Ok(list) => format!("{} addresses", list.len()),
+            // The system's words, which may be anything.
+            Err(error) => error.to_string().replace(char::is_control, " "),
+        };
+        if let Some(ended) = lookup.ended {
+            let _ = write!(line, " in {}", Millis(ended));
         }
         line
     }
