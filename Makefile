@@ -24,7 +24,7 @@ lib: ## the C library, in target/c
 	ffi/link.sh $(C_LIBRARY)
 
 install: lib ## the C library and the command: PREFIX=/usr/local DESTDIR= LIBDIR= ...
-	$(CARGO) build --locked --release --features cli
+	$(CARGO) build --locked --release -p mailport-cli
 	ffi/install.sh install $(C_LIBRARY) $(COMMAND)
 
 uninstall: ## remove what make install, with the same PREFIX, has installed
@@ -185,7 +185,7 @@ freeze: ## at a release: keep today's C interface in tests/abi, which later ones
 	cp include/mailport.h ffi/symbols.txt $(wildcard tests/abi/0.1/program.c) tests/abi/$(RELEASED)
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
-	$(CARGO) build --locked --release --features cli
+	$(CARGO) build --locked --release -p mailport-cli
 	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 

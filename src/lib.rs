@@ -49,6 +49,9 @@ pub use join::join;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::driver::{adopt, scope};
+    pub use crate::report::Millis;
+    #[cfg(feature = "json")]
+    pub use crate::report::millis;
 }
 
 pub use config::{Config, ConfigError, Families, GreetingWait, Patience};

@@ -35,8 +35,6 @@
      :type '(choice (const :tag "Default" nil) (number :tag "Seconds"))
      :group 'mailport))
 
-(mailport--defseconds mailport-resolution-delay
-  "Seconds that the addresses of one family wait for those of the other.")
 (mailport--defseconds mailport-attempt-delay
   "Seconds of silence after which the next address is tried too.")
 (mailport--defseconds mailport-port-delay
@@ -165,7 +163,7 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
 (defun mailport--settings ()
   "Return the settings of a dial as the module takes them."
   (let (settings)
-    (dolist (seconds '(resolution-delay attempt-delay port-delay patience deadline))
+    (dolist (seconds '(attempt-delay port-delay patience deadline))
       (let ((value (symbol-value (intern (format "mailport-%s" seconds)))))
         (when value
           (push (cons (symbol-name seconds) (number-to-string value)) settings))))

@@ -131,7 +131,7 @@ def test() -> None:
     if os.environ.get("MAILPORT_EVERY_PYTHON", "full") != "full":
         sys.exit("MAILPORT_EVERY_PYTHON is full, or not set")
     install()
-    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
+    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport-cli")
     ruff = "--quiet", "--config", HERE / "pyproject.toml", HERE, LAB
     run(tool("ruff"), "check", *ruff)
     run(tool("ruff"), "format", "--check", *ruff)

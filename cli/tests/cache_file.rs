@@ -296,7 +296,7 @@ fn a_cache_that_may_not_be_read_or_written_is_an_empty_one() {
         let args = scene.dial(file);
         scene.has_connected(&run(&args.iter().map(String::as_str).collect::<Vec<_>>()));
         let list = run(&["cache", "list", "--cache", file.to_str().unwrap()]);
-        assert_eq!(text(&list.stdout), "nothing is remembered\n");
+        assert_eq!(text(&list.stdout), "the cache is empty\n");
         run(&["cache", "clear", "--cache", file.to_str().unwrap()])
     };
     let unreadable = place.join("unreadable");
@@ -350,9 +350,9 @@ fn what_is_forgotten_stays_forgotten_and_the_rest_stays() {
         text(&output.stdout).to_owned()
     };
     assert_eq!(run(&["cache", "path"]), format!("{path}\n"));
-    assert_eq!(run(&["cache", "forget", "mail.example"]), "0 entries of mail.example forgotten\n");
-    assert_eq!(run(&["cache", "forget", "127.0.0.1"]), "2 entries of 127.0.0.1 forgotten\n");
-    assert_eq!(run(&["cache", "list"]), "nothing is remembered\n");
+    assert_eq!(run(&["cache", "forget", "mail.example"]), "0 entries of mail.example removed\n");
+    assert_eq!(run(&["cache", "forget", "127.0.0.1"]), "2 entries of 127.0.0.1 removed\n");
+    assert_eq!(run(&["cache", "list"]), "the cache is empty\n");
     // What the reader learns next does not bring it back, and it learns of the forgetting.
     let dialer = Dialer::default().with_cache(reader.clone());
     let other = "127.0.0.2".parse().unwrap();
@@ -365,7 +365,7 @@ fn what_is_forgotten_stays_forgotten_and_the_rest_stays() {
     assert_eq!(reader.list().len(), 1);
     let list = run(&["cache", "list"]);
     assert!(list.contains(" connected ") && list.contains(" 9 min "), "{list}");
-    assert_eq!(run(&["cache", "clear"]), "1 entry forgotten\n");
+    assert_eq!(run(&["cache", "clear"]), "1 entry removed\n");
     assert!(listed(&file).is_empty());
 }
 

@@ -88,7 +88,7 @@ impl Dial {
     }
 
     fn lookup(&self, index: u32) -> Option<&Lookup> {
-        self.usable()?.report()?.lookups.get(usize::try_from(index).ok()?)
+        self.usable()?.report()?.lookup.as_ref().filter(|_| index == 0)
     }
 }
 
@@ -385,25 +385,24 @@ pub extern "C" fn mailport_dial_attempt_reason_service(
     export!(c"".as_ptr(); dial => dial.words(attempt, |words| &words.reason_service))
 }
 
-/// How many name look-ups there were: one for each family, and none for an address.
+/// How many name look-ups there were: 1, and 0 for an address or through a proxy or a command.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_lookups(dial: Option<&Dial>) -> u32 {
     export!(0; dial => {
         let report = dial.usable().and_then(Dial::report);
-        report.map_or(0, |report| u32::try_from(report.lookups.len()).unwrap_or(u32::MAX))
+        report.map_or(0, |report| u32::from(report.lookup.is_some()))
     })
 }
 
-/// The family that was asked for.
+/// Returns 1 if the look-up was slow or failed temporarily, so that one look-up of each family was
+/// started beside it, and 0 otherwise.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_lookup_family(dial: Option<&Dial>, lookup: u32) -> FamilyNumber {
-    export!(MAILPORT_FAMILY_NONE; dial => {
-        numbers::of_family(dial.lookup(lookup).map(|lookup| lookup.family))
-    })
+pub extern "C" fn mailport_dial_lookup_hedged(dial: Option<&Dial>, lookup: u32) -> i32 {
+    export!(0; dial => dial.lookup(lookup).map_or(0, |lookup| i32::from(lookup.hedged)))
 }
 
 /// When it ended, in microseconds from the start of the dial; -1 if it had not by the end of that.
@@ -414,14 +413,14 @@ pub extern "C" fn mailport_dial_lookup_ended_us(dial: Option<&Dial>, lookup: u32
     export!(-1; dial => dial.lookup(lookup).and_then(|lookup| lookup.ended).map_or(-1, micros))
 }
 
-/// How many addresses it gave; -1 where it failed.
+/// How many addresses there are, of both families; -1 where it failed.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_lookup_addresses(dial: Option<&Dial>, lookup: u32) -> i32 {
     export!(-1; dial => {
         let count = dial.lookup(lookup).and_then(|lookup| lookup.result.as_ref().ok());
-        count.map_or(-1, |&count| i32::try_from(count).unwrap_or(i32::MAX))
+        count.map_or(-1, |list| i32::try_from(list.len()).unwrap_or(i32::MAX))
     })
 }
 
@@ -446,7 +445,7 @@ pub extern "C" fn mailport_dial_lookup_error(
 pub extern "C" fn mailport_dial_lookup_message(dial: Option<&Dial>, lookup: u32) -> *const c_char {
     export!(c"".as_ptr(); dial => dial.usable().map_or(c"".as_ptr(), |dial| {
         let messages = || {
-            let lookups = dial.report().map(|report| &*report.lookups).unwrap_or_default();
+            let lookups = dial.report().and_then(|report| report.lookup.as_ref());
             let message = |lookup: &Lookup| lookup.result.as_ref().err().map(ToString::to_string);
             lookups.iter().map(|lookup| c_string(message(lookup).unwrap_or_default())).collect()
         };

@@ -132,16 +132,22 @@ pub const MAILPORT_PROXY_ERROR_NOT_STARTED: ProxyErrorNumber = 5;
 
 /// Why a look-up gave no address.
 pub type LookupErrorNumber = i32;
-/// The name does not exist, or has no address of this family.
-pub const MAILPORT_LOOKUP_ERROR_NOT_FOUND: LookupErrorNumber = 1;
-/// The name service did not answer for now; trying again later may help.
+/// The name does not exist.
+pub const MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME: LookupErrorNumber = 1;
+/// The name service failed temporarily or did not answer; trying again later may help.
 pub const MAILPORT_LOOKUP_ERROR_TRY_AGAIN: LookupErrorNumber = 2;
 /// Only addresses that no host can have, such as 0.0.0.0, which a filtering name service gives.
 pub const MAILPORT_LOOKUP_ERROR_UNUSABLE: LookupErrorNumber = 3;
 /// Not answered yet, or by the end of the dial.
-pub const MAILPORT_LOOKUP_ERROR_PENDING: LookupErrorNumber = 4;
+pub const MAILPORT_LOOKUP_ERROR_UNANSWERED: LookupErrorNumber = 4;
 /// Any other failure.
 pub const MAILPORT_LOOKUP_ERROR_FAILED: LookupErrorNumber = 5;
+/// The name exists and has no address, or none of the families that the dial uses.
+pub const MAILPORT_LOOKUP_ERROR_NO_ADDRESS: LookupErrorNumber = 6;
+/// This machine lacked memory, threads or descriptors for the look-up.
+pub const MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR: LookupErrorNumber = 7;
+/// Too many look-ups of this process were unanswered for this one to begin.
+pub const MAILPORT_LOOKUP_ERROR_BUSY: LookupErrorNumber = 8;
 
 /// What the user says to a question.
 pub type AnswerNumber = i32;
@@ -288,10 +294,13 @@ pub(crate) fn of_proxy_error(error: ViaError) -> ProxyErrorNumber {
 
 pub(crate) fn of_lookup_error(error: &LookupError) -> LookupErrorNumber {
     match error {
-        LookupError::NotFound => MAILPORT_LOOKUP_ERROR_NOT_FOUND,
+        LookupError::NoSuchName => MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME,
+        LookupError::NoAddress => MAILPORT_LOOKUP_ERROR_NO_ADDRESS,
+        LookupError::LocalResourceError(_) => MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR,
+        LookupError::Busy => MAILPORT_LOOKUP_ERROR_BUSY,
         LookupError::TryAgain => MAILPORT_LOOKUP_ERROR_TRY_AGAIN,
         LookupError::Unusable(_) => MAILPORT_LOOKUP_ERROR_UNUSABLE,
-        LookupError::Unanswered => MAILPORT_LOOKUP_ERROR_PENDING,
+        LookupError::Unanswered => MAILPORT_LOOKUP_ERROR_UNANSWERED,
         // A later kind is a failure, too.
         _ => MAILPORT_LOOKUP_ERROR_FAILED,
     }

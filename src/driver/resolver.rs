@@ -61,7 +61,7 @@ pub struct Resolver {
 #[derive(Clone)]
 enum Look {
     System,
-    Custom(Arc<dyn Fn(&str) -> LookupResult + Send + Sync>),
+    Custom(Arc<dyn Fn(&str, Query) -> LookupResult + Send + Sync>),
 }
 
 impl Default for Resolver {
@@ -138,6 +138,17 @@ impl Resolver {
     /// Such a look-up has no help of look-ups a family, and addresses of families that the dial
     /// does not use are left out.
     pub fn custom(look: impl Fn(&str) -> LookupResult + Send + Sync + 'static) -> Resolver {
+        Resolver::custom_with_hedges(move |name, query| match query {
+            Query::Authority => look(name),
+            Query::Hedge(_) => Err(LookupError::Unanswered),
+        })
+    }
+
+    /// A resolver that answers every query of a dial, for tests.
+    #[doc(hidden)]
+    pub fn custom_with_hedges(
+        look: impl Fn(&str, Query) -> LookupResult + Send + Sync + 'static,
+    ) -> Resolver {
         Resolver::new(Look::Custom(Arc::new(look)))
     }
 
@@ -161,7 +172,8 @@ impl Resolver {
             (Query::Authority, _) => Question::Both,
         };
         if let Question::Final(_) = question
-            && !(matches!(self.look, Look::System) && resolv_conf::is_hedged(name))
+            && matches!(self.look, Look::System)
+            && !resolv_conf::is_hedged(name)
         {
             return slot.fill(query, Err(LookupError::Unanswered));
         }
@@ -393,11 +405,14 @@ impl Look {
     fn ask(&self, key: &Key) -> LookupResult {
         let name = &key.name;
         match (self, key.question) {
-            (Look::Custom(look), _) => look(name),
+            (Look::Custom(look), Question::Final(family)) => look(name, Query::Hedge(family)),
+            (Look::Custom(look), _) => look(name, Query::Authority),
             (Look::System, Question::Both) => sys::get_addr_info(name, None),
             (Look::System, Question::Only(family)) => sys::get_addr_info(name, Some(family)),
             // Counted here, for a look-up reads the settings when it runs.
-            (Look::System, Question::Final(_)) if resolv_conf::ndots() > resolv_conf::dots(name) => {
+            (Look::System, Question::Final(_))
+                if resolv_conf::ndots() > resolv_conf::dots(name) =>
+            {
                 Err(LookupError::Unanswered)
             }
             (Look::System, Question::Final(family)) => {
@@ -504,36 +519,59 @@ mod tests {
         (resolver, release, calls)
     }
 
+    fn look_up(resolver: &Resolver, name: &str, slot: &Arc<Slot>, now: Instant) {
+        resolver.look_up(name, &Family::ALL, Query::Authority, slot, now);
+    }
+
+    fn is_idle(resolver: &Resolver) -> bool {
+        resolver.generation.lock().threads.values().all(|thread| thread.job.is_none())
+    }
+
     #[test]
-    fn a_look_up_starts_one_thread() {
+    fn a_look_up_starts_one_thread_which_ends_half_a_second_later() {
         let (resolver, release, calls) = stuck();
         let slot = slot();
         for number in 0..3 {
-            let name = format!("{number}.example");
-            resolver.look_up(&name, Family::Ipv4, &slot, Instant::now());
+            look_up(&resolver, &format!("{number}.example"), &slot, Instant::now());
         }
         assert_eq!(threads(&resolver), 3, "whether or not they have begun yet");
         drop(release);
         wait_for(|| slot.lock().answers.len() == 3);
         wait_for(|| threads(&resolver) == 0);
         assert_eq!(calls.load(Ordering::SeqCst), 3);
-        assert_eq!(resolver.generation.lock().next_thread, 3, "none was started for nothing");
     }
 
     #[test]
-    fn one_look_up_serves_all_who_wait_for_it() {
+    fn a_thread_that_is_idle_takes_the_next_look_up() {
+        let resolver = Resolver::custom(|_| Err(LookupError::NoAddress));
+        let slot = slot();
+        for number in 0..20 {
+            look_up(&resolver, &format!("{number}.example"), &slot, Instant::now());
+            wait_for(|| slot.lock().answers.len() == number + 1 && is_idle(&resolver));
+        }
+        // A machine that is held up may have let one go in between.
+        assert!(threads(&resolver) <= 1);
+    }
+
+    #[test]
+    fn one_look_up_serves_all_who_ask_within_a_second() {
         let (resolver, release, calls) = stuck();
         let slots: Vec<_> = (0..5).map(|_| slot()).collect();
+        let now = Instant::now();
         for slot in &slots {
-            resolver.look_up("mail.example", Family::Ipv4, slot, Instant::now());
+            look_up(&resolver, "mail.example", slot, now + JOINED / 2);
         }
+        wait_for(|| calls.load(Ordering::SeqCst) == 1);
+        let late = slot();
+        look_up(&resolver, "mail.example", &late, now + 2 * JOINED);
+        wait_for(|| calls.load(Ordering::SeqCst) == 2);
         drop(release);
-        for slot in &slots {
+        for slot in slots.iter().chain([&late]) {
             wait_for(|| !slot.lock().answers.is_empty());
         }
-        assert_eq!(calls.load(Ordering::SeqCst), 1);
-        wait_for(|| threads(&resolver) == 0);
-        assert!(resolver.generation.lock().waiting.is_empty());
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+        let state = resolver.generation.lock();
+        assert!(state.jobs.is_empty() && state.latest.is_empty());
     }
 
     #[test]
@@ -542,23 +580,43 @@ mod tests {
         let slot = slot();
         let start = Instant::now();
         for number in 0..100 {
-            resolver.look_up(&format!("{number}.example"), Family::Ipv4, &slot, start);
+            look_up(&resolver, &format!("{number}.example"), &slot, start);
         }
         wait_for(|| calls.load(Ordering::SeqCst) == 16);
         assert_eq!(threads(&resolver), 16);
-        let relief = resolver.relieve(start).expect("a time when the limits allow more");
-        assert!(relief >= start + OLD);
+        assert!(resolver.is_queued(&slot));
+        let relief = resolver.relieve(start).expect("a time when the limits may allow more");
+        assert!(relief > start);
         // Their age is told by the clock that the caller brings, so nobody has to wait for it.
         for (round, running) in [(1, 32), (2, 48), (3, 64), (4, 64)] {
             let later = Instant::now() + round * 2 * OLD;
-            resolver.generation.lock().threads.values_mut().for_each(|since| *since = start);
+            let mut state = resolver.generation.lock();
+            let running_now = state.jobs.values_mut().filter_map(|job| job.runs_since.as_mut());
+            running_now.for_each(|since| *since = start);
+            drop(state);
             resolver.relieve(later);
             wait_for(|| calls.load(Ordering::SeqCst) >= running);
             assert_eq!(threads(&resolver), running, "round {round}");
         }
         drop(release);
         wait_for(|| slot.lock().answers.len() == 100);
-        wait_for(|| threads(&resolver) == 0);
+        assert!(!resolver.is_queued(&slot));
+    }
+
+    #[test]
+    fn look_ups_that_nobody_waits_for_count_against_no_limit() {
+        let (resolver, release, calls) = stuck();
+        let (gone, kept) = (slot(), slot());
+        let now = Instant::now();
+        for number in 0..16 {
+            look_up(&resolver, &format!("{number}.example"), &gone, now);
+        }
+        look_up(&resolver, "last.example", &kept, now);
+        wait_for(|| calls.load(Ordering::SeqCst) == 16);
+        gone.empty();
+        resolver.relieve(now);
+        wait_for(|| calls.load(Ordering::SeqCst) == 17);
+        drop(release);
     }
 
     #[test]
@@ -567,30 +625,40 @@ mod tests {
         let (kept, gone) = (slot(), slot());
         let now = Instant::now();
         for number in 0..16 {
-            resolver.look_up(&format!("{number}.example"), Family::Ipv6, &kept, now);
+            look_up(&resolver, &format!("{number}.example"), &kept, now);
         }
         wait_for(|| calls.load(Ordering::SeqCst) == 16);
-        resolver.look_up("late.example", Family::Ipv6, &gone, now);
+        look_up(&resolver, "late.example", &gone, now);
         gone.empty();
         drop(release);
-        wait_for(|| threads(&resolver) == 0);
+        wait_for(|| is_idle(&resolver));
         assert_eq!(calls.load(Ordering::SeqCst), 16);
-        assert!(gone.take().is_empty() && resolver.generation.lock().waiting.is_empty());
+        assert!(gone.take().is_empty() && resolver.generation.lock().jobs.is_empty());
     }
 
     #[test]
     fn a_look_up_that_panics_is_a_failed_one() {
         let resolver = Resolver::custom(|_| panic!("in the look-up, as this test wants it"));
         let slot = slot();
-        resolver.look_up("mail.example", Family::Ipv4, &slot, Instant::now());
+        look_up(&resolver, "mail.example", &slot, Instant::now());
         wait_for(|| !slot.lock().answers.is_empty());
-        assert!(matches!(&slot.take()[..], [(Family::Ipv4, Err(LookupError::Failed(_)))]));
+        assert!(matches!(&slot.take()[..], [(Query::Authority, Err(LookupError::Failed(_)))]));
+    }
+
+    #[test]
+    fn a_name_that_a_search_list_may_mean_has_no_help() {
+        let slot = slot();
+        let (resolver, now) = (Resolver::default(), Instant::now());
+        resolver.look_up("mail.local", &Family::ALL, Query::Hedge(Family::Ipv4), &slot, now);
+        let answers = slot.take();
+        let unanswered = (Query::Hedge(Family::Ipv4), Err(LookupError::Unanswered));
+        assert_eq!(answers, [unanswered], "at once, and without a thread");
     }
 
     #[test]
     fn the_system_knows_localhost() {
         let slot = slot();
-        Resolver::default().look_up("localhost", Family::Ipv4, &slot, Instant::now());
+        look_up(&Resolver::default(), "localhost", &slot, Instant::now());
         wait_for(|| !slot.lock().answers.is_empty());
         let (_, result) = slot.take().remove(0);
         assert!(result.unwrap().iter().all(|address| address.ip().is_loopback()));

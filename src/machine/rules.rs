@@ -124,9 +124,8 @@ impl Rules<'_> {
 
     /// Rule 1: the authority's answer is the last word. What it does not have counts no more.
     fn disown(&self) -> Option<Due> {
-        let is_disowned = |t: &Try| {
-            !t.disowned && t.place.address().is_some_and(|at| self.addresses.disowns(at))
-        };
+        let is_disowned =
+            |t: &Try| !t.disowned && t.place.address().is_some_and(|at| self.addresses.disowns(at));
         let id = self.race.tries.iter().position(is_disowned)?;
         Some((self.now, Step::Disown(AttemptId(id))))
     }
@@ -247,9 +246,9 @@ impl Rules<'_> {
         if self.unstarted(last).next().is_some() {
             return None;
         }
-        let awaited = Family::ALL.into_iter().any(|family| {
-            service.allows(family) && self.addresses.are_awaited(family)
-        });
+        let awaited = Family::ALL
+            .into_iter()
+            .any(|family| service.allows(family) && self.addresses.are_awaited(family));
         let (at, reason) = if untried {
             // Rule 4: that no address is known yet says nothing of the service.
             if awaited {

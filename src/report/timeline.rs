@@ -125,7 +125,7 @@ impl Span {
         let note = of_lookup(lookup);
         Span {
             port: String::new(),
-            family: String::new(),
+            family: "name".to_owned(),
             place: "look-up".to_owned(),
             began: Duration::ZERO,
             connected: None,
@@ -342,7 +342,7 @@ mod tests {
             drawn(&silent_then_open(), 80),
             [
                 "                   0              1.40 s   start    took",
-                "    IPv4 look-up   ├┤                     0.0 ms  100 ms  1 address",
+                "    name look-up   ├┤                     0.0 ms  100 ms  1 address",
                 "587 IPv4 192.0.2.1  ├┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┤  100 ms  1.30 s  timeout, 2 SYNs",
                 " 25 IPv4 192.0.2.1                 ├●┄┄┤  1.10 s   40 ms  connected, held 260 ms",
             ]

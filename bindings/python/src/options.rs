@@ -62,7 +62,6 @@ impl Plan {
 #[derive(FromPyObject, IntoPyObject)]
 #[pyo3(from_item_all)]
 pub(crate) struct Settings {
-    resolution_delay: f64,
     attempt_delay: f64,
     port_delay: f64,
     patience: Option<f64>,
@@ -89,7 +88,6 @@ impl Settings {
     /// The settings as the library takes them; it checks them itself when the dial begins.
     pub(crate) fn config(&self) -> PyResult<Config> {
         let mut config = Config::default();
-        config.resolution_delay = time("resolution_delay", self.resolution_delay)?;
         config.attempt_delay = time("attempt_delay", self.attempt_delay)?;
         config.port_delay = time("port_delay", self.port_delay)?;
         config.patience = match self.patience {
@@ -115,7 +113,6 @@ impl Settings {
     fn new(config: &Config) -> Settings {
         let families = FAMILIES.iter().find(|(_, families)| *families == config.families);
         Settings {
-            resolution_delay: config.resolution_delay.as_secs_f64(),
             attempt_delay: config.attempt_delay.as_secs_f64(),
             port_delay: config.port_delay.as_secs_f64(),
             patience: match config.patience {

@@ -41,7 +41,7 @@ impl Report {
             host: self.0.host.clone(),
             via: self.0.via.clone(),
             attempts: self.0.attempts.iter().map(AttemptFacts::new).collect(),
-            lookups: self.0.lookups.iter().map(LookupFacts::new).collect(),
+            lookup: self.0.lookup.as_ref().map(LookupFacts::new),
             end: self.0.end.map(name_of),
             winner: match self.0.end {
                 Some(End::Connected(index)) => Some(index),
@@ -64,7 +64,7 @@ pub(crate) struct ReportFacts {
     host: String,
     via: Option<String>,
     attempts: Vec<AttemptFacts>,
-    lookups: Vec<LookupFacts>,
+    lookup: Option<LookupFacts>,
     end: Option<&'static str>,
     winner: Option<usize>,
     errno: Option<i32>,
@@ -125,18 +125,19 @@ impl AttemptFacts {
 
 #[derive(IntoPyObject)]
 pub(crate) struct LookupFacts {
-    family: &'static str,
+    hedged: bool,
     ended: Option<f64>,
-    addresses: Option<usize>,
+    addresses: Vec<String>,
     error: Option<String>,
 }
 
 impl LookupFacts {
     fn new(lookup: &Lookup) -> LookupFacts {
+        let list = lookup.result.as_deref().unwrap_or_default();
         LookupFacts {
-            family: lookup.family.name(),
+            hedged: lookup.hedged,
             ended: lookup.ended.as_ref().map(Duration::as_secs_f64),
-            addresses: lookup.result.as_ref().ok().copied(),
+            addresses: list.iter().copied().map(mailport::report::format_host).collect(),
             error: lookup.result.as_ref().err().map(ToString::to_string),
         }
     }

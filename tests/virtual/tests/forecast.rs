@@ -1,18 +1,55 @@
 //! What a dial would choose, in virtual time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
-mod probed;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use mailport::machine::Query;
 use mailport::probe::{Answer, Probed};
 use mailport::report::LookupError;
 use mailport::{Cleartext, Config, Family, Outcome, Plan, Target};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network, scenarios};
 use mailport_lab::world::{self, Names, World};
 use mailport_lab::{Fate, Network};
-use probed::probed_in;
+
+/// What a probe that gives every candidate five seconds finds in a virtual world.
+fn probed_in(world: &World, plan: &Plan, config: &Config) -> Probed {
+    let target: Target = world.host.parse().unwrap();
+    let families = Family::ALL.into_iter().filter(|&family| config.allows(family));
+    let families: Vec<Family> = families.collect();
+    let answer = |query, asked: Duration| {
+        let (after, addresses) = match world.names.of(query, &families) {
+            world::Answer::Addresses { after, mut list } => {
+                list.sort_by_key(|&ip| world.sources[usize::from(ip.is_ipv4())].is_none());
+                (Some(after), Ok(list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect()))
+            }
+            world::Answer::Fails { after, error } => (Some(after), Err(error)),
+            world::Answer::Never => (None, Err(LookupError::Unanswered)),
+        };
+        let answer = Answer::new(query, &families, after.map(|after| asked + after), addresses);
+        let has = |family| answer.list().iter().any(|a| Family::from(a.ip()) == family);
+        let routes = families.iter().copied().zip(world.sources);
+        let routes = routes.filter(|&(family, source)| has(family) && source.is_some());
+        let routes = routes.map(|(family, _)| family).collect();
+        answer.with_routes(routes)
+    };
+    let mut answers = vec![answer(Query::Authority, Duration::ZERO)];
+    let hedge = Duration::from_millis(100);
+    if answers[0].ended.is_none_or(|ended| ended > hedge) {
+        answers.extend(families.iter().map(|&family| answer(Query::Hedge(family), hedge)));
+    }
+    let mut probed = Probed::new(target, answers, Vec::new());
+    let mut of_one = Config::default();
+    of_one.timeout = Duration::from_secs(5);
+    for (service, address) in probed.candidates(plan) {
+        let mut alone = world.clone();
+        alone.host = address.ip().to_string();
+        alone.names = Names::at_once(&[address.ip()]);
+        let plan = Plan::new([service], Cleartext::Allow).unwrap();
+        probed.attempts.extend(alone.dial(&plan, &of_one).report.attempts);
+    }
+    probed
+}
 
 /// A forecast has no SYNs; for the rest it must be the dial.
 fn check_forecast(name: &str, world: &World, plan: &Plan, config: &Config) {

@@ -122,7 +122,6 @@ def plan_of(given: argparse.Namespace) -> Plan:
 def begin(given: argparse.Namespace, plan: Plan, remembers: Cache | None) -> Dial:
     """The dial that the command line describes."""
     config = Config(
-        resolution_delay=given.resolution_delay,
         attempt_delay=given.attempt_delay,
         port_delay=given.port_delay,
         patience=given.patience,

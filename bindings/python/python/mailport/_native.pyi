@@ -19,7 +19,6 @@ _Service = tuple[int, str, str | None]
 _Status = Literal["pending", "asking", "connected", "failed"]
 
 class _Settings(TypedDict):
-    resolution_delay: float
     attempt_delay: float
     port_delay: float
     patience: float | None
@@ -52,16 +51,16 @@ class _Attempt(TypedDict):
     reason: str
 
 class _Lookup(TypedDict):
-    family: str
+    hedged: bool
     ended: float | None
-    addresses: int | None
+    addresses: list[str]
     error: str | None
 
 class _Report(TypedDict):
     host: str
     via: str | None
     attempts: list[_Attempt]
-    lookups: list[_Lookup]
+    lookup: _Lookup | None
     end: str
     winner: int | None
     errno: int | None

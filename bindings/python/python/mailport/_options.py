@@ -122,7 +122,6 @@ def parser() -> argparse.ArgumentParser:
         ("--attempt-delay", "250ms", duration, "silence of one address, then the next besides"),
         ("--port-delay", "1s", duration, "silence of a whole service, then the next besides"),
         ("--patience", "automatic", patience, "how long silence may hold back a later service"),
-        ("--resolution-delay", "50ms", duration, "how long the second family waits for the first"),
         ("--greeting-wait", "automatic", greeting_wait, "how long to wait for the server's greeting"),
         ("--timeout", "30s", duration, "how long everything may take"),
     ]:

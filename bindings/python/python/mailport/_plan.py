@@ -187,9 +187,6 @@ class Config:
     """
 
     _: dataclasses.KW_ONLY
-    resolution_delay: float = _DEFAULTS["resolution_delay"]
-    """How long an answer of the family that goes second waits for the first one's: the Resolution
-    Delay of RFC 8305 section 3. Default 0.05; 0 does not wait."""
     attempt_delay: float | None = None
     """How long an attempt may be silent before the next address of its service is tried besides:
     the Connection Attempt Delay of RFC 8305 section 5. At least 0.01. Default 0.25, or the timeout
@@ -232,7 +229,6 @@ class Config:
         if attempt_delay is None:
             attempt_delay = min(_DEFAULTS["attempt_delay"], max(deadline, 0.01))
         return {
-            "resolution_delay": self.resolution_delay,
             "attempt_delay": attempt_delay,
             "port_delay": self.port_delay,
             "patience": self.patience,

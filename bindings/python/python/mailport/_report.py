@@ -91,14 +91,14 @@ class Attempt:
 
 @dataclasses.dataclass(frozen=True)
 class Lookup:
-    """One look-up of the host's name."""
+    """The look-up of the host's name."""
 
-    family: Family
-    """The family that was asked for: ``"ipv6"`` (AAAA records) or ``"ipv4"`` (A records)."""
+    hedged: bool
+    """Whether it was slow or failed temporarily, so that each family was looked up beside it."""
     ended: float | None
     """When it ended, in seconds from the beginning of the dial; ``None`` while still pending."""
-    addresses: int | None
-    """How many addresses it gave; ``None`` where it failed."""
+    addresses: tuple[str, ...]
+    """The addresses of both families, best first; empty where it failed."""
     error: str | None
     """Why it gave none, in words."""
 
@@ -113,8 +113,8 @@ class Report:
     """The proxy or the command that the dial went through, without its password."""
     attempts: tuple[Attempt, ...]
     """Every attempt, in the order in which they were started."""
-    lookups: tuple[Lookup, ...]
-    """Every name look-up; none for an address."""
+    lookup: Lookup | None
+    """The look-up of the name; ``None`` for an address and through a proxy or a command."""
     end: str
     """How the dial ended: ``"connected"``, ``"exhausted"``, ``"deadline"``, ``"unresolved"``,
     ``"local-resource-error"``, ``"via"``, ``"declined"``, or ``"cancelled"``, which it also is before the
@@ -202,6 +202,12 @@ def _attempt_of(raw: _native._Attempt) -> Attempt:
     )
 
 
+def _lookup_of(raw: _native._Lookup | None) -> Lookup | None:
+    if raw is None:
+        return None
+    return Lookup(raw["hedged"], raw["ended"], tuple(raw["addresses"]), raw["error"])
+
+
 def report_of(native: _native.Report) -> Report:
     """The report with its facts spread out."""
     facts = native.facts()
@@ -210,7 +216,7 @@ def report_of(native: _native.Report) -> Report:
         host=facts["host"],
         via=facts["via"],
         attempts=attempts,
-        lookups=tuple(Lookup(**lookup) for lookup in facts["lookups"]),  # type: ignore[arg-type]
+        lookup=_lookup_of(facts["lookup"]),
         end=facts["end"],
         winner=None if facts["winner"] is None else attempts[facts["winner"]],
         errno=facts["errno"],

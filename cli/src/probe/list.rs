@@ -1,17 +1,18 @@
-//! Hosts listed in text, one a line.
+//! Hosts listed in a text, one a line.
 
-use crate::target::Target;
+use std::fmt;
+
+use mailport::Target;
 
 /// One line of a list: a host, and what is known of the report that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Entry {
+pub(super) struct Entry {
     /// The host.
-    pub target: Target,
+    pub(super) target: Target,
     /// What kind of server it is, in a word: `ISP`, `Company`. `home` for a server in a home.
-    pub kind: Option<String>,
+    pub(super) kind: Option<String>,
     /// Who uses it, in a word.
-    pub user: Option<String>,
+    pub(super) user: Option<String>,
 }
 
 /// A host of which nothing more is known.
@@ -24,58 +25,48 @@ impl From<Target> for Entry {
 impl Entry {
     /// The server without what makes no difference: letter case and the final dot of a name, the
     /// spelling of an address.
-    pub fn server(&self) -> String {
+    pub(super) fn server(&self) -> String {
         self.target.canonical()
     }
 }
 
 /// Why a list was refused; the caller's mistake, found before anything is sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
-#[non_exhaustive]
-pub struct ListError {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ListError {
     /// The line, counted from 1.
-    pub line: usize,
-    /// The word.
-    pub word: String,
-    /// What is wrong with it; names it.
-    pub reason: String,
+    pub(super) line: usize,
+    /// What is wrong; names the word.
+    pub(super) reason: String,
+}
+
+impl fmt::Display for ListError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.reason)
+    }
 }
 
 /// Reads a list: on each line a host, and after it `kind=WORD` and `user=WORD` in any order, where
 /// they are known. What follows a `#` at the beginning of a word is a comment.
-///
-/// ```
-/// let list = mailport::probe::parse_list("# ours\nmail.example.com kind=ISP user=kazu\n192.0.2.1")?;
-/// assert_eq!(list[0].kind.as_deref(), Some("ISP"));
-/// let error = mailport::probe::parse_list("mail.example.com king=ISP").unwrap_err();
-/// assert_eq!(error.to_string(), "line 1: `king=ISP`: after the host, write kind=WORD or user=WORD");
-/// # Ok::<(), mailport::probe::ListError>(())
-/// ```
-pub fn parse_list(text: &str) -> Result<Vec<Entry>, ListError> {
+pub(super) fn parse_list(text: &str) -> Result<Vec<Entry>, ListError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut entries = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let entry = parse_line(line).map_err(|(word, reason)| {
-            let word = word.to_owned();
-            ListError { line: number + 1, word, reason }
-        })?;
-        entries.extend(entry);
+        entries.extend(parse_line(line).map_err(|reason| ListError { line: number + 1, reason })?);
     }
     Ok(entries)
 }
 
-/// The entry of a line; `None` where there is none. An error is a word and what is wrong with it.
-fn parse_line(line: &str) -> Result<Option<Entry>, (&str, String)> {
+/// The entry of a line; `None` for an empty line. The error names the word and what is wrong.
+fn parse_line(line: &str) -> Result<Option<Entry>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(host) = words.next() else { return Ok(None) };
     if host.starts_with("kind=") || host.starts_with("user=") {
-        return Err((host, format!("`{host}`: the host comes first")));
+        return Err(format!("`{host}`: the host comes first"));
     }
-    let target = host.parse::<Target>().map_err(|error| (host, error.to_string()))?;
+    let target = host.parse::<Target>().map_err(|error| error.to_string())?;
     let mut entry = Entry::from(target);
     for word in words {
-        let wrong = |reason: &str| (word, format!("`{word}`: {reason}"));
+        let wrong = |reason: &str| format!("`{word}`: {reason}");
         let (field, value) = match word.split_once('=') {
             Some(("kind", value)) => (&mut entry.kind, value),
             Some(("user", value)) => (&mut entry.user, value),
@@ -124,7 +115,7 @@ mod tests {
             ("ok user=a\u{1b}[31m", 1, "user=a\u{1b}[31m", "a word is missing"),
         ] {
             let error = parse_list(text).unwrap_err();
-            assert_eq!((error.line, &*error.word), (line, word), "{text}");
+            assert_eq!(error.line, line, "{text}");
             let message = error.to_string();
             assert!(message.contains(part) && message.contains(word), "{message}");
         }

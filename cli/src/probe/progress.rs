@@ -1,4 +1,4 @@
-//! How far a probe has come, on a terminal.
+//! The progress of a probe, on a terminal.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -6,14 +6,14 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mailport::Progress;
 
-/// A line on standard error while the probe runs; it is wiped out after.
-pub(super) struct Wait {
+/// A line on standard error while the probe runs; it is cleared at the end.
+pub(super) struct ProgressLine {
     bar: ProgressBar,
-    deadline: Duration,
+    timeout: Duration,
 }
 
-impl Wait {
-    pub(super) fn begin(deadline: Duration, quiet: bool) -> Wait {
+impl ProgressLine {
+    pub(super) fn begin(timeout: Duration, quiet: bool) -> ProgressLine {
         let shown = io::stderr().is_terminal() && !quiet;
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -25,7 +25,7 @@ impl Wait {
         if shown {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        Wait { bar, deadline }
+        ProgressLine { bar, timeout }
     }
 
     pub(super) fn show(&self, progress: Progress) {
@@ -34,13 +34,12 @@ impl Wait {
             1 => String::new(),
             _ => format!(", {hosts_done} of {hosts} hosts done"),
         };
-        let deadline = humantime::format_duration(self.deadline);
+        let timeout = humantime::format_duration(self.timeout);
         // Never full before the end: hosts whose names are still looked up count as one candidate.
         let unknown = usize::from(hosts_done < hosts && done == candidates);
         self.bar.set_length((candidates + unknown) as u64);
         self.bar.set_position(done as u64);
-        self.bar
-            .set_message(format!("{done} of {candidates} tried{of_hosts} (silence: {deadline})"));
+        self.bar.set_message(format!("{done} of {candidates} tried{of_hosts} (timeout {timeout})"));
     }
 
     pub(super) fn end(self) {

@@ -2,24 +2,27 @@
 
 use std::time::Duration;
 
+use mailport::internal::millis;
+use mailport::probe::Probed;
+use mailport::report::{Attempt, Lookup, format_host};
+use mailport::{Family, Report};
 use serde::Serialize;
 
-use super::{Probed, Survey, Tally};
-use crate::report::{Attempt, Lookup, Report, host_of, millis};
+use super::survey::{Survey, Tally};
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
 
-/// A probe as one JSON object on one line: each host with the [`forecast`](Probed::forecast) that
-/// was made of it, and the survey where there is one. Times are in milliseconds, counted from the
-/// beginning of the host's look-ups.
+/// Formats a probe as one JSON object on one line: each host with its [`forecast`](Probed::forecast),
+/// and the survey where there is one. Times are in milliseconds, counted from the start of the
+/// host's look-ups.
 ///
 /// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookup` (null
 /// for an address; it has `hedged`, `ended_ms`, `addresses` and `error`), `attempts` (as in
 /// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
 /// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
 /// `servers` and `cases`, the last two with `name` and `count`.
-pub fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
+pub(super) fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
     let hosts = hosts.iter().map(|(probed, forecast)| HostObject::new(probed, forecast)).collect();
     let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
@@ -92,7 +95,7 @@ impl LookupObject {
         LookupObject {
             hedged: lookup.hedged,
             ended_ms: lookup.ended.map(millis),
-            addresses: list.iter().copied().map(host_of).collect(),
+            addresses: list.iter().copied().map(format_host).collect(),
             error: lookup.result.as_ref().err().map(ToString::to_string),
         }
     }
@@ -103,8 +106,8 @@ impl ChoiceObject {
         ChoiceObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
-            address: winner.address.map(host_of),
-            family: winner.family.map(crate::Family::name),
+            address: winner.address.map(format_host),
+            family: winner.family.map(Family::name),
             after_ms: millis(elapsed),
         }
     }
