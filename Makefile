@@ -43,15 +43,21 @@ ERT := $(sort $(wildcard bindings/emacs/test/mailport-*.el))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 PACKAGE := mailport-$(VERSION)
 
-emacs: ## build mailport-mode and its package, in bindings/emacs
+emacs: emacs-module emacs-package ## build mailport-mode and its package, in bindings/emacs
+
+.PHONY: emacs-module emacs-package
+emacs-module:
 	$(CARGO) build --locked --release -p mailport-emacs
 	cp $(TARGET)/release/libmailport_module.so bindings/emacs/mailport-module.so.new
 	mv bindings/emacs/mailport-module.so.new bindings/emacs/mailport-module.so
+
+emacs-package:
 	$(BATCH) --eval "(setq byte-compile-error-on-warn t)" -f batch-byte-compile $(ELISP)
 	rm -rf $(TARGET)/$(PACKAGE) && mkdir -p $(TARGET)/$(PACKAGE)
 	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* $(TARGET)/$(PACKAGE)
-	printf '(define-package "mailport" "%s" "Dial mail servers without freezing" (quote ((emacs "28.1"))))\n' \
-	  $(VERSION) > $(TARGET)/$(PACKAGE)/mailport-pkg.el
+	printf '(define-package "mailport" "%s" "Connect to mail servers without freezing" %s :keywords %s :url "%s")\n' \
+	  $(VERSION) "'((emacs \"28.1\"))" "'(\"mail\" \"comm\")" \
+	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" > $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.

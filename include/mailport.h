@@ -78,18 +78,18 @@
 #define MAILPORT_AUTOMATIC (-1)
 
 /**
- * A dial under way: one descriptor for its whole life, and one call when it is readable. Free it
- * with mailport_dial_free(), which cancels what is not done.
- */
-typedef struct mailport_dial mailport_dial;
-
-/**
  * What dials have learned, for those that follow: a later dial in the same network does not wait
  * again for what an earlier one found silent. Options are told to use it
  * (mailport_options_set_cache). It may be used by several threads at once. A forked child goes on
  * with what its parent knew.
  */
 typedef struct mailport_cache mailport_cache;
+
+/**
+ * A dial under way: one descriptor for its whole life, and one call when it is readable. Free it
+ * with mailport_dial_free(), which cancels what is not done.
+ */
+typedef struct mailport_dial mailport_dial;
 
 /**
  * The settings of dials. Without any, everything has its default, which is right for nearly
@@ -316,7 +316,7 @@ typedef int32_t mailport_outcome;
 /**
  * A proxy's reply.
  */
-#define MAILPORT_OUTCOME_PROXY 8
+#define MAILPORT_OUTCOME_VIA 8
 
 /**
  * Still in time when another attempt won, or given up by the caller's wish.
@@ -455,12 +455,12 @@ typedef int32_t mailport_proxy_error;
 typedef int32_t mailport_lookup_error;
 
 /**
- * The name does not exist, or has no address of this family.
+ * The name does not exist.
  */
-#define MAILPORT_LOOKUP_ERROR_NOT_FOUND 1
+#define MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME 1
 
 /**
- * The name service did not answer for now; trying again later may help.
+ * The name service failed temporarily or did not answer; trying again later may help.
  */
 #define MAILPORT_LOOKUP_ERROR_TRY_AGAIN 2
 
@@ -472,12 +472,27 @@ typedef int32_t mailport_lookup_error;
 /**
  * Not answered yet, or by the end of the dial.
  */
-#define MAILPORT_LOOKUP_ERROR_PENDING 4
+#define MAILPORT_LOOKUP_ERROR_UNANSWERED 4
 
 /**
  * Any other failure.
  */
 #define MAILPORT_LOOKUP_ERROR_FAILED 5
+
+/**
+ * The name exists and has no address, or none of the families that the dial uses.
+ */
+#define MAILPORT_LOOKUP_ERROR_NO_ADDRESS 6
+
+/**
+ * This machine lacked memory, threads or descriptors for the look-up.
+ */
+#define MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR 7
+
+/**
+ * Too many look-ups of this process were unanswered for this one to begin.
+ */
+#define MAILPORT_LOOKUP_ERROR_BUSY 8
 
 /**
  * What the user says to a question.
@@ -600,14 +615,6 @@ mailport_status mailport_options_set_port_delay_ms(mailport_options *options, in
 mailport_status mailport_options_set_patience_ms(mailport_options *options, int32_t ms);
 
 /**
- * How long the answer of the family that goes second waits for the first one's (the Resolution
- * Delay of RFC 8305). Default 50 ms; 0 does not wait.
- *
- * Since 0.1.
- */
-mailport_status mailport_options_set_resolution_delay_ms(mailport_options *options, int32_t ms);
-
-/**
  * How long a connection is waited upon for the server's first byte before it counts: at least
  * 10 ms, 0 for not at all, or MAILPORT_AUTOMATIC, the default: not at all in a direct dial, 10 s
  * through a proxy or a command. With a greeting wait services are tried one after the other.
@@ -631,7 +638,8 @@ mailport_status mailport_options_set_sequential(mailport_options *options, int32
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_ask(mailport_options *options, int32_t ask);
+mailport_status mailport_options_set_ask(mailport_options *options,
+                                         int32_t ask);
 
 /**
  * Whether a service that is remembered as bad is tried last instead of first, though never after
@@ -689,8 +697,7 @@ mailport_status mailport_options_set_via(mailport_options *options, const char *
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_cache(mailport_options *options,
-                                            const mailport_cache *cache);
+mailport_status mailport_options_set_cache(mailport_options *options, const mailport_cache *cache);
 
 /**
  * Connects to a host and blocks until that is done, or cannot be: in place of a loop over
@@ -922,8 +929,8 @@ mailport_status mailport_dial_answer(mailport_dial *dial,
  * Since 0.1.
  */
 mailport_status mailport_dial_answer_and_remember(mailport_dial *dial,
-                                              uint32_t question,
-                                              mailport_answer answer);
+                                                  uint32_t question,
+                                                  mailport_answer answer);
 
 /**
  * How many attempts the dial has made, one for each address of each service that it came to. They
@@ -1057,7 +1064,7 @@ const char *mailport_dial_attempt_icmp_message(const mailport_dial *dial, uint32
 const char *mailport_dial_attempt_icmp_from(const mailport_dial *dial, uint32_t attempt);
 
 /**
- * What the proxy or the command did, where the outcome is MAILPORT_OUTCOME_PROXY; otherwise 0.
+ * What the proxy or the command did, where the outcome is MAILPORT_OUTCOME_VIA; otherwise 0.
  *
  * Since 0.1.
  */
@@ -1121,18 +1128,19 @@ const char *mailport_dial_attempt_reason_message(const mailport_dial *dial, uint
 const char *mailport_dial_attempt_reason_service(const mailport_dial *dial, uint32_t attempt);
 
 /**
- * How many name look-ups there were: one for each family, and none for an address.
+ * How many name look-ups there were: 1, and 0 for an address or through a proxy or a command.
  *
  * Since 0.1.
  */
 uint32_t mailport_dial_lookups(const mailport_dial *dial);
 
 /**
- * The family that was asked for.
+ * Returns 1 if the look-up was slow or failed temporarily, so that one look-up of each family was
+ * started beside it, and 0 otherwise.
  *
  * Since 0.1.
  */
-mailport_family mailport_dial_lookup_family(const mailport_dial *dial, uint32_t lookup);
+int32_t mailport_dial_lookup_hedged(const mailport_dial *dial, uint32_t lookup);
 
 /**
  * When it ended, in microseconds from the start of the dial; -1 if it had not by the end of that.
@@ -1142,7 +1150,7 @@ mailport_family mailport_dial_lookup_family(const mailport_dial *dial, uint32_t 
 int64_t mailport_dial_lookup_ended_us(const mailport_dial *dial, uint32_t lookup);
 
 /**
- * How many addresses it gave; -1 where it failed.
+ * How many addresses there are, of both families; -1 where it failed.
  *
  * Since 0.1.
  */

@@ -346,8 +346,12 @@ impl Report {
 
     /// Why there was no address.
     fn unresolved(&self) -> String {
-        let error = self.lookup_error();
-        error.map_or_else(|| LookupError::NoAddress.to_string(), ToString::to_string)
+        match self.lookup_error() {
+            Some(error @ (LookupError::Failed(_) | LookupError::Unanswered)) => {
+                format!("the look-up of its addresses failed: {error}")
+            }
+            error => error.unwrap_or(&LookupError::NoAddress).to_string(),
+        }
     }
 
     fn lookup_error(&self) -> Option<&LookupError> {

@@ -1,13 +1,13 @@
-//! The line for the echo area, while a dial is under way.
+//! The line in the echo area while a dial runs.
 
 use std::time::Duration;
 
 use mailport::report::Attempt;
 use mailport::{Outcome, Report, Service};
 
-/// What a dial is doing: `mail.example: 587 silent for 1 s, trying 25 too`. Its report is as of
-/// the last news, and `now` is how long ago it began.
-pub(crate) fn progress(report: &Report, now: Duration) -> String {
+/// Says what a dial is doing: `mail.example: 587 silent for 1 s, trying 25 too`. `now` is the time
+/// since the dial began; the report may be older.
+pub(crate) fn line(report: &Report, now: Duration) -> String {
     let host = &report.host;
     let mut services: Vec<Service> = Vec::new();
     for attempt in &report.attempts {
@@ -21,24 +21,24 @@ pub(crate) fn progress(report: &Report, now: Duration) -> String {
     let of = |service: &Service| -> Vec<&Attempt> {
         report.attempts.iter().filter(|attempt| attempt.service == *service).collect()
     };
-    let is_open = |attempt: &&Attempt| attempt.outcome == Some(Outcome::Cancelled);
+    let is_open = |attempt: &&Attempt| attempt.outcome.is_none();
     let mut parts: Vec<String> =
-        earlier.iter().map(|service| told(*service, &of(service), now)).collect();
-    let besides = earlier.iter().any(|service| of(service).iter().any(is_open));
-    let too = if besides { " too" } else { "" };
+        earlier.iter().map(|service| state(*service, &of(service), now)).collect();
+    let in_parallel = earlier.iter().any(|service| of(service).iter().any(is_open));
+    let too = if in_parallel { " too" } else { "" };
     parts.push(format!("trying {}{too}", last.port()));
     format!("{host}: {}", parts.join(", "))
 }
 
-/// What became of a service so far.
-fn told(service: Service, attempts: &[&Attempt], now: Duration) -> String {
+/// Says how an earlier service stands.
+fn state(service: Service, attempts: &[&Attempt], now: Duration) -> String {
     let port = service.port();
     let has = |outcome| attempts.iter().any(|attempt| attempt.outcome == outcome);
     let filter =
         attempts.iter().find_map(|a| a.icmp.filter(|_| a.outcome == Some(Outcome::IcmpHard)));
     if let Some(icmp) = filter {
         return match icmp.sender {
-            Some(router) => format!("{port} filtered by {router}"),
+            Some(sender) => format!("{port} filtered by {sender}"),
             None => format!("{port} filtered"),
         };
     }
@@ -48,7 +48,7 @@ fn told(service: Service, attempts: &[&Attempt], now: Duration) -> String {
     if has(Some(Outcome::Closed)) {
         return format!("{port} closed the connection");
     }
-    if has(Some(Outcome::Cancelled)) || has(Some(Outcome::Timeout)) {
+    if has(None) || has(Some(Outcome::Timeout)) {
         let began = attempts.iter().map(|attempt| attempt.started).min().unwrap_or_default();
         return format!("{port} silent for {} s", now.saturating_sub(began).as_secs());
     }
@@ -87,45 +87,39 @@ mod tests {
             let addresses = Ok(vec![SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 0))]);
             machine.handle(Event::Resolved { query, addresses, routes: Vec::new() }, now);
         }
-        let_go(machine, now);
+        run_due(machine, now);
     }
 
-    /// Lets the machine do what is due.
-    fn let_go(machine: &mut Machine, now: Instant) {
+    /// Runs the actions that are due.
+    fn run_due(machine: &mut Machine, now: Instant) {
         machine.handle_timeout(now);
         while machine.poll_action().is_some() {}
     }
 
     #[test]
-    fn a_dial_is_told_as_it_goes() {
+    fn the_line_names_a_silent_port_and_the_next_one() {
         let began = Instant::now();
         let mut machine = machine(began);
-        assert_eq!(
-            progress(&machine.report(), Duration::ZERO),
-            "mail.example: looking up the name"
-        );
+        assert_eq!(line(&machine.report(), Duration::ZERO), "mail.example: looking up the name");
         resolve(&mut machine, began);
-        assert_eq!(progress(&machine.report(), Duration::ZERO), "mail.example: trying 587");
+        assert_eq!(line(&machine.report(), Duration::ZERO), "mail.example: trying 587");
         let later = Duration::from_millis(1010);
-        let_go(&mut machine, began + later);
+        run_due(&mut machine, began + later);
         assert_eq!(
-            progress(&machine.report(), later),
+            line(&machine.report(), later),
             "mail.example: 587 silent for 1 s, trying 25 too"
         );
     }
 
     #[test]
-    fn a_refusal_is_told() {
+    fn the_line_names_a_refused_port() {
         let began = Instant::now();
         let mut machine = machine(began);
         resolve(&mut machine, began);
         let attempt = mailport::machine::AttemptId(0);
         let failure = Failure::new(Outcome::Reset);
         machine.handle(Event::Failed { attempt, failure, syns: None }, began);
-        let_go(&mut machine, began);
-        assert_eq!(
-            progress(&machine.report(), Duration::ZERO),
-            "mail.example: 587 refused, trying 25"
-        );
+        run_due(&mut machine, began);
+        assert_eq!(line(&machine.report(), Duration::ZERO), "mail.example: 587 refused, trying 25");
     }
 }

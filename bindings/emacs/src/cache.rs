@@ -1,27 +1,28 @@
-//! What dials of this Emacs have learned, and what of it lasts.
+//! The caches that the dials of this Emacs share.
 
 use std::sync::OnceLock;
 
 use mailport::{Cache, Target, TargetError};
 
-use crate::options::Kept;
+use crate::settings::CacheKind;
 
 static SESSION: OnceLock<Cache> = OnceLock::new();
 static FILE: OnceLock<Cache> = OnceLock::new();
 
-/// The cache of this kind; without a place for the file, one that ends with Emacs.
-pub(crate) fn cache(kept: Kept) -> &'static Cache {
-    match kept {
-        Kept::Session => SESSION.get_or_init(Cache::new),
-        Kept::File => {
+/// Returns the cache of this kind. If there is no place for the file, the cache ends with Emacs.
+pub(crate) fn get(kind: CacheKind) -> &'static Cache {
+    match kind {
+        CacheKind::Session => SESSION.get_or_init(Cache::new),
+        CacheKind::File => {
             FILE.get_or_init(|| Cache::default_path().map_or_else(Cache::new, Cache::open))
         }
     }
 }
 
-/// Forgets a host, or every one if it is empty; gives how many outcomes and answers that were.
+/// Removes the entries of a host, or all entries if the host is empty. Returns how many outcomes
+/// and answers were removed.
 pub(crate) fn forget(host: &str) -> Result<usize, TargetError> {
-    let both = [Kept::Session, Kept::File].map(cache);
+    let both = [CacheKind::Session, CacheKind::File].map(get);
     if host.is_empty() {
         return Ok(both.iter().map(|cache| cache.clear()).sum());
     }
@@ -29,7 +30,7 @@ pub(crate) fn forget(host: &str) -> Result<usize, TargetError> {
     Ok(both.iter().map(|cache| cache.forget(&target)).sum())
 }
 
-/// Has what is to last saved, as far as it was used, and waits a moment for that.
+/// Saves the file if it was used, and waits for [`Cache::FLUSH`] at most.
 pub(crate) fn flush() {
     if let Some(cache) = FILE.get() {
         cache.flush(Cache::FLUSH);

@@ -1,5 +1,5 @@
-//! The local socket through which Emacs takes a connection: in a folder that only this user may
-//! enter, for one connection of this process, and gone as soon as that has come.
+//! The local socket by which Emacs gets a connection. It is in a folder of mode 0700, accepts one
+//! connection of this process, and is removed as soon as that has been accepted.
 
 use std::env;
 use std::fs::Permissions;
@@ -12,48 +12,48 @@ use std::process;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use tempfile::TempDir;
 
-/// How many strangers are turned away before it is taken for an attack. Only this user and root
-/// can come so far at all.
-const STRANGERS: usize = 16;
+/// How many connections of other processes are closed before `accept` fails. Only this user and
+/// root can connect at all.
+const OTHERS: usize = 16;
 
-/// A socket that waits for Emacs. Dropping it removes socket and folder.
+/// A listening socket. Dropping it removes the socket and its folder.
 #[derive(Debug)]
-pub(crate) struct Door {
+pub(crate) struct LocalSocket {
     listener: UnixListener,
     folder: TempDir,
 }
 
-impl Door {
-    pub(crate) fn open() -> io::Result<Door> {
+impl LocalSocket {
+    pub(crate) fn open() -> io::Result<LocalSocket> {
         let mut last = None;
-        // The path of a local socket has 107 bytes, which a temporary folder may exceed.
+        // The path of a local socket may have 107 bytes; that of a temporary folder may be longer.
         for place in places() {
-            match Door::open_in(&place) {
-                Ok(door) => return Ok(door),
+            match LocalSocket::open_in(&place) {
+                Ok(socket) => return Ok(socket),
                 Err(error) => last = Some(error),
             }
         }
         Err(last.unwrap_or_else(|| ErrorKind::NotFound.into()))
     }
 
-    fn open_in(place: &Path) -> io::Result<Door> {
+    fn open_in(place: &Path) -> io::Result<LocalSocket> {
         let folder = tempfile::Builder::new()
             .prefix("mailport-")
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(place)?;
         let listener = UnixListener::bind(folder.path().join("s"))?;
-        // Emacs has connected before it is looked for.
+        // Emacs has connected before `accept` is called.
         listener.set_nonblocking(true)?;
-        Ok(Door { listener, folder })
+        Ok(LocalSocket { listener, folder })
     }
 
     pub(crate) fn path(&self) -> PathBuf {
         self.folder.path().join("s")
     }
 
-    /// Takes in the connection of this process, and turns away any other.
-    pub(crate) fn admit(&self) -> io::Result<UnixStream> {
-        for _ in 0..STRANGERS {
+    /// Accepts the connection of this process, and closes those of others.
+    pub(crate) fn accept(&self) -> io::Result<UnixStream> {
+        for _ in 0..OTHERS {
             let (stream, _) = self.listener.accept()?;
             let peer = getsockopt(&stream, PeerCredentials)?;
             if u32::try_from(peer.pid()) == Ok(process::id()) {
@@ -65,7 +65,7 @@ impl Door {
     }
 }
 
-/// Where a folder may be made, best first.
+/// The directories in which to create the folder, best first.
 fn places() -> Vec<PathBuf> {
     let run = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|run| run.is_absolute());
     run.into_iter().chain([env::temp_dir(), PathBuf::from("/tmp")]).collect()
@@ -79,13 +79,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_door_admits_this_process_and_goes() {
-        let door = Door::open().unwrap();
-        let (folder, path) = (door.folder.path().to_owned(), door.path());
+    fn a_connection_of_this_process_is_accepted_and_the_folder_removed() {
+        let socket = LocalSocket::open().unwrap();
+        let (folder, path) = (socket.folder.path().to_owned(), socket.path());
         assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
         let mut theirs = UnixStream::connect(&path).unwrap();
-        let mut ours = door.admit().unwrap();
-        drop(door);
+        let mut ours = socket.accept().unwrap();
+        drop(socket);
         assert!(!folder.exists());
         theirs.write_all(b"x").unwrap();
         let mut byte = [0];
@@ -94,18 +94,22 @@ mod tests {
     }
 
     #[test]
-    fn another_process_is_turned_away() {
-        let door = Door::open().unwrap();
+    fn a_connection_of_another_process_is_closed() {
+        let socket = LocalSocket::open().unwrap();
         let script = "use IO::Socket::UNIX; $s = IO::Socket::UNIX->new(Peer => $ARGV[0]) or die; \
                       syswrite STDOUT, \"in\\n\"; sysread $s, $x, 1;";
-        let mut stranger = Command::new("perl")
+        let mut other = Command::new("perl")
             .args(["-e", script])
-            .arg(door.path())
+            .arg(socket.path())
             .stdout(Stdio::piped())
             .spawn()
             .expect("perl");
-        stranger.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
-        assert_eq!(door.admit().unwrap_err().kind(), ErrorKind::WouldBlock, "nobody of ours");
-        assert!(stranger.wait().unwrap().success(), "its connection is closed");
+        other.stdout.as_mut().unwrap().read_exact(&mut [0; 3]).unwrap();
+        assert_eq!(
+            socket.accept().unwrap_err().kind(),
+            ErrorKind::WouldBlock,
+            "no connection of this process"
+        );
+        assert!(other.wait().unwrap().success(), "its connection is closed");
     }
 }

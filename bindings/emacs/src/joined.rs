@@ -1,19 +1,19 @@
-//! What joins Emacs' local connection to the mail server: one thread for each pair.
+//! Emacs' local connection, joined to the mail server by one thread for each pair.
 
 use std::io;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use mailport::join::{Pair, Progress, Stock, Wants};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow};
 
-use crate::watch;
-
-/// How long the server may take for the last words of an Emacs that is gone.
-const LAST_WORDS: Duration = Duration::from_secs(10);
+/// How long to go on sending to the server after Emacs has closed its side.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// How many threads of this kind run.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
@@ -22,14 +22,34 @@ pub(crate) fn running() -> usize {
     RUNNING.load(Ordering::Relaxed)
 }
 
-/// Joins both in the background, until both have ended, either is broken, or Emacs has closed its
-/// side. The thread owns them.
+/// Joins both in a thread, which owns them, until both have ended, one has failed, or Emacs has
+/// closed its side.
 pub(crate) fn start(socket: TcpStream, near: UnixStream) -> io::Result<()> {
     let pair = Pair::new(near, socket)?;
-    watch::spawn("mailport-relay", &RUNNING, move || run(pair))
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    RUNNING.fetch_add(1, Ordering::Relaxed);
+    // The thread blocks every signal: signals are for Emacs' main thread.
+    let spawned = thread::Builder::new().name("mailport-join".to_owned()).spawn(move || {
+        let _running = Running;
+        run(pair);
+    });
+    before.thread_set_mask()?;
+    if spawned.is_err() {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+    spawned.map(drop)
 }
 
-/// Whatever ends it, both sides are closed then, which says it to both.
+/// Counts a thread until it ends.
+struct Running;
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Copies until the end, then closes both sides.
 fn run(mut pair: Pair) {
     let mut stock = Stock::default();
     let mut gone = None;
@@ -42,14 +62,14 @@ fn run(mut pair: Pair) {
         let [near, far] = pair.wants();
         let left = match gone {
             None => None,
-            // Emacs reads nothing any more: what is left is what it said.
+            // Emacs no longer reads: only what it sent is left to deliver.
             Some(_) if !near.readable && !far.writable => break,
-            Some(since) => Some(LAST_WORDS.saturating_sub(Instant::elapsed(&since))),
+            Some(since) => Some(LINGER.saturating_sub(Instant::elapsed(&since))),
         };
         match wait(&pair, [near, far], left) {
             Ok(Waited::Ready) => {}
             Ok(Waited::Gone) => gone = gone.or_else(|| Some(Instant::now())),
-            Ok(Waited::InVain) | Err(_) => break,
+            Ok(Waited::TimedOut) | Err(_) => break,
         }
     }
     pair.close(&mut stock);
@@ -57,12 +77,12 @@ fn run(mut pair: Pair) {
 
 enum Waited {
     Ready,
-    /// Emacs has closed its side; what it sent before may be there still.
+    /// Emacs has closed its side; data that it sent may still be unread.
     Gone,
-    InVain,
+    TimedOut,
 }
 
-/// Waits until a side can go on. With a limit, Emacs is gone already.
+/// Waits until a side is ready. With a limit, Emacs has already closed its side.
 fn wait(pair: &Pair, wants: [Wants; 2], left: Option<Duration>) -> nix::Result<Waited> {
     let flags = |wants: Wants| {
         let readable = if wants.readable { PollFlags::POLLIN } else { PollFlags::empty() };
@@ -70,7 +90,7 @@ fn wait(pair: &Pair, wants: [Wants; 2], left: Option<Duration>) -> nix::Result<W
         readable | writable
     };
     let mut fds = vec![PollFd::new(pair.far(), flags(wants[1]))];
-    // Who is gone is always ready.
+    // A closed side is always ready.
     if left.is_none() || wants[0].readable {
         fds.push(PollFd::new(pair.near(), flags(wants[0])));
     }
@@ -83,11 +103,11 @@ fn wait(pair: &Pair, wants: [Wants; 2], left: Option<Duration>) -> nix::Result<W
         }
     };
     let hung_up = |fd: &PollFd| {
-        let told = fd.revents().unwrap_or(PollFlags::empty());
-        told.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
+        let events = fd.revents().unwrap_or(PollFlags::empty());
+        events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR)
     };
     Ok(match fds.get(1) {
-        _ if count == 0 => Waited::InVain,
+        _ if count == 0 => Waited::TimedOut,
         Some(near) if hung_up(near) => Waited::Gone,
         _ => Waited::Ready,
     })
@@ -97,7 +117,6 @@ fn wait(pair: &Pair, wants: [Wants; 2], left: Option<Duration>) -> nix::Result<W
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::thread;
 
     use super::*;
 
@@ -111,11 +130,11 @@ mod tests {
     }
 
     #[test]
-    fn the_last_words_of_an_emacs_that_is_gone_arrive() {
+    fn data_sent_before_emacs_closes_its_side_arrives() {
         let (mut emacs, mut server) = joined();
-        let words = vec![b'x'; 3_000_000];
-        let expected = words.len();
-        let sending = thread::spawn(move || emacs.write_all(&words).unwrap());
+        let data = vec![b'x'; 3_000_000];
+        let expected = data.len();
+        let sending = thread::spawn(move || emacs.write_all(&data).unwrap());
         let mut all = Vec::new();
         server.read_to_end(&mut all).unwrap();
         sending.join().unwrap();
@@ -123,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn an_emacs_that_is_gone_ends_it_though_the_server_stays() {
+    fn closing_the_side_of_emacs_closes_the_connection_to_the_server() {
         let (emacs, mut server) = joined();
         drop(emacs);
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
@@ -139,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_one_side_is_the_end_of_that_direction_only() {
+    fn a_half_close_ends_one_direction_only() {
         let (mut emacs, mut server) = joined();
         emacs.shutdown(std::net::Shutdown::Write).unwrap();
         assert_eq!(server.read(&mut [0]).unwrap(), 0);

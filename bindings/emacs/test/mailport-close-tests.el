@@ -1,4 +1,4 @@
-;;; mailport-ends-tests.el --- However it ends, everything is closed, once  -*- lexical-binding: t; -*-
+;;; mailport-close-tests.el --- Everything is closed, once  -*- lexical-binding: t; -*-
 
 ;; SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -58,49 +58,47 @@ Between them others take the numbers of the descriptors that were closed."
 
 (ert-deftest mailport-kill-process-changes-nothing-of-a-stream ()
   ;; As with any process that is no program.
-  (dolist (handoff '(relay dup2))
-    (mailport-tests--with
-      (setq mailport-handoff handoff)
-      (mailport-tests--plan (mailport-tests--echo))
-      (let ((process (car (mailport-tests--open :type 'plain))) (received ""))
-        (dolist (kill (list #'kill-process #'interrupt-process #'quit-process))
-          (should-error (funcall kill process)))
-        (set-process-filter process (lambda (_ text) (setq received (concat received text))))
-        (process-send-string process "alive")
-        (mailport-tests--until (lambda () (equal received "alive")))))))
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--echo))
+    (let ((process (car (mailport-tests--open :type 'plain))) (received ""))
+      (dolist (kill (list #'kill-process #'interrupt-process #'quit-process))
+        (should-error (funcall kill process)))
+      (set-process-filter process (lambda (_ text) (setq received (concat received text))))
+      (process-send-string process "alive")
+      (mailport-tests--until (lambda () (equal received "alive"))))))
 
 (ert-deftest mailport-closes-a-stream-once-whoever-ends-it ()
-  (dolist (handoff '(relay dup2))
-    (dolist (end (list #'delete-process
-                       (lambda (process)
-                         (let ((kill-buffer-query-functions nil))
-                           (kill-buffer (process-buffer process))))
-                       #'process-send-eof
-                       (lambda (_) (mapc #'delete-process (mailport-tests--clients)))))
-      (mailport-tests--with
-        (setq mailport-handoff handoff)
-        (mailport-tests--plan (mailport-tests--echo))
-        ;; What Emacs opens once and keeps.
-        (delete-process (car (mailport-tests--open :type 'plain)))
-        (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))
+  (dolist (end (list #'delete-process
+                     (lambda (process)
+                       (let ((kill-buffer-query-functions nil))
+                         (kill-buffer (process-buffer process))))
+                     #'process-send-eof
+                     (lambda (_) (mapc #'delete-process (mailport-tests--clients)))))
+    (mailport-tests--with
+      (mailport-tests--plan (mailport-tests--echo))
+      ;; What Emacs opens once and keeps.
+      (delete-process (car (mailport-tests--open :type 'plain)))
+      (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))
+      (mailport-tests--until #'mailport-tests--idle-p)
+      (let* ((held (mailport-tests--held))
+             (process (car (mailport-tests--open :type 'plain))))
+        (funcall end process)
+        (mailport-tests--until (lambda () (mailport-tests--all-closed-p 2)))
+        (mailport-tests--until (lambda () (not (process-live-p process))))
         (mailport-tests--until #'mailport-tests--idle-p)
-        (let* ((held (mailport-tests--held))
-               (process (car (mailport-tests--open :type 'plain))))
-          (funcall end process)
-          (mailport-tests--until (lambda () (mailport-tests--all-closed-p 2)))
-          (mailport-tests--until (lambda () (not (process-live-p process))))
-          (mailport-tests--until #'mailport-tests--idle-p)
-          ;; Emacs forgets a process whose peer has closed when it is deleted.
-          (delete-process process)
-          (mailport-tests--until-holds held)
-          (mailport-tests--once (progn (delete-process process)
-                                       (mailport--cancel (car mailport--history)))))))))
+        ;; Emacs forgets a process whose peer has closed when it is deleted.
+        (delete-process process)
+        (mailport-tests--until-holds held)
+        (mailport-tests--once (progn (delete-process process)
+                                     (mailport--close (car mailport--history))))))))
 
 ;;;; Of a dial
 
 (ert-deftest mailport-closes-a-dial-once-whoever-ends-it ()
-  (dolist (end (list (lambda () (delete-process (get-process "mailport 127.0.0.1")))
-                     (lambda () (kill-buffer " *mailport*"))
+  (dolist (end (list (lambda ()
+                       (dolist (timer timer-list)
+                         (when (eq (timer--function timer) #'mailport--on-timer)
+                           (mailport-cancel (car (timer--args timer))))))
                      (lambda () (setq quit-flag t))))
     (mailport-tests--with
       (mailport-tests--plan (mailport-tests--silent) (mailport-tests--silent))
@@ -112,28 +110,18 @@ Between them others take the numbers of the descriptors that were closed."
                       '(quit mailport-connect-error)))
         (mailport-tests--until #'mailport-tests--idle-p)
         (mailport-tests--until-holds held)
-        (mailport-tests--once (mailport--cancel (car mailport--history)))))))
-
-(ert-deftest mailport-kill-process-changes-nothing-of-a-dial ()
-  (mailport-tests--with
-    (let ((dial (mailport--start "127.0.0.1" (format "%d:none,%d:none" (mailport-tests--silent)
-                                                     (mailport-tests--greeter)))))
-      (dolist (kill (list #'kill-process #'interrupt-process #'quit-process))
-        (should-error (funcall kill (mailport--dial-pipe dial))))
-      (mailport--wait dial)
-      (should (eq 'connected (mailport--dial-status dial)))
-      (mailport--cancel dial))))
+        (mailport-tests--once (mailport--close (car mailport--history)))))))
 
 (defun mailport-tests--drop-dials (count plan)
   "Start COUNT dials by PLAN, and lose them when they have ended or wait."
   (dotimes (_ count)
-    (let* ((dial (mailport--start "127.0.0.1" plan :on-end #'ignore))
-           (pipe (mailport--dial-pipe dial)))
-      (accept-process-output pipe 0.05)
-      (set-process-sentinel pipe #'ignore)
-      (process-put pipe 'mailport-dial nil)
-      (delete-process pipe)))
-  (setq mailport--history nil)
+    (let ((dial (mailport--start "127.0.0.1" plan :on-end #'ignore)))
+      (accept-process-output nil 0.05)
+      (when (mailport--dial-timer dial)
+        (cancel-timer (mailport--dial-timer dial)))))
+  ;; Emacs keeps the last timers that ran.
+  (setq mailport--history nil
+        timer-event-last nil timer-event-last-1 nil timer-event-last-2 nil)
   (mailport-tests--overwrite-stack 60))
 
 (defun mailport-tests--overwrite-stack (depth)
@@ -143,13 +131,15 @@ Emacs looks at its stack when it collects, at what is not in use too."
 
 (ert-deftest mailport-closes-a-dial-that-is-collected ()
   (mailport-tests--with
-    (let ((silent (format "%d:none" (mailport-tests--silent)))
-          (open (format "%d:none" (mailport-tests--greeter)))
+    (let ((silent (format "%d:cleartext" (mailport-tests--silent)))
+          (open (format "%d:cleartext" (mailport-tests--greeter)))
           (descriptors (mailport-tests--descriptors)))
-      ;; Under way: each has its descriptors and a thread.
+      ;; Running: each has its descriptors.
       (mailport-tests--drop-dials 20 silent)
-      (should (< (+ 60 descriptors) (mailport-tests--descriptors)))
-      (mailport-tests--until #'mailport-tests--idle-p)
+      (should (< (+ 30 descriptors) (mailport-tests--descriptors)))
+      (mailport-tests--until (lambda ()
+                               (garbage-collect)
+                               (= descriptors (mailport-tests--descriptors))))
       ;; Connected, and taken by nobody.
       (mailport-tests--drop-dials 20 open)
       (mailport-tests--until (lambda () (= 20 (length (mailport-tests--clients)))))
@@ -175,7 +165,7 @@ Emacs looks at its stack when it collects, at what is not in use too."
       (mailport-tests--until #'mailport-tests--clients)
       (mailport-tests--until (lambda () (get-process "mail")))
       (should (= (1+ timers) (mailport-tests--timers)))
-      (delete-process (funcall came t))
+      (mailport-cancel (funcall came t))
       (mailport-tests--until came)
       (should (string-match-p "cancelled" (error-message-string (funcall came))))
       (should-not (get-process "mail"))
@@ -189,7 +179,7 @@ Emacs looks at its stack when it collects, at what is not in use too."
       (let ((came (cl-letf* ((go-on (symbol-function moment))
                              ((symbol-function moment)
                               (lambda (dial &rest arguments)
-                                (delete-process (mailport--dial-pipe dial))
+                                (mailport-cancel dial)
                                 (apply go-on dial arguments))))
                     (let ((came (mailport-tests--async :type 'plain :end-of-command "\n")))
                       (mailport-tests--until came)
@@ -205,12 +195,12 @@ Emacs looks at its stack when it collects, at what is not in use too."
       (let* ((timers (mailport-tests--timers)) (failed nil)
              (came (cl-letf* ((hand-over (symbol-function 'mailport-module-hand-over))
                               ((symbol-function 'mailport-module-hand-over)
-                               (lambda (call dup2)
+                               (lambda (handle)
                                  (setq failed t)
                                  (if (eq when 'at)
                                      ;; What was there to hand over is gone.
-                                     (progn (mailport-module-cancel call)
-                                            (funcall hand-over call dup2))
+                                     (progn (mailport-module-cancel handle)
+                                            (funcall hand-over handle))
                                    "it is broken"))))
                      (let ((came (mailport-tests--async :type 'plain :end-of-command "\n")))
                        (mailport-tests--until came)
@@ -218,7 +208,6 @@ Emacs looks at its stack when it collects, at what is not in use too."
         (should failed)
         (should (eq 'mailport-connect-error (car (funcall came))))
         (should-not (get-process "mail"))
-        (should-not (get-process "mailport 127.0.0.1"))
         (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))
         (accept-process-output nil 0.1)
         ;; This fails where it was called twice.
@@ -281,28 +270,23 @@ Return what it has said."
 
 (defconst mailport-tests--states
   '((dialling
-     "%1$d:none"
-     (mailport--start "127.0.0.1" plan)
-     (equal (mailport-module-census) '(:wakers 1 :relays 0)))
+     "%1$d:cleartext"
+     (push (mailport--start "127.0.0.1" plan) dials)
+     (not (mailport--dial-status (car dials))))
     (pausing
-     "%2$d:none"
+     "%2$d:cleartext"
      (apply #'mailport-open-network-stream-async #'ignore "mail" nil "127.0.0.1" 587 smtp)
-     (equal (mailport-module-census) '(:wakers 0 :relays 1)))
+     (= 1 (mailport-module-joined)))
     (promised
-     "%1$d:none,%2$d:none"
+     "%1$d:cleartext,%2$d:cleartext"
      (mailport--promise plan "mail" "127.0.0.1" 587 #'ignore)
-     (equal (mailport-module-census) '(:wakers 0 :relays 1)))
-    (relayed
-     "%2$d:none"
+     (= 1 (mailport-module-joined)))
+    (joined
+     "%2$d:cleartext"
      (open-network-stream "mail" nil "127.0.0.1" 587 :type 'plain)
      (process-live-p (get-process "mail")))
-    (replaced
-     "%2$d:none"
-     (let ((mailport-handoff 'dup2))
-       (open-network-stream "mail" nil "127.0.0.1" 587 :type 'plain))
-     (process-live-p (get-process "mail")))
     (through-a-command
-     "%2$d:none"
+     "%2$d:cleartext"
      (let ((mailport-via "command:sh -c 'echo 220 hello; cat; echo over >\"$HOME/over\"'"))
        (open-network-stream "mail" nil "127.0.0.1" 587 :type 'plain))
      (process-live-p (get-process "mail"))))
@@ -321,7 +305,7 @@ The plan has the ports of a silent and of a pausing server.")
                (other
                 (mailport-tests--emacs
                  folder
-                 `(let* ((plan ,plan)
+                 `(let* ((plan ,plan) (dials nil)
                          (smtp '(:type plain :end-of-command "\n" :return-list t)))
                     (require 'mailport)
                     (setq mailport-plans (list (cons "127.0.0.1" plan)) mailport-cache nil
@@ -356,18 +340,16 @@ The plan has the ports of a silent and of a pausing server.")
 (ert-deftest mailport-gives-no-descriptor-to-a-program-that-emacs-starts ()
   (mailport-tests--with
     (let ((inherited (mailport-tests--inherited))
-          (dial (mailport--start "127.0.0.1" (format "%d:none" (mailport-tests--silent)))))
+          (dial (mailport--start "127.0.0.1" (format "%d:cleartext" (mailport-tests--silent)))))
       (mailport-tests--plan (mailport-tests--echo))
-      (dolist (handoff '(relay dup2))
-        (setq mailport-handoff handoff)
-        (should (process-live-p (car (mailport-tests--open :type 'plain)))))
+      (should (process-live-p (car (mailport-tests--open :type 'plain))))
       (should (= inherited (mailport-tests--inherited)))
-      (mailport--cancel dial))))
+      (mailport--close dial))))
 
 (ert-deftest mailport-remembers-from-one-emacs-to-the-next-until-told-to-forget ()
   (mailport-tests--with
     (let* ((folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
-           (plan (format "%d:none,%d:none" (mailport-tests--silent) (mailport-tests--greeter)))
+           (plan (format "%d:cleartext,%d:cleartext" (mailport-tests--silent) (mailport-tests--greeter)))
            (dial `(progn
                     (require 'mailport)
                     (setq mailport-plans '(("127.0.0.1" . ,plan)))
@@ -414,20 +396,43 @@ The plan has the ports of a silent and of a pausing server.")
                          `(progn
                             (package-initialize)
                             (dolist (command '(mailport-mode mailport-mew-mode mailport-report
-                                                             mailport-forget))
+                                                             mailport-forget
+                                                             mailport-build-module))
                               (unless (autoloadp (symbol-function command))
                                 (error "No autoload of %s" command)))
                             (mailport-mode 1)
-                            (insert-file-contents "/proc/self/maps")
-                            (search-forward "/mailport-module")
-                            (message "Loaded: %s" (buffer-substring (search-backward " ")
-                                                                    (line-end-position)))))))
+                            (message "Loaded: %s" (mailport--module-file))))))
               (should (string-match-p
                        (format "Loaded: +%s\\.emacs\\.d/elpa/mailport-%s/mailport-module\\.so$"
                                folder mailport-version)
                        said))))
         (delete-directory folder t)))))
 
-(provide 'mailport-ends-tests)
+(ert-deftest mailport-module-file-can-be-overwritten-while-it-is-loaded ()
+  (mailport-tests--with
+    (let* ((folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
+           (file (expand-file-name (mailport--module-name) folder))
+           (plan (format "%d:cleartext" (mailport-tests--greeter))))
+      (copy-file (mailport--module-file) file)
+      (unwind-protect
+          (should (string-match-p
+                   "No crash: connected"
+                   (mailport-tests--run
+                    folder
+                    `(progn
+                       (require 'mailport)
+                       (setq mailport-module-directories (list ,folder) mailport-cache nil)
+                       (mailport--load)
+                       (let ((coding-system-for-write 'binary))
+                         ;; In place, as `package-install-file' does.
+                         (write-region (make-string ,(file-attribute-size (file-attributes file))
+                                                    0)
+                                       nil ,file))
+                       (let ((dial (mailport--start "127.0.0.1" ,plan)))
+                         (mailport--wait dial)
+                         (message "No crash: %s" (mailport--dial-status dial)))))))
+        (delete-directory folder t)))))
 
-;;; mailport-ends-tests.el ends here
+(provide 'mailport-close-tests)
+
+;;; mailport-close-tests.el ends here
