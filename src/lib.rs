@@ -38,6 +38,9 @@ pub mod via;
 #[cfg(feature = "driver")]
 pub use blocking::connect;
 #[cfg(feature = "driver")]
+#[cfg(all(feature = "driver", feature = "cache-file"))]
+pub use driver::CacheError;
+#[cfg(feature = "driver")]
 pub use driver::{
     Cache, Connected, Dial, Dialer, LookupResult, ProbeError, Prober, Progress, Resolver, Status,
 };

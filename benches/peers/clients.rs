@@ -146,11 +146,7 @@ fn kinds() -> Result<Vec<Kind>> {
             "import importlib.metadata as m; print(m.version('aiohappyeyeballs'))",
         ),
         python_client("Python mailport.connect", "python_mailport.py", our_version),
-        python_client(
-            "Python mailport.start_connection",
-            "python_mailport_asyncio.py",
-            our_version,
-        ),
+        python_client("Python mailport.aconnect", "python_mailport_asyncio.py", our_version),
     ])
 }
 

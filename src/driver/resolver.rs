@@ -60,14 +60,15 @@ pub struct Resolver {
 /// Who is asked.
 #[derive(Clone)]
 enum Look {
-    System,
+    /// The system; what it gives goes through this filter.
+    System(Arc<dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync>),
     Custom(Arc<dyn Fn(&str, Query) -> LookupResult + Send + Sync>),
 }
 
 impl Default for Resolver {
     fn default() -> Resolver {
         static SYSTEM: OnceLock<Resolver> = OnceLock::new();
-        SYSTEM.get_or_init(|| Resolver::new(Look::System)).clone()
+        SYSTEM.get_or_init(|| Resolver::system_filtered(Ok)).clone()
     }
 }
 
@@ -152,6 +153,15 @@ impl Resolver {
         Resolver::new(Look::Custom(Arc::new(look)))
     }
 
+    /// A resolver that asks the system, with threads of its own, and takes of each list of addresses
+    /// what `filter` gives.
+    #[doc(hidden)]
+    pub fn system_filtered(
+        filter: impl Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync + 'static,
+    ) -> Resolver {
+        Resolver::new(Look::System(Arc::new(filter)))
+    }
+
     fn new(look: Look) -> Resolver {
         Resolver { look, generation: Arc::new(Generation::new()) }
     }
@@ -172,7 +182,7 @@ impl Resolver {
             (Query::Authority, _) => Question::Both,
         };
         if let Question::Final(_) = question
-            && matches!(self.look, Look::System)
+            && matches!(self.look, Look::System(_))
             && !resolv_conf::is_hedged(name)
         {
             return slot.fill(query, Err(LookupError::Unanswered));
@@ -403,22 +413,36 @@ fn work(look: &Look, generation: &Generation, number: u64) {
 
 impl Look {
     fn ask(&self, key: &Key) -> LookupResult {
-        let name = &key.name;
-        match (self, key.question) {
-            (Look::Custom(look), Question::Final(family)) => look(name, Query::Hedge(family)),
-            (Look::Custom(look), _) => look(name, Query::Authority),
-            (Look::System, Question::Both) => sys::get_addr_info(name, None),
-            (Look::System, Question::Only(family)) => sys::get_addr_info(name, Some(family)),
+        match self {
+            Look::System(filter) => key.ask_system().and_then(|list| filter(list)),
+            Look::Custom(look) => look(&key.name, key.question.query()),
+        }
+    }
+}
+
+impl Key {
+    fn ask_system(&self) -> LookupResult {
+        let name = &self.name;
+        match self.question {
+            Question::Both => sys::get_addr_info(name, None),
+            Question::Only(family) => sys::get_addr_info(name, Some(family)),
             // Counted here, for a look-up reads the settings when it runs.
-            (Look::System, Question::Final(_))
-                if resolv_conf::ndots() > resolv_conf::dots(name) =>
-            {
+            Question::Final(_) if resolv_conf::ndots() > resolv_conf::dots(name) => {
                 Err(LookupError::Unanswered)
             }
-            (Look::System, Question::Final(family)) => {
+            Question::Final(family) => {
                 let name = format!("{}.", name.trim_end_matches('.'));
                 sys::get_addr_info(&name, Some(family))
             }
+        }
+    }
+}
+
+impl Question {
+    fn query(self) -> Query {
+        match self {
+            Question::Both | Question::Only(_) => Query::Authority,
+            Question::Final(family) => Query::Hedge(family),
         }
     }
 }

@@ -108,11 +108,12 @@ impl Pair {
         if self.up.has_ended() && self.down.has_ended() {
             return Ok(Progress::Ended);
         }
-        // A socket that is read no more says in this way only that it is broken.
+        // A socket that is not read, at its end or because the other one takes nothing, reports a
+        // reset by this alone.
         for (flow, socket, side) in
             [(&self.up, near, Side::Output), (&self.down, far, Side::Socket)]
         {
-            if flow.phase != Phase::Open
+            if !flow.reads()
                 && let Some(error) = SockRef::from(&socket).take_error().map_err(at(side))?
             {
                 return Err(at(side)(error));
@@ -141,6 +142,11 @@ impl Pair {
     /// How much has arrived each way so far.
     pub fn carried(&self) -> Joined {
         Joined { sent: self.up.carried, received: self.down.carried }
+    }
+
+    /// Whether the near and the far socket have ended their direction.
+    pub fn ended(&self) -> [bool; 2] {
+        [self.up.phase != Phase::Open, self.down.phase != Phase::Open]
     }
 
     /// Joins until both directions have ended. Shutting down either socket, from another thread
@@ -276,8 +282,7 @@ impl Flow {
         stock: &mut Stock,
     ) -> Result<bool, Broken> {
         if self.streams && !self.refused && self.splice(from, stock).map_err(Broken::Reading)? {
-            // Nothing is held where the socket was not ready, or has ended.
-            return Ok(self.holds() || self.phase == Phase::Ending);
+            return Ok(true);
         }
         let count = insist(|| (&*SockRef::from(&from)).read(&mut stock.scratch));
         let Some(count) = count.map_err(Broken::Reading)? else { return Ok(false) };
@@ -304,14 +309,16 @@ impl Flow {
                 self.held = Held::Pipe(pipe);
                 return Ok(true);
             }
-            Ok(Some(_)) => self.phase = Phase::Ending,
+            // At the mark of urgent data splice moves nothing, as at the end and where nothing has
+            // come: a read tells these apart.
+            Ok(_) => self.streams = false,
             Err(ref error) if error.kind() == ErrorKind::InvalidInput => self.refused = true,
-            Ok(None) | Err(_) => {}
+            Err(_) => {}
         }
         stock.give_back(pipe);
         match moved {
             Err(error) if error.kind() != ErrorKind::InvalidInput => Err(error),
-            moved => Ok(moved.is_ok()),
+            _ => Ok(false),
         }
     }
 
