@@ -128,7 +128,7 @@ fn setting(arg: &Arg) -> Setting {
             switch(Cleartext::default() == Cleartext::Allow, "refused"),
             Some("RFC 8314 section 3"),
         ),
-        "sequential" => (switch(config.sequential, "off"), Some("design.md, rule 9")),
+        "sequential" => (switch(Plan::default().is_sequential(), "off"), Some("design.md, rule 9")),
         "try_failed_last" => (switch(config.try_failed_last, "off"), Some(DESIGN)),
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),

@@ -25,6 +25,7 @@ pub const MAILPORT_AUTOMATIC: i32 = -1;
 pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
+    pub(crate) sequential: bool,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
     /// Why the last setter failed; empty if it succeeded.
@@ -227,7 +228,9 @@ pub extern "C" fn mailport_options_set_sequential(
     options: Option<&mut Options>,
     sequential: i32,
 ) -> Status {
-    export!(status; options => options.configure(|config| config.sequential = sequential != 0))
+    export!(status; options => {
+        options.set(Ok(|options: &mut Options| options.sequential = sequential != 0))
+    })
 }
 
 /// Sets whether the dial stops with a question before it begins another service: 0 for no, the
@@ -379,7 +382,8 @@ mod tests {
         expected.patience = Patience::Fixed(Duration::from_millis(13));
         expected.timeout = Duration::from_millis(14);
         expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
-        (expected.sequential, expected.ask, expected.try_failed_last) = (true, true, true);
+        (expected.ask, expected.try_failed_last) = (true, true);
+        assert!(options.sequential);
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);

@@ -39,7 +39,7 @@ const RETRY: Duration = Duration::from_millis(500);
 const STACK: usize = 256 * 1024;
 
 /// What a look-up gives: addresses of both families, best first, their ports ignored.
-pub type LookupResult = Result<Vec<SocketAddr>, LookupError>;
+pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 
 /// Looks up names for dials, without ever making one wait for another.
 ///
@@ -489,7 +489,7 @@ impl Slot {
         let Inside { waker: Some(waker), answers } = &mut *inside else { return };
         answers.push((query, result));
         // Under the lock: once the dial has emptied the slot, nobody writes to its descriptor.
-        sys::signal(waker.as_fd());
+        sys::wake(waker.as_fd());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

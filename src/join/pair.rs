@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::pipes::{CHUNK, Pipe, Stock};
 use super::{JoinError, Joined, Side};
+use crate::driver::retry;
 
 /// How often a direction moves something in one call, so that one pair does not keep the others
 /// of its loop waiting.
@@ -358,13 +359,10 @@ impl Flow {
 }
 
 /// Does it again after a signal; `None` where the socket is not ready.
-fn insist<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
-    loop {
-        match act() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            done => return done.map(Some),
-        }
+fn insist<T>(act: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+    match retry(act) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        done => done.map(Some),
     }
 }
 

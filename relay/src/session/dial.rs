@@ -60,7 +60,8 @@ impl Session {
         let mut config = self.listener.dial.clone();
         config.timeout = deadline.saturating_duration_since(now).max(config.attempt_delay);
         let dialer = context.dialer(&self.listener, destination.is_named, self.is_remote(context));
-        match dialer.prepare(&destination.target, &destination.plan, &config) {
+        let dialer = dialer.clone().with_plan(destination.plan.clone()).with_config(config);
+        match dialer.start(&destination.target) {
             Ok(dial) => {
                 self.state = State::Dialling(destination, Box::new(dial));
                 self.first_turn(context, now)
@@ -72,13 +73,19 @@ impl Session {
     /// Watches a dial that has not ended in its first turn.
     fn first_turn(&mut self, context: &mut Context, now: Instant) -> Step {
         let step = self.await_dial(context, now);
-        let State::Dialling(_, dial) = &self.state else { return step };
-        let mut source = SourceFd(&dial.as_raw_fd());
+        let State::Dialling(_, dial) = &mut self.state else { return step };
         let token = far_token(self.number);
-        if let Err(error) = context.registry.register(&mut source, token, Interest::READABLE) {
+        let watched = dial.descriptor_without_timer().and_then(|descriptor| {
+            let raw = descriptor.as_raw_fd();
+            let registered =
+                context.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+            let what = "no place for a dial in epoll";
+            registered.map_err(|source| ConnectError::Setup { what, source })
+        });
+        if let Err(error) = watched {
             let state = std::mem::replace(&mut self.state, State::Closing);
             let State::Dialling(destination, _) = state else { return Step::Done };
-            return self.failed(destination, &ConnectError::Setup(error), context, now);
+            return self.failed(destination, &error, context, now);
         }
         step
     }
@@ -116,7 +123,7 @@ impl Session {
         let State::Dialling(_, dial) = &mut self.state else { return Step::Done };
         let status = dial.process();
         let report = dial.report();
-        let wait = dial.timeout();
+        let wait = dial.poll_timeout();
         if self.has_lookup && !report.attempts.is_empty() {
             self.end_lookup(context);
         }
@@ -137,7 +144,9 @@ impl Session {
         self.end_lookup(context);
         let state = std::mem::replace(&mut self.state, State::Closing);
         let State::Dialling(destination, mut dial) = state else { return Step::Done };
-        let _ = context.registry.deregister(&mut SourceFd(&dial.as_raw_fd()));
+        if let Ok(descriptor) = dial.descriptor_without_timer() {
+            let _ = context.registry.deregister(&mut SourceFd(&descriptor.as_raw_fd()));
+        }
         let result = dial.take();
         drop(dial);
         match result {
@@ -194,8 +203,8 @@ impl Session {
         context: &mut Context,
         now: Instant,
     ) -> Step {
-        let Connected { socket, service, report, .. } = connected;
-        let far = Socket::from(std::os::fd::OwnedFd::from(socket));
+        let Connected { stream, service, report, .. } = connected;
+        let far = Socket::from(std::os::fd::OwnedFd::from(stream));
         self.port = Some(service.port());
         // A command's socket has no addresses, and neither has a server that has gone again.
         let address = |address: socket2::SockAddr| address.as_socket();
