@@ -80,7 +80,7 @@ pub(crate) struct Args {
 
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
-    /// Its keys are version, hosts and survey. A host has host, lookups, attempts (as in mailport
+    /// Its keys are version, hosts and survey. A host has host, lookup, attempts (as in mailport
     /// connect), choice (null if a dial would not connect) and summary; with --tls also sessions and
     /// message. Times are in milliseconds.
     #[arg(long, help_heading = "What to print")]
@@ -295,7 +295,7 @@ impl All {
             Panel {
                 title: found.sentence().unwrap_or_else(|| probed.summary(forecast)),
                 host: probed.target.to_string(),
-                lookups: probed.lookups(),
+                lookup: probed.lookup(),
                 attempts,
                 decision: Some(Decision { at, words, winner: probed.chosen(forecast) }),
             }
