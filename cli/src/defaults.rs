@@ -137,7 +137,6 @@ fn setting(arg: &Arg) -> Setting {
         "timeout" => (Default::Time(config.timeout), Some(DESIGN)),
         "greeting_wait" => (greeting_wait(config.greeting_wait, arg), Some(DESIGN)),
         "via" => (Default::None("MAILPORT_VIA, or none"), Some(COMMAND)),
-        "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
         "mark" => (Default::None("none"), Some("SO_MARK")),

@@ -272,7 +272,6 @@ fn defaults_are_those_of_the_library_and_of_the_help() {
     let of = |option: &str| all.iter().find(|one| one["option"] == option).unwrap();
     let config = mailport::Config::default();
     for (option, time) in [
-        ("--resolution-delay", config.resolution_delay),
         ("--attempt-delay", config.attempt_delay),
         ("--port-delay", config.port_delay),
         ("--timeout", config.timeout),
@@ -474,7 +473,6 @@ fn the_help_has_every_option_with_its_default() {
         ("--port-delay <TIME>", "1s"),
         ("--patience <TIME>", "automatic"),
         ("--timeout <TIME>", "30s"),
-        ("--resolution-delay <TIME>", "50ms"),
         ("--sequential", "off"),
         ("--family <FAMILY>", "any"),
         ("--greeting-wait <TIME>", "automatic"),

@@ -67,7 +67,7 @@ pub(crate) struct Args {
 
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
-    /// Its keys are version, hosts and survey. A host has host, lookups, attempts (as in mailport
+    /// Its keys are version, hosts and survey. A host has host, lookup, attempts (as in mailport
     /// connect), choice (null if a dial would not connect) and summary. Times are in milliseconds.
     #[arg(long, help_heading = "What to print")]
     json: bool,
@@ -201,7 +201,7 @@ impl Found {
             Panel {
                 title: probed.summary(forecast),
                 host: probed.target.to_string(),
-                lookups: probed.lookups(),
+                lookup: probed.lookup(),
                 attempts: probed.attempts.clone(),
                 decision: Some(Decision { at, words, winner: probed.chosen(forecast) }),
             }

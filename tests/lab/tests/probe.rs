@@ -23,7 +23,7 @@ fn target() -> Target {
 }
 
 fn resolver(names: Names) -> Resolver {
-    Resolver::custom(move |_, family| answer(names.of(family)))
+    Resolver::custom_with_hedges(move |_, query| answer(&names.of(query, &Family::ALL)))
 }
 
 fn answer(answer: &Answer) -> Result<Vec<SocketAddr>, LookupError> {
