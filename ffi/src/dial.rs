@@ -92,7 +92,7 @@ impl Readable {
 pub(crate) struct Strings {
     report: OnceCell<Report>,
     pub(crate) attempts: OnceCell<Vec<AttemptText>>,
-    pub(crate) lookups: OnceCell<Vec<CString>>,
+    pub(crate) lookup: OnceCell<CString>,
     pub(crate) question: OnceCell<CString>,
     message: OnceCell<CString>,
     address: OnceCell<CString>,

@@ -7,6 +7,7 @@ mod dialer;
 mod poller;
 mod probe_run;
 mod prober;
+mod resolv_conf;
 mod resolver;
 mod stream;
 mod sys;
