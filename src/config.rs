@@ -43,9 +43,6 @@ pub struct Config {
     /// How long the whole dial may take, name resolution included. Default 30 s; at least the
     /// attempt delay.
     pub timeout: Duration,
-    /// Whether the next service waits until every attempt of the one before has failed or is
-    /// overdue, so that no SYN goes to a later port any sooner. Default no.
-    pub sequential: bool,
     /// How long a connection is waited upon for the server's first byte before it counts. Default
     /// [`GreetingWait::Automatic`]. With a greeting wait, services are tried one after the other: the next starts
     /// only when this one has failed, never for silence.
@@ -76,7 +73,6 @@ impl Default for Config {
             port_delay: Duration::from_secs(1),
             patience: Patience::Automatic,
             timeout: Duration::from_secs(30),
-            sequential: false,
             greeting_wait: GreetingWait::Automatic,
             ask: false,
             try_failed_last: false,

@@ -208,8 +208,9 @@ proptest! {
     ) {
         let mut config = Config::default();
         config.timeout = DEADLINE;
-        (config.sequential, config.ask, config.try_failed_last, config.greeting_wait) = (sequential, ask, skip, greeting_wait);
+        (config.ask, config.try_failed_last, config.greeting_wait) = (ask, skip, greeting_wait);
         let plan = Plan::parse(plan, Cleartext::Allow).unwrap();
+        let plan = if sequential { plan.sequential() } else { plan };
         let of_one_family = plan.services().iter().any(|service| service.family().is_some());
         let families = [Some(Family::Ipv6), Some(Family::Ipv4), None];
         let services = plan.services().iter().copied();

@@ -32,8 +32,8 @@ fn probe(hosts: &[&str], plan: &Plan, deadline: Duration) -> Vec<Probed> {
     let mut config = Config::default();
     // Of the look-ups.
     config.timeout = Duration::from_secs(2);
-    let prober = Prober::new(plan.clone(), config).with_attempt_timeout(deadline);
-    let prober = prober.with_dialer(Dialer::default().with_resolver(resolver));
+    let dialer = Dialer::new().with_plan(plan.clone()).with_config(config);
+    let prober = Prober::new(dialer.with_resolver(resolver)).with_attempt_timeout(deadline);
     prober.run(&targets, |_| ()).unwrap()
 }
 
@@ -132,7 +132,7 @@ fn hundreds_of_hosts_take_turns() {
         .collect();
     let mut most = Progress::default();
     let mut last = Progress::default();
-    let prober = Prober::new(plan, Config::default());
+    let prober = Prober::new(Dialer::new().with_plan(plan));
     let found = prober
         .run(&targets, |progress| {
             if progress.candidates - progress.done > most.candidates - most.done {
@@ -151,7 +151,8 @@ fn a_host_that_cannot_be_dialled_is_refused_before_anything_is_sent() {
     let (listener, mut config) = (open(), Config::default());
     listener.set_nonblocking(true).unwrap();
     config.families = mailport::Families::Ipv4;
-    let prober = Prober::new(plan(&[listener.port()]), config.clone());
+    let prober =
+        Prober::new(Dialer::new().with_plan(plan(&[listener.port()])).with_config(config.clone()));
     let targets = ["127.0.0.1", "::1"].map(|host| host.parse().unwrap());
     let error = prober.run(&targets, |_| ()).unwrap_err();
     assert!(matches!(error, ProbeError::Host { .. }) && error.to_string().starts_with("::1: "));

@@ -94,7 +94,10 @@ fn entries(number: usize) -> String {
 /// Prints what was done, once it is saved.
 fn saved(cache: &Cache, path: &std::path::Path, done: &str) -> ExitCode {
     if !cache.flush(FLUSH) {
-        crate::complain(format_args!("{}: cannot be written", path.display()));
+        match cache.error() {
+            Some(error) => crate::complain(error),
+            None => crate::complain(format_args!("{}: not saved in time", path.display())),
+        }
         return ExitCode::from(crate::FAILURE);
     }
     crate::written(writeln!(io::stdout(), "{done}"))

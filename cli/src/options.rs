@@ -163,7 +163,9 @@ impl Options {
             return Plan::for_port(Some(port)).map_err(|e| refused("--port <PORT>", &port, &e));
         }
         let cleartext = if self.allow_cleartext { Cleartext::Allow } else { Cleartext::Refuse };
-        Plan::parse(&self.plan, cleartext).map_err(|e| refused("--plan <PLAN>", &self.plan, &e))
+        let plan = Plan::parse(&self.plan, cleartext);
+        let plan = plan.map_err(|e| refused("--plan <PLAN>", &self.plan, &e))?;
+        Ok(if self.sequential { plan.sequential() } else { plan })
     }
 
     /// The cache, unless it is off.
@@ -178,7 +180,6 @@ impl Options {
         config.attempt_delay = self.attempt_delay;
         config.port_delay = self.port_delay;
         config.patience = self.patience;
-        config.sequential = self.sequential;
         config.try_failed_last = self.try_failed_last;
         config.families = self.family.into();
         config.source = self.source;

@@ -284,7 +284,7 @@ fn defaults_are_those_of_the_library_and_of_the_help() {
     assert_eq!(of("--patience")["value"], "automatic");
     assert!(of("--patience")["rule"].as_str().unwrap().contains(long));
     assert_eq!(of("--plan")["value"], mailport::Plan::default().to_string());
-    assert_eq!(of("--sequential")["value"], config.sequential);
+    assert_eq!(of("--sequential")["value"], mailport::Plan::default().is_sequential());
     assert_eq!(of("--mark")["value"], Value::Null);
     assert_eq!(of("--try-failed-last")["value"], config.try_failed_last);
     assert_eq!(of("--cache")["value"], "$XDG_CACHE_HOME/mailport/cache.json");

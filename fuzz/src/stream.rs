@@ -54,7 +54,6 @@ pub(super) fn plan(bytes: &mut Bytes) -> Result<Plan, PlanError> {
 pub(super) fn config(bytes: &mut Bytes) -> Config {
     let mut config = Config::default();
     let usual = bytes.byte();
-    config.sequential = usual & 1 == 1;
     if usual & 2 == 0 {
         return config;
     }

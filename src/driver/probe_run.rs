@@ -12,11 +12,10 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::dial::{Dial, Status};
-use super::prober::{Prober, Progress};
+use super::dialer::Dialer;
 use super::resolver::Slot;
 use super::sys;
 use super::transport::direct;
-use crate::config::Config;
 use crate::error::ConnectError;
 use crate::outcome::{Errno, Outcome};
 use crate::plan::{Cleartext, Family, Plan, Service};
@@ -86,10 +85,26 @@ struct Open {
     dial: Dial,
 }
 
+/// How far a probe has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Hosts altogether.
+    pub hosts: usize,
+    /// Hosts of which everything is known.
+    pub hosts_done: usize,
+    /// Candidates that are known of so far.
+    pub candidates: usize,
+    /// Candidates that have been tried.
+    pub done: usize,
+}
+
 /// Hosts on their way.
-pub(super) struct Run<'a, F> {
-    prober: &'a Prober,
-    config: Config,
+pub(super) struct Run<F> {
+    /// With the plan and the settings of the caller.
+    dialer: Dialer,
+    /// The dialer of one candidate, but for its plan.
+    of_one: Dialer,
     poll: Poll,
     events: Events,
     /// Wakes the poll when a look-up was answered.
@@ -109,19 +124,19 @@ pub(super) struct Run<'a, F> {
     progress: F,
 }
 
-impl<'a, F: FnMut(Progress)> Run<'a, F> {
+impl<F: FnMut(Progress)> Run<F> {
     pub(super) fn new(
-        prober: &'a Prober,
-        config: Config,
+        dialer: Dialer,
+        of_one: Dialer,
         hosts: Vec<Probing>,
         progress: F,
-    ) -> io::Result<Run<'a, F>> {
+    ) -> io::Result<Run<F>> {
         let poll = Poll::new()?;
         let waker = Arc::new(sys::event()?);
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
         Ok(Run {
-            prober,
-            config,
+            dialer,
+            of_one,
             poll,
             events: Events::with_capacity(MAX_OPEN),
             waker,
@@ -164,7 +179,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
 
     /// What was found, in the order of the hosts.
     pub(super) fn into_probed(self) -> Vec<Probed> {
-        self.hosts.into_iter().map(|host| host.into_probed(&self.prober.plan)).collect()
+        self.hosts.into_iter().map(|host| host.into_probed(self.dialer.plan())).collect()
     }
 
     /// Looks a host up, or takes its address as the answer.
@@ -178,7 +193,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         };
         let slot = host.slot.insert(Arc::new(Slot::new(Arc::clone(&self.waker))));
         for &family in &host.families {
-            self.prober.dialer.resolver.look_up(name, family, slot, now);
+            self.dialer.resolver.look_up(name, family, slot, now);
         }
         self.looked_up.push(index);
     }
@@ -193,8 +208,8 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let host = &mut self.hosts[index];
         let mut answer = Answer::new(family, ended, addresses, None);
         let first = answer.list().first().copied();
-        answer.source = first.and_then(|first| direct::source_towards(first, &self.prober.config));
-        let services = self.prober.plan.services().iter().filter(|s| s.allows(family));
+        answer.source = first.and_then(|first| direct::source_towards(first, self.dialer.config()));
+        let services = self.dialer.plan().services().iter().filter(|s| s.allows(family));
         for &service in services {
             for &address in answer.list() {
                 let mut address = address;
@@ -221,7 +236,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             let pending: Vec<Family> =
                 host.families.iter().copied().filter(|family| !known(family)).collect();
             // As long as a dial would wait: a name service that lost one packet answers after 5 s.
-            if !pending.is_empty() && since < self.prober.config.timeout {
+            if !pending.is_empty() && since < self.dialer.config().timeout {
                 self.looked_up.push(index);
                 continue;
             }
@@ -240,15 +255,21 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let Some(target) = literal(candidate.address) else {
             // As the kernel says of a link-local address without a zone.
             let error = io::Error::from_raw_os_error(libc::EINVAL);
-            return self.ended(candidate, began, Err(ConnectError::Setup(error)));
+            return self.ended(
+                candidate,
+                began,
+                Err(ConnectError::Setup { what: "the address is no target", source: error }),
+            );
         };
-        let dial = self.prober.dialer.prepare(&target, &plan, &self.config);
-        let registered = dial.and_then(|dial| {
-            let raw = dial.as_raw_fd();
-            let mut source = SourceFd(&raw);
+        let dial = self.of_one.clone().with_plan(plan).start(&target);
+        let registered = dial.and_then(|mut dial| {
+            let raw = dial.descriptor_without_timer()?.as_raw_fd();
             let token = Token(self.next_dial);
-            let registered = self.poll.registry().register(&mut source, token, Interest::READABLE);
-            registered.map(|()| dial).map_err(ConnectError::Setup)
+            let registry = self.poll.registry();
+            let registered = registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+            let what = "no place for a dial in epoll";
+            registered.map_err(|source| ConnectError::Setup { what, source })?;
+            Ok(dial)
         });
         match registered {
             Ok(dial) => {
@@ -263,18 +284,21 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
     /// Waits until something has happened or is due, and lets those it concerns go on.
     pub(super) fn wait(&mut self) {
         let now = Instant::now();
-        let due =
-            self.looked_up.iter().map(|&host| self.hosts[host].began + self.prober.config.timeout);
+        let due = self
+            .looked_up
+            .iter()
+            .map(|&host| self.hosts[host].began + self.dialer.config().timeout);
         // Look-ups that found every thread busy want to be looked after.
-        let relief = (!self.looked_up.is_empty())
-            .then(|| self.prober.dialer.resolver.relieve(now))
-            .flatten();
+        let relief =
+            (!self.looked_up.is_empty()).then(|| self.dialer.resolver.relieve(now)).flatten();
         let due = due.chain(relief).map(|at| at.saturating_duration_since(now));
-        let timeout = self.dials.values().filter_map(|open| open.dial.timeout()).chain(due).min();
+        let timeout =
+            self.dials.values().filter_map(|open| open.dial.poll_timeout()).chain(due).min();
         // A signal ends the wait early, which does no harm; nothing else can fail here.
         let _ = self.poll.poll(&mut self.events, timeout);
         let ready = self.events.iter().map(|event| event.token().0);
-        let due = self.dials.iter().filter(|(_, open)| open.dial.timeout() == Some(Duration::ZERO));
+        let due =
+            self.dials.iter().filter(|(_, open)| open.dial.poll_timeout() == Some(Duration::ZERO));
         let mut turns: Vec<usize> = ready.chain(due.map(|(&number, _)| number)).collect();
         turns.sort_unstable();
         turns.dedup();
@@ -290,7 +314,9 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             return;
         }
         let Some(Open { candidate, began, mut dial }) = self.dials.remove(&number) else { return };
-        let _ = self.poll.registry().deregister(&mut SourceFd(&dial.as_raw_fd()));
+        if let Ok(watched) = dial.descriptor_without_timer() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&watched.as_raw_fd()));
+        }
         let result = match dial.take() {
             // The socket is closed here, and nothing was sent.
             Ok(connected) => Ok(connected.report),

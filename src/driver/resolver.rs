@@ -27,7 +27,7 @@ const MOST_THREADS: usize = 64;
 const STACK: usize = 256 * 1024;
 
 /// What a look-up gives: addresses, best first, their ports ignored.
-pub type LookupResult = Result<Vec<SocketAddr>, LookupError>;
+pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 type Look = dyn Fn(&str, Family) -> LookupResult + Send + Sync;
 
 /// Looks up names for dials, without ever making one wait for another.
@@ -256,7 +256,7 @@ impl Slot {
         let Inside { waker: Some(waker), answers } = &mut *inside else { return };
         answers.push((family, result));
         // Under the lock: once the dial has emptied the slot, nobody writes to its descriptor.
-        sys::signal(waker.as_fd());
+        sys::wake(waker.as_fd());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

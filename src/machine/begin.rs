@@ -78,7 +78,7 @@ impl Machine {
             looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
             settings: Settings {
                 services,
-                sequential: config.sequential || plan.is_sequential(),
+                sequential: plan.is_sequential(),
                 through: via.is_some(),
                 greeting_wait: config.greeting_wait.wait(via.is_some()),
                 ask: config.ask,

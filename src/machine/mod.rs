@@ -152,6 +152,14 @@ impl Machine {
         }
     }
 
+    /// Ends the dial by the caller's wish, unless it has ended before.
+    pub fn cancel(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        if self.ended.is_none() {
+            self.take(Step::End(End::Cancelled));
+        }
+    }
+
     /// What a dial that has connected teaches the cache: nothing of attempts that were still in
     /// time, or that the cache alone made overdue. A dial that connected nowhere teaches nothing.
     pub fn observations(&self) -> Vec<Observation> {

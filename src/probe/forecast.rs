@@ -29,8 +29,7 @@ impl Probed {
         start: Instant,
     ) -> Result<Report, ConfigError> {
         // Nobody is there to be asked; a dial that asks goes on so when it is allowed to.
-        let config =
-            Config { ask: false, sequential: config.sequential || config.ask, ..config.clone() };
+        let config = Config { ask: false, ..config.clone() };
         let machine = Machine::new(&self.target, plan, &config, start)?;
         let mut machine = machine.with_hints(self.hints.clone());
         let mut coming: Vec<(Duration, Event)> = Vec::new();

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::outcome::{Errno, Icmp, Outcome, ViaError};
 use crate::plan::{Family, Service, Tls};
+pub use crate::target::format_host;
 
 #[cfg(feature = "json")]
 mod json;
@@ -368,6 +369,12 @@ fn weight(outcome: Option<Outcome>) -> u8 {
 }
 
 impl Attempt {
+    /// The address that was tried, without its port and with its zone (`fe80::1%2`); `None` where
+    /// a proxy or a command was given the name.
+    pub fn host(&self) -> Option<String> {
+        self.address.map(format_host)
+    }
+
     /// How long it lasted.
     pub fn lasted(&self) -> Duration {
         self.ended.saturating_sub(self.started)
@@ -432,15 +439,6 @@ impl fmt::Display for Spoken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.port())?;
         self.0.family().map_or(Ok(()), |family| write!(f, " over {family}"))
-    }
-}
-
-/// Formats the host of a socket address: without the port, and with the zone of a link-local
-/// address as the number of its interface, `fe80::1%2`.
-pub fn format_host(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        _ => address.ip().to_string(),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::format_host;
 use super::summary::{columns, cut, family_of, notes, of_lookup, shorten, worth_seeing};
 use super::{Attempt, Lookup, Millis, Report};
 use crate::outcome::Outcome;
@@ -105,7 +106,7 @@ struct Span {
 
 impl Span {
     fn from_attempt(attempt: &Attempt, host: &str) -> Span {
-        let place = attempt.address.map_or_else(|| host.to_owned(), |a| a.ip().to_string());
+        let place = attempt.address.map_or_else(|| host.to_owned(), |a| format_host(a));
         let (short, long) = notes(attempt);
         Span {
             port: attempt.service.port().to_string(),

@@ -69,7 +69,11 @@ fn set(parsed: &mut Settings, name: &str, value: &str) -> Option<()> {
             };
         }
         "ask" => config.ask = boolean(value)?,
-        "sequential" => config.sequential = boolean(value)?,
+        "sequential" => {
+            if boolean(value)? {
+                parsed.plan = parsed.plan.clone().sequential();
+            }
+        }
         "try-failed-last" => config.try_failed_last = boolean(value)?,
         "families" => {
             config.families = match value {

@@ -33,9 +33,13 @@ fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>) {
     });
     lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone());
-        let target = "mail.example.com".parse().expect("a host");
+        let target = "mail.example.com";
         let start = Instant::now();
-        let result = dialer.connect(&target, &scenario.plan, &scenario.config);
+        let result = dialer
+            .clone()
+            .with_plan(scenario.plan.clone())
+            .with_config(scenario.config.clone())
+            .connect(target);
         (start.elapsed(), result.ok().map(|connected| connected.service.port()))
     })
 }

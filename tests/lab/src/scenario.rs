@@ -364,7 +364,8 @@ impl Scenario {
     }
 
     fn sequential(self) -> Scenario {
-        self.set(|config| config.sequential = true)
+        let plan = self.plan.clone().sequential();
+        self.plan(plan)
     }
 
     fn names(self, names: Names) -> Scenario {

@@ -119,17 +119,16 @@ mod a_service_that_is_remembered_as_bad {
         );
         let plan = Plan::parse("465:implicit,587:starttls,25:cleartext", Cleartext::Allow).unwrap();
         let fates = [(465, V4, LoseSyns(1)), (587, V4, Reset)];
-        let sequential = config(|c| c.sequential = true);
-        let history = world(&[V4], &fates, &[(465, Ipv4)]).dial(&plan, &sequential);
+        let plan = plan.sequential();
+        let history = world(&[V4], &fates, &[(465, Ipv4)]).dial(&plan, &Config::default());
         assert_eq!(history.winner().unwrap().port(), 465);
         assert!(history.connects().all(|(_, to)| to.port() != 25), "{}", history.script());
     }
 
     #[test]
     fn is_overdue_from_its_start_in_a_sequential_dial() {
-        let sequential = config(|c| c.sequential = true);
         world(&[V4], &[(587, V4, Silent)], &[(587, Ipv4)])
-            .dial(&Plan::submission(), &sequential)
+            .dial(&Plan::submission().sequential(), &Config::default())
             .reads(
                 "0 connect 587 v4
              0 connect 25 v4

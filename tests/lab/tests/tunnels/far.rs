@@ -121,15 +121,15 @@ pub(crate) fn connect(
     via: Option<&str>,
     config: &Config,
 ) -> Result<Connected, Box<Report>> {
-    let target = host.parse().unwrap();
     let dialer = match via {
         Some(via) => Dialer::default().with_via(via.parse().unwrap()),
         None => Dialer::default(),
     };
-    lab.client(|| dialer.connect(&target, plan, config)).map_err(|error| match error {
-        ConnectError::Failed(report) => report,
-        other => panic!("{host}: {other}"),
-    })
+    lab.client(|| dialer.clone().with_plan(plan.clone()).with_config(config.clone()).connect(host))
+        .map_err(|error| match error {
+            ConnectError::Failed(report) => report,
+            other => panic!("{host}: {other}"),
+        })
 }
 
 /// What became of every attempt, in their order.

@@ -212,7 +212,7 @@ impl<'a> Judge<'a> {
             let own = self.of(service).any(Try::had_local_resource_error);
             return (refused || !own).then_some(Duration::ZERO);
         }
-        if self.config.sequential || self.plan.is_sequential() {
+        if self.plan.is_sequential() {
             return live.map(|t| self.overdue(t, Duration::ZERO)).max();
         }
         if refused {

@@ -79,7 +79,6 @@ prop_compose! {
         usual in any::<bool>(),
         patience in prop::option::weighted(0.3, millis(10..4000)),
         deadline in prop_oneof![millis(400..5000), millis(20_000..200_000)],
-        sequential in any::<bool>(),
         families in select(vec![
             Families::Any, Families::Any, Families::PreferIpv4, Families::PreferIpv6,
         ]),
@@ -90,7 +89,6 @@ prop_compose! {
         }
         config.patience = patience.map_or(Patience::Automatic, Patience::Fixed);
         config.timeout = deadline.max(config.attempt_delay);
-        config.sequential = sequential;
         config.families = families;
         config
     }
@@ -146,7 +144,10 @@ prop_compose! {
 }
 
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
-    select(&PLANS[..]).prop_map(|text| Plan::parse(text, Cleartext::Allow).unwrap())
+    (select(&PLANS[..]), any::<bool>()).prop_map(|(text, sequential)| {
+        let plan = Plan::parse(text, Cleartext::Allow).unwrap();
+        if sequential { plan.sequential() } else { plan }
+    })
 }
 
 pub(crate) fn cases(cases: u32) -> ProptestConfig {
