@@ -4,7 +4,7 @@ use mailport::config::ConfigError;
 use mailport::plan::PlanError;
 use mailport::target::TargetError;
 
-use super::listener::ListenAddress;
+use super::listen_address::ListenAddress;
 
 /// Why settings were refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

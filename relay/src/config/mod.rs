@@ -2,6 +2,7 @@
 
 mod error;
 mod file;
+mod listen_address;
 mod listener;
 
 use std::path::PathBuf;
@@ -13,10 +14,9 @@ use mailport::Via;
 use mailport::config::{ConfigError, MAX_DELAY};
 
 pub use error::SettingsError;
+pub use listen_address::ListenAddress;
 pub(crate) use listener::reads_mail;
-pub use listener::{
-    Asked, ListenAddress, Listener, MAIL_PORTS, MAILBOX_PORTS, Mode, Prefer, all_ports, tls_of,
-};
+pub use listener::{Asked, Listener, MAIL_PORTS, MAILBOX_PORTS, Mode, Prefer, all_ports, tls_of};
 
 /// The firewall mark (`SO_MARK`) of a relay's own connections where a transparent listener needs
 /// one and the settings name none.

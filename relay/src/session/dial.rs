@@ -9,6 +9,7 @@ use mio::unix::SourceFd;
 use socket2::Socket;
 
 use super::destination::Destination;
+use super::joined::Established;
 use super::{Peeked, Session, State, Step, far_token};
 use crate::access::Refusal;
 use crate::config::Mode;
@@ -17,7 +18,6 @@ use crate::loop_detection::Endpoints;
 use crate::replies::ReplyStyle;
 use crate::resolvers::was_inward;
 use mailport::outcome::Errno;
-use mailport::plan::Plan;
 use mailport::report::End;
 use mailport::{ConnectError, Connected, Status};
 
@@ -27,13 +27,6 @@ const RETRY: Duration = Duration::from_millis(250);
 /// loses the greeting if it is not careful (Node's `socks`, socks.el); 10 ms between them were
 /// enough.
 const GREETING_DELAY: Duration = Duration::from_millis(20);
-
-/// A connection to a server that is not yet joined.
-pub(super) struct Established {
-    pub(super) far: Socket,
-    pub(super) endpoints: Option<Endpoints>,
-    pub(super) plan: Plan,
-}
 
 impl Session {
     /// Starts the dial, or has the session wait for its turn.

@@ -10,7 +10,15 @@ use socket2::Socket;
 
 use crate::listeners;
 use crate::loop_detection::Endpoints;
+use mailport::Plan;
 use mailport::join::{JoinError, Joined, Pair, Progress, Side, Stock};
+
+/// A connection to a server that is not yet joined.
+pub(super) struct Established {
+    pub(super) far: Socket,
+    pub(super) endpoints: Option<Endpoints>,
+    pub(super) plan: Plan,
+}
 
 /// Two joined sockets, and when something was last passed between them.
 pub(super) struct JoinedPair {

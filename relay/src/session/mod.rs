@@ -18,8 +18,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use self::destination::Destination;
-use self::dial::Established;
-use self::joined::JoinedPair;
+use self::joined::{Established, JoinedPair};
 use super::access::Refusal;
 use super::clients::{ClientAddress, ClientId, Counted};
 use super::config::{Listener, Mode};

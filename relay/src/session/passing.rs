@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::dial::Established;
+use super::joined::Established;
 use super::joined::{JoinState, JoinedPair};
 use super::{Session, State, Step, far_token};
 use crate::access::Refusal;

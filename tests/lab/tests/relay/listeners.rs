@@ -52,7 +52,7 @@ fn heard(world: &World, to: SocketAddr) -> String {
 #[test]
 fn rules_for_another_mark_make_a_loop_which_is_found() {
     let world = World::new();
-    redirect(&world.lab, &["--mark", "7"]);
+    redirect(&world.lab, &["--mark", "7", "--ipv6", "redirect"]);
     for address in [V4, V6] {
         for port in [587, 25] {
             let said = heard(&world, SocketAddr::new(address, port));
@@ -227,6 +227,12 @@ fn socks(proxy: SocketAddr, address: &[u8], port: u16) -> Option<u8> {
     let mut reply = [0; 10];
     stream.read_exact(&mut reply).ok()?;
     Some(reply[1])
+}
+
+/// What the proxy of these tests replies to a client that asks for this address.
+pub(crate) fn socks_at_proxy(lab: &Lab, address: IpAddr, port: u16) -> Option<u8> {
+    let proxy = SocketAddr::from(([127, 0, 0, 1], 1080));
+    lab.client(|| socks(proxy, &by_address(address), port))
 }
 
 /// The same, to somebody on the servers' side of the lab.

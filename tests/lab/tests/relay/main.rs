@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "only the building of the command is used here")]
 mod tunnel;
 
+mod dual_stack;
 mod emacs;
 mod listeners;
 mod programs;
@@ -37,10 +38,10 @@ const ROUND_TRIP: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the relay's own connections carry.
 const MARK: u32 = 0x6d70;
-/// The server's name as the relay's fixed entry knows it; a reader may be told another way there.
+/// The server's name for the relay's fixed listener; the clients' name for the server is `HOST`.
 const SERVER: &str = "server.example.test";
 /// What most relays of these tests listen on: fixed, SOCKS5, transparent.
-const LISTENERS: [&str; 9] = [
+const LISTENERS: [&str; 11] = [
     "--listen",
     "127.0.0.1:2525=server.example.test",
     "--listen-proxy",
@@ -48,6 +49,8 @@ const LISTENERS: [&str; 9] = [
     "--listen-transparent",
     "127.0.0.1:2587",
     "--listen-transparent=[::1]:2587",
+    "--names",
+    HOST,
     "--user",
     "nobody",
 ];
@@ -103,21 +106,25 @@ impl World {
         let lab = lab();
         let server = Server::start(&lab, software, &[V4, V6], &[587, 25, 465])
             .unwrap_or_else(|error| panic!("{error}"));
-        redirect(&lab, &[]);
+        redirect(&lab, &["--ipv6", "redirect"]);
         let relay = Relay::start(&lab, options);
         let world = World { relay, server, lab };
         world.name(Entry::Socks, &[V4, V6]);
         world
     }
 
-    /// Makes the server's names lead where a reader at this entry is to go: the relay to these
-    /// addresses, if it asks for a name at all.
+    /// Sets the addresses of the server's names: of the one that the relay's fixed listener has, and
+    /// of the one that a client at this entry has. A client whose connection is redirected sees all
+    /// of them and chooses for itself.
     fn name(&self, entry: Entry, addresses: &[IpAddr]) {
         let mut names: Vec<(&str, IpAddr)> = addresses.iter().map(|to| (SERVER, *to)).collect();
         match entry {
             Entry::Fixed => names.push((HOST, Ipv4Addr::LOCALHOST.into())),
-            Entry::Socks => names.extend(addresses.iter().map(|to| (HOST, *to))),
-            Entry::Transparent(to) => names.push((HOST, to)),
+            Entry::Socks | Entry::Http => names.extend(addresses.iter().map(|to| (HOST, *to))),
+            Entry::Transparent(to) => {
+                names.push((HOST, to));
+                names.extend([V4, V6].iter().filter(|other| **other != to).map(|to| (HOST, *to)));
+            }
         }
         self.lab.hosts(&names).expect("the lab's own file");
     }
@@ -239,8 +246,10 @@ fn mail_gets_through(case: Case) {
         let reached = deliver(&world, letter);
         assert_eq!(reached, Some(case.port()), "{}", world.story(&subject));
     };
+    let entries =
+        [Entry::Fixed, Entry::Socks, Entry::Http, Entry::Transparent(V4), Entry::Transparent(V6)];
     for program in Program::ALL {
-        for entry in [Entry::Fixed, Entry::Socks, Entry::Transparent(V4), Entry::Transparent(V6)] {
+        for entry in entries {
             send(program, entry, 587, &[V6, V4]);
         }
     }
@@ -250,8 +259,12 @@ fn mail_gets_through(case: Case) {
             send(Program::Curl, entry, 587, &[address]);
         }
     }
-    // A reader that is set to 25 gets the better port as well.
-    send(Program::Curl, Entry::Transparent(V4), 25, &[]);
+    // A client that is configured for 25 has 25, which works.
+    let subject = format!("{case:?} 25");
+    let (program, entry, body) = (Program::Curl, Entry::Transparent(V4), body(&subject));
+    let letter =
+        Letter { program, entry, port: 25, addresses: &[], subject: &subject, body: &body };
+    assert_eq!(deliver(&world, letter), Some(25), "{}", world.story(&subject));
 }
 
 #[test]

@@ -25,7 +25,10 @@ pub(crate) enum Program {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Entry {
     Fixed,
+    /// The proxy listener, by SOCKS5.
     Socks,
+    /// The proxy listener, by HTTP CONNECT. msmtp has no such option and uses SOCKS5.
+    Http,
     /// Over the family of this address.
     Transparent(IpAddr),
 }
@@ -53,7 +56,7 @@ impl Program {
 fn msmtp(entry: Entry, port: u16, folder: &Path, trust: &Path) -> Command {
     let way = match entry {
         Entry::Fixed => format!("host 127.0.0.1\nport 2525\ntls_host_override {HOST}\n"),
-        Entry::Socks => {
+        Entry::Socks | Entry::Http => {
             format!("host {HOST}\nport {port}\nproxy_host 127.0.0.1\nproxy_port 1080\n")
         }
         Entry::Transparent(_) => format!("host {HOST}\nport {port}\n"),
@@ -79,6 +82,9 @@ fn swaks(entry: Entry, port: u16, trust: &Path) -> Command {
     command.arg(if port == 465 { "--tls-on-connect" } else { "--tls" });
     match entry {
         Entry::Fixed => command.args(["--server", "127.0.0.1", "--port", "2525"]),
+        Entry::Http => {
+            command.arg("--pipe").arg(format!("nc -X connect -x 127.0.0.1:1080 {HOST} {port}"))
+        }
         Entry::Socks => {
             command.arg("--pipe").arg(format!("nc -X 5 -x 127.0.0.1:1080 {HOST} {port}"))
         }
@@ -100,6 +106,7 @@ fn curl(entry: Entry, port: u16, letter: &Path, trust: &Path) -> Command {
         Entry::Fixed => {
             command.args(["--connect-to", &format!("{HOST}:{port}:127.0.0.1:2525")]);
         }
+        Entry::Http => drop(command.args(["--proxytunnel", "--proxy", "127.0.0.1:1080"])),
         Entry::Socks => drop(command.args(["--socks5-hostname", "127.0.0.1:1080"])),
         Entry::Transparent(_) => {}
     }
