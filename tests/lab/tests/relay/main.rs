@@ -11,7 +11,9 @@ mod tunnel;
 
 mod dual_stack;
 mod emacs;
+mod fairness;
 mod listeners;
+mod mailers;
 mod programs;
 
 use std::fs::{self, File};
