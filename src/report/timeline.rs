@@ -106,7 +106,7 @@ struct Span {
 
 impl Span {
     fn from_attempt(attempt: &Attempt, host: &str) -> Span {
-        let place = attempt.address.map_or_else(|| host.to_owned(), |a| format_host(a));
+        let place = attempt.address.map_or_else(|| host.to_owned(), format_host);
         let (short, long) = notes(attempt);
         Span {
             port: attempt.service.port().to_string(),

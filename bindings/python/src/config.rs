@@ -36,7 +36,7 @@ impl Plan {
 
     /// The plan for code that used to connect to this port.
     #[staticmethod]
-    #[pyo3(signature = (port))]
+    #[pyo3(signature = (port, prefer_submission))]
     fn for_port(port: Option<u16>, prefer_submission: bool) -> PyResult<Plan> {
         let plan = mailport::Plan::for_port(port).map_err(value_error)?;
         Ok(Plan(if prefer_submission { plan.prefer_submission() } else { plan }))

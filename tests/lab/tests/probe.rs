@@ -106,7 +106,7 @@ fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
             .clone()
             .with_plan(plan.clone())
             .with_config(config.clone())
-            .connect(&target())
+            .connect(target())
         {
             Ok(connected) => connected.report,
             Err(ConnectError::Failed(report)) => *report,
