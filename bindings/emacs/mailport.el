@@ -125,6 +125,10 @@ Other streams are not affected."
       (mailport--misuse "%s" count))
     (message "Removed %d entr%s" count (if (= count 1) "y" "ies"))))
 
+;; Without a package, nobody else defines these.
+(autoload 'mailport-send-mode "mailport-send" nil t)
+(autoload 'mailport-outbox "mailport-outbox" nil t)
+
 (provide 'mailport)
 
 ;;; mailport.el ends here

@@ -2,7 +2,7 @@
 # Makes a Debian 13 with Emacs 30, X and what the desktop tests need, in the directory $1. As root.
 set -eu
 root=$1
-packages=emacs-gtk,xvfb,xauth,x11-utils,x11-apps,xdotool,imagemagick,tmux,ca-certificates,openssl,procps,dbus-x11,fonts-dejavu-core
+packages=emacs-gtk,xvfb,xauth,x11-utils,x11-apps,xdotool,imagemagick,tmux,ca-certificates,openssl,procps,dbus-x11,git,fonts-dejavu-core
 if [ ! -e "$root/.complete" ]; then
 	rm -rf "$root"
 	mkdir -p "$root"
