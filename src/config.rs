@@ -26,9 +26,6 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long an answer of the family that goes second waits for the first one's: the Resolution
-    /// Delay of RFC 8305 section 3. Default 50 ms; zero does not wait.
-    pub resolution_delay: Duration,
     /// How long an attempt may be silent before the next address of its service is tried besides:
     /// the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms. Shorter
     /// opens more connections at a server that is merely far away.
@@ -68,7 +65,6 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            resolution_delay: Duration::from_millis(50),
             attempt_delay: Duration::from_millis(250),
             port_delay: Duration::from_secs(1),
             patience: Patience::Automatic,
@@ -96,7 +92,6 @@ impl Config {
             GreetingWait::Automatic | GreetingWait::Off => None,
         };
         let settings = [
-            ("resolution delay", Some(self.resolution_delay), Duration::ZERO),
             ("attempt delay", Some(self.attempt_delay), MIN_DELAY),
             ("port delay", Some(self.port_delay), MIN_DELAY),
             ("patience", patience, MIN_DELAY),
@@ -311,8 +306,6 @@ mod tests {
         assert!(message(|c| c.patience = Patience::Fixed(Duration::ZERO)).contains("patience"));
         assert!(message(|c| c.timeout = Duration::ZERO).contains("timeout"));
         assert!(message(|c| c.timeout = Duration::MAX).contains("at most 24 h"));
-        let config = Config { resolution_delay: Duration::ZERO, ..Config::default() };
-        assert_eq!(config.check(), Ok(()), "not to wait for the other family is a choice");
     }
 
     #[test]

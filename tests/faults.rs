@@ -169,7 +169,7 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
     let _turn = alone();
     let (never, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);
-    let stuck = mailport::Resolver::custom(move |name, _| {
+    let stuck = mailport::Resolver::custom(move |name| {
         if name == "stuck.example" {
             let _ = wait.lock().map(|wait| wait.recv());
         }

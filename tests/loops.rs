@@ -155,25 +155,21 @@ fn a_dial_may_move_between_threads() {
 #[test]
 fn a_sinkhole_and_a_thousand_addresses_cost_no_time() {
     let refused = refused();
-    let many = Resolver::custom(|_, family| match family {
-        mailport::Family::Ipv6 => Ok(vec![(Ipv6Addr::UNSPECIFIED, 0).into()]),
-        mailport::Family::Ipv4 => {
-            Ok((0..1000u16).map(|n| SocketAddr::from(([127, 0, 1, (n % 250) as u8], 0))).collect())
-        }
+    let many = Resolver::custom(|_| {
+        let v4 = (0..1000u16).map(|n| SocketAddr::from(([127, 0, 1, (n % 250) as u8], 0)));
+        Ok([(Ipv6Addr::UNSPECIFIED, 0).into()].into_iter().chain(v4).collect())
     });
+    let sinkhole = Resolver::custom(|_| Ok(vec![(Ipv6Addr::UNSPECIFIED, 0).into()]));
     let start = Instant::now();
     let plan = plan(&[refused.port()]);
-    let target = "mail.example";
-    let error = Dialer::default()
-        .with_resolver(many)
-        .with_plan(plan.clone())
-        .with_config(Config::default())
-        .connect(target);
-    let error = error.expect_err("all refuse");
+    let dial = |resolver| {
+        let dialer = Dialer::default().with_resolver(resolver).with_plan(plan.clone());
+        dialer.connect("mail.example").expect_err("nothing answers")
+    };
+    let error = dial(many);
     let report = error.report().expect("a report");
     assert_eq!(report.attempts.len(), 32, "the best addresses of a family");
-    let sinkhole = report.lookups[0].result.as_ref().expect_err("not an address");
-    assert_eq!(sinkhole.to_string(), "no address of a host, only ::");
+    assert!(dial(sinkhole).to_string().contains("no address of a host, only ::"));
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 

@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn every_option_reaches_its_setting() {
         let line = "--attempt-delay 11ms --port-delay 12ms --patience 13ms --timeout 14s \
-            --resolution-delay 15ms --sequential --try-failed-last --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
+            --sequential --try-failed-last --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
             --mark 0x10 --port 465 --greeting-wait 17s";
         let args = args(&line.split_whitespace().collect::<Vec<_>>());
         let mut expected = Config::default();
@@ -356,7 +356,6 @@ mod tests {
         expected.port_delay = Duration::from_millis(12);
         expected.patience = Patience::Fixed(Duration::from_millis(13));
         expected.timeout = Duration::from_secs(14);
-        expected.resolution_delay = Duration::from_millis(15);
         expected.try_failed_last = true;
         expected.families = mailport::Families::PreferIpv4;
         expected.source = Some("192.0.2.1".parse().unwrap());

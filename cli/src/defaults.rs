@@ -92,6 +92,7 @@ fn setting_of_probe(arg: &Arg) -> Setting {
     let of_dial = setting(arg);
     let default = match arg.get_id().as_str() {
         "attempt_timeout" => Default::Time(Prober::ATTEMPT_TIMEOUT),
+        "tls" => Default::Off("off"),
         _ => Default::None("none"),
     };
     Setting { option: format!("probe {}", of_dial.option), default, ..of_dial }
@@ -137,7 +138,6 @@ fn setting(arg: &Arg) -> Setting {
         "timeout" => (Default::Time(config.timeout), Some(DESIGN)),
         "greeting_wait" => (greeting_wait(config.greeting_wait, arg), Some(DESIGN)),
         "via" => (Default::None("MAILPORT_VIA, or none"), Some(COMMAND)),
-        "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
         "mark" => (Default::None("none"), Some("SO_MARK")),

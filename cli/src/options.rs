@@ -85,14 +85,6 @@ pub(crate) struct Options {
     #[arg(help_heading = TIMES)]
     patience: Patience,
 
-    /// How long the second family's addresses wait for the first's
-    ///
-    /// The Resolution Delay of RFC 8305 section 3: the name is looked up in both families at once.
-    /// 0 does not wait.
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
-    #[arg(help_heading = TIMES)]
-    resolution_delay: Duration,
-
     /// The address of this machine to connect from [default: the kernel's choice]
     ///
     /// The other family is then not used. The kernel chooses by RFC 6724 section 5.
@@ -176,7 +168,6 @@ impl Options {
     /// The settings of a dial, except the timeout.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
-        config.resolution_delay = self.resolution_delay;
         config.attempt_delay = self.attempt_delay;
         config.port_delay = self.port_delay;
         config.patience = self.patience;

@@ -6,9 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, AttemptId, Event, Machine};
+use mailport::machine::{Action, AttemptId, Event, Machine, Query};
 use mailport::outcome::{Errno, Failure};
-use mailport::report::LookupError;
 use mailport::{Config, Family, Outcome, Plan, Target};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -94,7 +93,7 @@ pub(crate) fn dial(host: &Host, config: &Config) -> Dialled {
         machine.handle_timeout(start + now);
         while let Some(action) = machine.poll_action() {
             match action {
-                Action::Resolve { family } => machine.handle(names(host, family), start + now),
+                Action::Resolve { query } => machine.handle(names(host, query), start + now),
                 Action::Connect { attempt, address } => {
                     ports.push(address.port());
                     let answer = host.answer(address);
@@ -134,13 +133,8 @@ fn arrive(machine: &mut Machine, host: &Host, attempt: AttemptId, port: u16, now
     }
 }
 
-fn names(host: &Host, family: Family) -> Event {
-    let address = match family {
-        Family::Ipv6 if host.two_families => Some(V6),
-        Family::Ipv6 => None,
-        Family::Ipv4 => Some(V4),
-    };
-    let list = address.map(|ip| vec![SocketAddr::new(ip, 0)]);
-    let addresses = list.ok_or(LookupError::NotFound);
-    Event::Resolved { family, addresses, source: address }
+fn names(host: &Host, query: Query) -> Event {
+    let list = if host.two_families { &[V6, V4][..] } else { &[V4] };
+    let addresses = Ok(list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect());
+    Event::Resolved { query, addresses, routes: Family::ALL.to_vec() }
 }

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
 use std::ffi::{CStr, CString, c_char};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailport::config::MAX_DELAY;
@@ -26,6 +28,7 @@ pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
     pub(crate) sequential: bool,
+    addresses: Option<Arc<[SocketAddr]>>,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
     /// Why the last setter failed; empty if it succeeded.
@@ -36,6 +39,9 @@ impl Options {
     /// The dialer of these options.
     pub(crate) fn dialer(&self) -> Dialer {
         let mut dialer = Dialer::default();
+        if let Some(addresses) = &self.addresses {
+            dialer = dialer.with_addresses(Arc::clone(addresses));
+        }
         if let Some(via) = &self.via {
             dialer = dialer.with_via(via.clone());
         }
@@ -199,20 +205,6 @@ pub extern "C" fn mailport_options_set_patience_ms(
     }))
 }
 
-/// How long the answer of the family that goes second waits for the first one's (the Resolution
-/// Delay of RFC 8305). Default 50 ms; 0 does not wait.
-///
-/// Since 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_resolution_delay_ms(
-    options: Option<&mut Options>,
-    ms: i32,
-) -> Status {
-    export!(status; options => options.time(ms, |config, time| {
-        config.resolution_delay = time.unwrap_or(Config::default().resolution_delay);
-    }))
-}
-
 /// Sets how long to wait for the server's greeting before a connection counts as established: at
 /// least 10 ms, 0 for no wait, or MAILPORT_AUTOMATIC, the default: no wait in a direct dial, 10 s
 /// through a proxy or a command. With a greeting wait services are tried one after the other.
@@ -283,6 +275,38 @@ pub extern "C" fn mailport_options_set_families(
         Some(families) => options.configure(|config| config.families = families),
         None => options.refuse(format!("{families} is not a MAILPORT_FAMILIES_ constant")),
     })
+}
+
+/// Sets the addresses of the host, for a program with its own resolver: "192.0.2.1,2001:db8::1", in
+/// the order in which they are tried, of both families, without ports; an IPv6 address may have a
+/// zone, "fe80::1%eth0". The host of the dial is then not looked up, but still names it in messages
+/// and in the cache, and is what TLS must verify. Through a proxy or a command the addresses are not
+/// used. Default NULL: the host is looked up.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_addresses(
+    options: Option<&mut Options>,
+    addresses: Text,
+) -> Status {
+    export!(status; options => options.text(addresses, |options, text| {
+        let addresses = text.map(|text| text.split(',').map(parse_address).collect()).transpose();
+        options.set(addresses.map(|addresses| |options: &mut Options| options.addresses = addresses))
+    }))
+}
+
+/// An address with its zone.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let bad = || format!("`{text}` is not an address: expected addresses separated by commas");
+    match text.split_once('%') {
+        None => Ok(SocketAddr::new(text.parse::<IpAddr>().map_err(|_| bad())?, 0)),
+        Some((address, zone)) => {
+            let address = address.parse::<Ipv6Addr>().map_err(|_| bad())?;
+            let scope = mailport::internal::scope(zone).map_err(|error| error.to_string())?;
+            Ok(SocketAddrV6::new(address, 0, 0, scope).into())
+        }
+    }
 }
 
 /// Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.
@@ -382,7 +406,6 @@ mod tests {
             mailport_options_set_port_delay_ms(Some(&mut options), 12),
             mailport_options_set_patience_ms(Some(&mut options), 13),
             mailport_options_set_timeout_ms(Some(&mut options), 14),
-            mailport_options_set_resolution_delay_ms(Some(&mut options), 15),
             mailport_options_set_greeting_wait_ms(Some(&mut options), 16),
             mailport_options_set_sequential(Some(&mut options), 1),
             mailport_options_set_ask(Some(&mut options), 1),
@@ -390,13 +413,12 @@ mod tests {
             mailport_options_set_families(Some(&mut options), 3),
             mailport_options_set_mark(Some(&mut options), 16),
         ];
-        assert_eq!(all, [MAILPORT_OK; 11]);
+        assert_eq!(all, [MAILPORT_OK; 10]);
         let mut expected = Config::default();
         expected.attempt_delay = Duration::from_millis(11);
         expected.port_delay = Duration::from_millis(12);
         expected.patience = Patience::Fixed(Duration::from_millis(13));
         expected.timeout = Duration::from_millis(14);
-        expected.resolution_delay = Duration::from_millis(15);
         expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
         (expected.ask, expected.try_failed_last) = (true, true);
         assert!(options.sequential);
@@ -416,7 +438,6 @@ mod tests {
             mailport_options_set_port_delay_ms,
             mailport_options_set_patience_ms,
             mailport_options_set_timeout_ms,
-            mailport_options_set_resolution_delay_ms,
             mailport_options_set_greeting_wait_ms,
         ] {
             assert_eq!(set(Some(&mut *options), MAILPORT_AUTOMATIC), MAILPORT_OK);

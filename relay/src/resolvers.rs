@@ -1,13 +1,11 @@
 //! The resolvers for names that clients ask for, apart from those of the settings: names that never
 //! resolve delay nobody else.
 
-use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::local_addresses::LocalAddresses;
 use mailport::Resolver;
-use mailport::plan::Family;
 use mailport::report::{LookupError, Report};
 
 /// The error of a name all whose addresses belong to this machine.
@@ -23,8 +21,7 @@ pub(super) struct Resolvers {
 impl Resolvers {
     /// Clients of other machines do not learn addresses of this one, so that no packet goes there.
     pub(super) fn new(addresses: Arc<LocalAddresses>, mark: Option<u32>) -> Resolvers {
-        let remote = move |name: &str, family| {
-            let all = look_up(name, family)?;
+        let remote = move |all: Vec<SocketAddr>| {
             let is_elsewhere = |address: &SocketAddr| !addresses.may_contain(*address, mark);
             let elsewhere: Vec<SocketAddr> = all.into_iter().filter(is_elsewhere).collect();
             if elsewhere.is_empty() {
@@ -32,7 +29,10 @@ impl Resolvers {
             }
             Ok(elsewhere)
         };
-        Resolvers { local: Resolver::custom(look_up), remote: Resolver::custom(remote) }
+        Resolvers {
+            local: Resolver::system_filtered(Ok),
+            remote: Resolver::system_filtered(remote),
+        }
     }
 
     /// The resolver for names that such a client asks for.
@@ -45,27 +45,6 @@ impl Resolvers {
 pub(super) fn was_inward(report: &Report) -> bool {
     let is_inward =
         |error: &LookupError| matches!(error, LookupError::Failed(text) if text == INWARD);
-    report.lookups.iter().any(|lookup| lookup.result.as_ref().err().is_some_and(is_inward))
-}
-
-fn look_up(name: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
-    let found = (name, 0).to_socket_addrs().map_err(|error| lookup_error(&error))?;
-    let found: Vec<SocketAddr> =
-        found.filter(|address| Family::from(address.ip()) == family).collect();
-    if found.is_empty() { Err(LookupError::NotFound) } else { Ok(found) }
-}
-
-fn lookup_error(error: &io::Error) -> LookupError {
-    let text = error.to_string();
-    // The standard library keeps of getaddrinfo's code only its text (gai_strerror).
-    for (part, known) in [
-        ("Temporary failure", LookupError::TryAgain),
-        ("not known", LookupError::NotFound),
-        ("No address", LookupError::NotFound),
-    ] {
-        if text.contains(part) {
-            return known;
-        }
-    }
-    LookupError::Failed(text)
+    let lookup = report.lookup.as_ref();
+    lookup.is_some_and(|lookup| lookup.result.as_ref().err().is_some_and(is_inward))
 }

@@ -16,10 +16,10 @@ use super::transport::{Fact, Passage, ProxyDial, Transport};
 use crate::cache::Place;
 use crate::config::Config;
 use crate::error::ConnectError;
-use crate::machine::{Action, Answer, AttemptId, Event, Machine, Question, Stale};
+use crate::machine::{Action, Answer, AttemptId, Event, Machine, Query, Question, Stale};
 use crate::outcome::{Failure, Outcome};
-use crate::plan::{Family, Service};
-use crate::report::{End, Report};
+use crate::plan::Service;
+use crate::report::{End, LookupError, Report};
 
 /// Where a dial goes: what the machine's look-ups are answered from.
 #[derive(Debug)]
@@ -308,6 +308,7 @@ impl Dial {
             self.machine.cancel(now);
         }
         let mut events = self.answers();
+        events.extend(self.never_looked_up(now));
         let mut closed = Vec::new();
         for ready in ready {
             self.look(ready, &mut events, &mut closed);
@@ -403,6 +404,7 @@ impl Dial {
                 }
                 Fact::Reached => events.push(Event::Confirmed { attempt }),
                 Fact::Greeted => events.push(Event::Greeted { attempt }),
+                Fact::Noted { note } => events.push(Event::Noted { attempt, note }),
                 Fact::Failed { failure, note } => {
                     let syns = self.close(attempt);
                     events.extend(note.map(|note| Event::Noted { attempt, note }));
@@ -424,7 +426,7 @@ impl Dial {
 
     fn carry_out(&mut self, action: Action, now: Instant, events: &mut Vec<Event>) {
         match action {
-            Action::Resolve { family } => self.resolve(family, now, events),
+            Action::Resolve { query } => self.resolve(query, now, events),
             Action::Connect { attempt, address } => self.connect(attempt, address, events),
             Action::Through { attempt, port } => self.go_through(attempt, port, now, events),
             Action::Close { attempt } => {
@@ -479,12 +481,11 @@ impl Dial {
         Some(self.transports.swap_remove(place).1)
     }
 
-    fn resolve(&mut self, family: Family, now: Instant, events: &mut Vec<Event>) {
+    fn resolve(&mut self, query: Query, now: Instant, events: &mut Vec<Event>) {
         match &self.destination {
             Destination::Addresses(list) => {
-                let of_family = list.iter().filter(|address| Family::from(address.ip()) == family);
-                let addresses = Ok(of_family.copied().collect());
-                events.push(Event::Resolved { family, addresses, source: None });
+                let routes = direct::routes(list, &self.config);
+                events.push(Event::Resolved { query, addresses: Ok(list.to_vec()), routes });
             }
             Destination::Name(name) => {
                 let slot = match &self.slot {
@@ -498,7 +499,7 @@ impl Dial {
                         }
                     },
                 };
-                self.resolver.look_up(name, family, &slot, now);
+                self.resolver.look_up(name, self.machine.families(), query, &slot, now);
             }
             Destination::Through(_) => unreachable!("nothing is looked up on this side"),
         }
@@ -507,12 +508,22 @@ impl Dial {
     /// The answers of look-ups that have come, as events.
     fn answers(&self) -> Vec<Event> {
         let answers = self.slot.as_ref().map(|slot| slot.take()).unwrap_or_default();
-        let events = answers.into_iter().map(|(family, addresses)| {
-            let first = addresses.as_ref().ok().and_then(|list| list.first());
-            let source = first.and_then(|first| direct::source_towards(*first, &self.config));
-            Event::Resolved { family, addresses, source }
+        let events = answers.into_iter().map(|(query, addresses)| {
+            let list = addresses.as_deref().unwrap_or_default();
+            let routes = direct::routes(list, &self.config);
+            Event::Resolved { query, addresses, routes }
         });
         events.collect()
+    }
+
+    /// At the deadline: that the limits of the resolver have kept the name from being looked up.
+    fn never_looked_up(&self, now: Instant) -> Option<Event> {
+        let slot = self.slot.as_ref()?;
+        (self.machine.is_over(now) && self.resolver.is_queued(slot)).then(|| Event::Resolved {
+            query: Query::Authority,
+            addresses: Err(LookupError::Busy),
+            routes: Vec::new(),
+        })
     }
 
     /// Sets the timer to the machine's deadline, or to the time when a look-up that found every
@@ -562,6 +573,8 @@ impl Dial {
     fn stop_looking_up(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.empty();
+            // One that nobody waits for any more makes room for others.
+            self.resolver.relieve(Instant::now());
         }
     }
 

@@ -14,9 +14,11 @@ use mio::{Events, Interest, Poll, Token};
 use super::dial::{Dial, Status};
 use super::dialer::Dialer;
 use super::resolver::Slot;
+use super::stream::Stream;
 use super::sys;
 use super::transport::direct;
 use crate::error::ConnectError;
+use crate::machine::{LOOKUP_HEDGE, Query};
 use crate::outcome::{Errno, Outcome};
 use crate::plan::{Cleartext, Family, Plan, Service};
 use crate::probe::{Answer, Probed};
@@ -42,6 +44,8 @@ pub(super) struct Probing {
     slot: Option<Arc<Slot>>,
     answers: Vec<Answer>,
     attempts: Vec<Attempt>,
+    /// Whether the look-ups of one family have been started.
+    is_hedged: bool,
     /// Candidates that have not been tried yet.
     left: usize,
 }
@@ -54,12 +58,29 @@ impl Probing {
         now: Instant,
     ) -> Probing {
         let (answers, attempts) = (Vec::new(), Vec::new());
-        Probing { target, address, families, began: now, slot: None, answers, attempts, left: 0 }
+        let (began, slot, is_hedged, left) = (now, None, false, 0);
+        Probing { target, address, families, began, slot, answers, attempts, is_hedged, left }
+    }
+
+    fn answer(&self, query: Query) -> Option<&Answer> {
+        self.answers.iter().find(|answer| answer.query == query)
+    }
+
+    /// Whether the answers of this host are final, as they would be for a dial.
+    fn is_looked_up(&self) -> bool {
+        let Some(authority) = self.answer(Query::Authority) else { return false };
+        let all_hedges = || self.families.iter().all(|&f| self.answer(Query::Hedge(f)).is_some());
+        !authority.addresses.as_ref().is_err_and(LookupError::is_temporary) || all_hedges()
+    }
+
+    /// Whether the look-ups of one family are due, so long after the beginning.
+    fn is_hedged_at(&self, since: Duration) -> bool {
+        !self.is_hedged && (since >= LOOKUP_HEDGE || self.answer(Query::Authority).is_some())
     }
 
     fn into_probed(self, plan: &Plan) -> Probed {
         let Probing { target, mut answers, attempts, .. } = self;
-        answers.sort_by_key(|answer| answer.family);
+        answers.sort_by_key(|answer| answer.query);
         let mut probed = Probed::new(target, answers, Vec::new());
         let order = probed.candidates(plan);
         let place = |attempt: &Attempt| {
@@ -100,7 +121,7 @@ pub struct Progress {
 }
 
 /// Hosts on their way.
-pub(super) struct Run<F> {
+pub(super) struct Run<P, C> {
     /// With the plan and the settings of the caller.
     dialer: Dialer,
     /// The dialer of one candidate, but for its plan.
@@ -113,7 +134,7 @@ pub(super) struct Run<F> {
     /// The hosts from here on have not begun.
     next_host: usize,
     /// The hosts whose names are being looked up.
-    looked_up: Vec<usize>,
+    looking_up: Vec<usize>,
     queue: VecDeque<Candidate>,
     /// By a number that is never used twice: an event on its way could find the wrong one.
     dials: BTreeMap<usize, Open>,
@@ -121,16 +142,23 @@ pub(super) struct Run<F> {
     /// How many dials there may be at once.
     limit: usize,
     count: Progress,
-    progress: F,
+    progress: P,
+    /// Takes over a connection of a host.
+    connected: C,
 }
 
-impl<F: FnMut(Progress)> Run<F> {
+impl<P, C> Run<P, C>
+where
+    P: FnMut(Progress),
+    C: FnMut(usize, Service, SocketAddr, Stream),
+{
     pub(super) fn new(
         dialer: Dialer,
         of_one: Dialer,
         hosts: Vec<Probing>,
-        progress: F,
-    ) -> io::Result<Run<F>> {
+        progress: P,
+        connected: C,
+    ) -> io::Result<Run<P, C>> {
         let poll = Poll::new()?;
         let waker = Arc::new(sys::event()?);
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
@@ -143,19 +171,20 @@ impl<F: FnMut(Progress)> Run<F> {
             count: Progress { hosts: hosts.len(), ..Progress::default() },
             hosts,
             next_host: 0,
-            looked_up: Vec::new(),
+            looking_up: Vec::new(),
             queue: VecDeque::new(),
             dials: BTreeMap::new(),
             next_dial: 0,
             limit: MAX_OPEN,
             progress,
+            connected,
         })
     }
 
     /// Starts what there is room for, and says whether anything is under way. A host begins when
     /// every candidate known so far has been started, so that few are known and not started.
     pub(super) fn admit(&mut self) -> bool {
-        if self.looked_up.is_empty() {
+        if self.looking_up.is_empty() {
             // What look-ups held has been given back.
             self.limit = self.limit.max(1);
         }
@@ -164,7 +193,7 @@ impl<F: FnMut(Progress)> Run<F> {
                 break;
             } else if let Some(candidate) = self.queue.pop_front() {
                 self.start(candidate);
-            } else if self.next_host < self.hosts.len() && self.looked_up.len() < MAX_LOOKED_UP {
+            } else if self.next_host < self.hosts.len() && self.looking_up.len() < MAX_LOOKED_UP {
                 self.next_host += 1;
                 self.begin(self.next_host - 1);
             } else {
@@ -174,7 +203,7 @@ impl<F: FnMut(Progress)> Run<F> {
         let begun = &self.hosts[..self.next_host];
         self.count.hosts_done = begun.iter().filter(|h| h.left == 0 && h.slot.is_none()).count();
         (self.progress)(self.count);
-        !self.dials.is_empty() || !self.looked_up.is_empty()
+        !self.dials.is_empty() || !self.looking_up.is_empty()
     }
 
     /// What was found, in the order of the hosts.
@@ -188,63 +217,75 @@ impl<F: FnMut(Progress)> Run<F> {
         let host = &mut self.hosts[index];
         host.began = now;
         let Host::Name(name) = host.target.host() else {
-            let (family, addresses) = (host.families[0], host.address.into_iter().collect());
-            return self.answered(index, family, Ok(addresses), Some(Duration::ZERO));
+            let addresses = Ok(host.address.into_iter().collect());
+            self.answered(index, Query::Authority, addresses, Some(Duration::ZERO));
+            return self.looked_up(index);
         };
         let slot = host.slot.insert(Arc::new(Slot::new(Arc::clone(&self.waker))));
-        for &family in &host.families {
-            self.dialer.resolver.look_up(name, family, slot, now);
-        }
-        self.looked_up.push(index);
+        let (resolver, families) = (&self.dialer.resolver, &host.families);
+        resolver.look_up(name, families, Query::Authority, slot, now);
+        self.looking_up.push(index);
     }
 
     fn answered(
         &mut self,
         index: usize,
-        family: Family,
+        query: Query,
         addresses: Result<Vec<SocketAddr>, LookupError>,
         ended: Option<Duration>,
     ) {
         let host = &mut self.hosts[index];
-        let mut answer = Answer::new(family, ended, addresses, None);
-        let first = answer.list().first().copied();
-        answer.source = first.and_then(|first| direct::source_towards(first, self.dialer.config()));
-        let services = self.dialer.plan().services().iter().filter(|s| s.allows(family));
-        for &service in services {
-            for &address in answer.list() {
-                let mut address = address;
-                address.set_port(service.port());
-                self.queue.push_back(Candidate { host: index, service, address });
-                host.left += 1;
-                self.count.candidates += 1;
-            }
+        let answer = Answer::new(query, &host.families, ended, addresses);
+        let routes = direct::routes(answer.list(), self.dialer.config());
+        host.answers.push(answer.with_routes(routes));
+    }
+
+    /// Queues every candidate of a host whose name has been looked up.
+    fn looked_up(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let probed = Probed::new(host.target.clone(), host.answers.clone(), Vec::new());
+        for (service, address) in probed.candidates(self.dialer.plan()) {
+            self.queue.push_back(Candidate { host: index, service, address });
+            host.left += 1;
+            self.count.candidates += 1;
         }
-        host.answers.push(answer);
     }
 
     /// Takes the answers that have come, and gives up those that are too late.
     fn take_answers(&mut self, now: Instant) {
-        for index in std::mem::take(&mut self.looked_up) {
-            let host = &self.hosts[index];
-            let Some(slot) = host.slot.clone() else { continue };
-            let since = now - host.began;
-            for (family, addresses) in slot.take() {
-                self.answered(index, family, addresses, Some(since));
+        for index in std::mem::take(&mut self.looking_up) {
+            let Some(slot) = self.hosts[index].slot.clone() else { continue };
+            let since = now - self.hosts[index].began;
+            for (query, addresses) in slot.take() {
+                self.answered(index, query, addresses, Some(since));
             }
-            let host = &self.hosts[index];
-            let known = |family: &Family| host.answers.iter().any(|a| a.family == *family);
-            let pending: Vec<Family> =
-                host.families.iter().copied().filter(|family| !known(family)).collect();
             // As long as a dial would wait: a name service that lost one packet answers after 5 s.
-            if !pending.is_empty() && since < self.dialer.config().timeout {
-                self.looked_up.push(index);
+            let is_over = since >= self.dialer.config().timeout;
+            let host = &self.hosts[index];
+            if !is_over && !host.is_looked_up() {
+                if host.is_hedged_at(since) {
+                    self.hedge(index, &slot, now);
+                }
+                self.looking_up.push(index);
                 continue;
             }
             slot.empty();
             self.hosts[index].slot = None;
-            for family in pending {
-                self.answered(index, family, Err(LookupError::Unanswered), None);
+            if self.hosts[index].answer(Query::Authority).is_none() {
+                self.answered(index, Query::Authority, Err(LookupError::Unanswered), None);
             }
+            self.looked_up(index);
+        }
+    }
+
+    /// Starts the look-ups of one family, when a dial would.
+    fn hedge(&mut self, index: usize, slot: &Arc<Slot>, now: Instant) {
+        let host = &mut self.hosts[index];
+        host.is_hedged = true;
+        let Host::Name(name) = host.target.host() else { return };
+        let resolver = &self.dialer.resolver;
+        for &family in &host.families {
+            resolver.look_up(name, &host.families, Query::Hedge(family), slot, now);
         }
     }
 
@@ -284,13 +325,14 @@ impl<F: FnMut(Progress)> Run<F> {
     /// Waits until something has happened or is due, and lets those it concerns go on.
     pub(super) fn wait(&mut self) {
         let now = Instant::now();
-        let due = self
-            .looked_up
-            .iter()
-            .map(|&host| self.hosts[host].began + self.dialer.config().timeout);
+        let due = self.looking_up.iter().map(|&host| {
+            let host = &self.hosts[host];
+            let wait = if host.is_hedged { self.dialer.config().timeout } else { LOOKUP_HEDGE };
+            host.began + wait.min(self.dialer.config().timeout)
+        });
         // Look-ups that found every thread busy want to be looked after.
         let relief =
-            (!self.looked_up.is_empty()).then(|| self.dialer.resolver.relieve(now)).flatten();
+            (!self.looking_up.is_empty()).then(|| self.dialer.resolver.relieve(now)).flatten();
         let due = due.chain(relief).map(|at| at.saturating_duration_since(now));
         let timeout =
             self.dials.values().filter_map(|open| open.dial.poll_timeout()).chain(due).min();
@@ -318,8 +360,11 @@ impl<F: FnMut(Progress)> Run<F> {
             let _ = self.poll.registry().deregister(&mut SourceFd(&watched.as_raw_fd()));
         }
         let result = match dial.take() {
-            // The socket is closed here, and nothing was sent.
-            Ok(connected) => Ok(connected.report),
+            Ok(connected) => {
+                let Candidate { host, service, address } = candidate;
+                (self.connected)(host, service, address, connected.stream);
+                Ok(connected.report)
+            }
             Err(ConnectError::Failed(report)) => Ok(*report),
             Err(error) => Err(error),
         };
@@ -340,7 +385,7 @@ impl<F: FnMut(Progress)> Run<F> {
             Err(error) => error.errno().is_some_and(Errno::is_local_resource_error),
         };
         // Others have what it lacks, and will give it back.
-        if lacks_something && !(self.dials.is_empty() && self.looked_up.is_empty()) {
+        if lacks_something && !(self.dials.is_empty() && self.looking_up.is_empty()) {
             self.limit = self.dials.len();
             return self.queue.push_front(candidate);
         }

@@ -18,7 +18,6 @@ pub(super) struct Settings {
     pub(super) greeting_wait: Option<Duration>,
     pub(super) ask: bool,
     pub(super) try_failed_last: bool,
-    pub(super) resolution_delay: Duration,
     pub(super) attempt_delay: Duration,
     pub(super) port_delay: Duration,
     pub(super) patience: Patience,

@@ -250,8 +250,8 @@ mod tests {
 
     fn report(attempts: Vec<Attempt>, end: End) -> Report {
         let elapsed = Duration::from_secs(3);
-        let (host, lookups) = ("mail.example".into(), Vec::new());
-        Report { host, via: None, attempts, lookups, end: Some(end), elapsed }
+        let host = "mail.example".into();
+        Report { host, via: None, attempts, lookup: None, end: Some(end), elapsed }
     }
 
     #[test]

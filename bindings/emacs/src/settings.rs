@@ -57,7 +57,6 @@ fn set(parsed: &mut Settings, name: &str, value: &str) -> Option<()> {
                 _ => return None,
             };
         }
-        "resolution-delay" => config.resolution_delay = seconds(value)?,
         "attempt-delay" => config.attempt_delay = seconds(value)?,
         "port-delay" => config.port_delay = seconds(value)?,
         "patience" => config.patience = Patience::Fixed(seconds(value)?),

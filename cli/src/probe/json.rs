@@ -1,15 +1,14 @@
 //! A probe as JSON: one object, with the same keys whatever was found.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use mailport::Family;
 use mailport::internal::millis;
-use mailport::probe::{Answer, Probed};
-use mailport::report::{Attempt, format_host};
-use mailport::target::Host;
-use mailport::{Family, Report};
+use mailport::report::{Attempt, Lookup, format_host};
 use serde::Serialize;
 
 use super::survey::{Survey, Tally};
+use super::{Found, tls};
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
@@ -18,13 +17,14 @@ const VERSION: u8 = 1;
 /// and the survey where there is one. Times are in milliseconds, counted from the start of the
 /// host's look-ups.
 ///
-/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookups` (none
-/// for an address; each has `family`, `ended_ms`, `addresses` and `error`), `attempts` (as in
+/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookup` (null
+/// for an address; it has `hedged`, `ended_ms`, `addresses` and `error`), `attempts` (as in
 /// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
-/// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
-/// `servers` and `cases`, the last two with `name` and `count`.
-pub(super) fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
-    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::new(probed, forecast)).collect();
+/// would not connect) and `summary`; with `--tls` also `sessions` and `message`. The survey has
+/// `reports`, `at_home`, `redundant`, `n`, `servers` and `cases`, the last two with `name` and
+/// `count`.
+pub(super) fn to_json(hosts: &[Found], survey: Option<&Survey>, with_tls: bool) -> String {
+    let hosts = hosts.iter().map(|found| HostObject::new(found, with_tls)).collect();
     let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
 }
@@ -39,15 +39,25 @@ struct Object<'a> {
 #[derive(Serialize)]
 struct HostObject<'a> {
     host: &'a str,
-    lookups: Vec<LookupObject>,
+    lookup: Option<LookupObject>,
     attempts: &'a [Attempt],
     choice: Option<ChoiceObject>,
     summary: String,
+    /// With `--tls`.
+    #[serde(flatten)]
+    tls: Option<TlsObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct TlsObject<'a> {
+    sessions: Vec<tls::Object<'a>>,
+    /// Null where the service that a dial would choose has no session.
+    message: Option<String>,
 }
 
 #[derive(Serialize)]
 struct LookupObject {
-    family: &'static str,
+    hedged: bool,
     ended_ms: Option<f64>,
     addresses: Vec<String>,
     error: Option<String>,
@@ -79,26 +89,30 @@ struct TallyObject<'a> {
 }
 
 impl<'a> HostObject<'a> {
-    fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
-        let is_name = matches!(probed.target.host(), Host::Name(_));
-        let looked_up = probed.answers.iter().filter(|_| is_name);
+    fn new(found: &'a Found, with_tls: bool) -> HostObject<'a> {
+        let Found { probed, forecast, sessions } = found;
+        let (host, now) = (probed.target.as_str(), SystemTime::now());
+        let sessions = sessions.iter().map(|session| tls::Object::new(session, host, now));
         HostObject {
-            host: probed.target.as_str(),
-            lookups: looked_up.map(LookupObject::new).collect(),
+            host,
+            lookup: probed.lookup().map(LookupObject::new),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
+            tls: with_tls
+                .then(|| TlsObject { sessions: sessions.collect(), message: found.sentence() }),
         }
     }
 }
 
 impl LookupObject {
-    fn new(answer: &Answer) -> LookupObject {
+    fn new(lookup: Lookup) -> LookupObject {
+        let list = lookup.result.as_deref().unwrap_or_default();
         LookupObject {
-            family: answer.family.name(),
-            ended_ms: answer.ended.map(millis),
-            addresses: answer.list().iter().copied().map(format_host).collect(),
-            error: answer.addresses.as_ref().err().map(ToString::to_string),
+            hedged: lookup.hedged,
+            ended_ms: lookup.ended.map(millis),
+            addresses: list.iter().copied().map(format_host).collect(),
+            error: lookup.result.as_ref().err().map(ToString::to_string),
         }
     }
 }

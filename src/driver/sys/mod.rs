@@ -8,6 +8,7 @@
 
 mod fork;
 mod process;
+pub(super) mod thread;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -22,10 +23,10 @@ use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-pub(super) use fork::process_generation;
-pub(super) use process::{Given, Program, file_in_memory, is_executable, receive, start};
+pub use fork::process_generation;
+pub(super) use process::{Given, Process, Program, file_in_memory, is_executable, receive, start};
 
-use crate::outcome::{ErrorQueue, ip_of_sockaddr};
+use crate::outcome::{Errno, ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
 use crate::report::LookupError;
 
@@ -260,22 +261,49 @@ pub(super) fn interface_index(name: &str) -> io::Result<u32> {
 
 // ---- names and threads -----------------------------------------------------------------------
 
-/// Looks a name up in one family, as long as the system takes.
-pub(super) fn get_addr_info(name: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
-    let name = CString::new(name).map_err(|_| LookupError::NotFound)?;
+/// The network and the mount namespace of a thread: what a name means may differ between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Namespaces {
+    network: u64,
+    mounts: u64,
+}
+
+/// The namespaces of this thread; `None` where the system does not tell.
+pub(super) fn namespaces() -> Option<Namespaces> {
+    let number = |path: &CStr| {
+        // SAFETY: all-zero is a valid `stat`, which the call fills in.
+        let mut status: libc::stat = unsafe { mem::zeroed() };
+        // SAFETY: the path is NUL-terminated, and both outlive the call.
+        let result = unsafe { libc::stat(path.as_ptr(), &raw mut status) };
+        // Both are files of the one file system that the kernel has for namespaces.
+        check(result).ok().map(|_| status.st_ino)
+    };
+    let network = number(c"/proc/thread-self/ns/net")?;
+    Some(Namespaces { network, mounts: number(c"/proc/thread-self/ns/mnt")? })
+}
+
+/// Looks a name up in one family or both, as long as the system takes.
+pub(super) fn get_addr_info(
+    name: &str,
+    family: Option<Family>,
+) -> Result<Vec<SocketAddr>, LookupError> {
+    let name = CString::new(name).map_err(|_| LookupError::NoSuchName)?;
     // SAFETY: all-zero hints are valid: no flags, no pointers.
     let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
     hints.ai_family = match family {
-        Family::Ipv4 => libc::AF_INET,
-        Family::Ipv6 => libc::AF_INET6,
+        Some(Family::Ipv4) => libc::AF_INET,
+        Some(Family::Ipv6) => libc::AF_INET6,
+        None => libc::AF_UNSPEC,
     };
     hints.ai_socktype = libc::SOCK_STREAM;
     let mut list: *mut libc::addrinfo = ptr::null_mut();
+    // SAFETY: the pointer is this thread's own, and valid.
+    unsafe { *libc::__errno_location() = 0 };
     // SAFETY: the strings and hints outlive the call; `list` is written on success only.
     let result =
         unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
     if result != 0 {
-        return Err(lookup_error(result));
+        return Err(lookup_error(result, io::Error::last_os_error()));
     }
     let mut addresses = Vec::new();
     let mut entry = list;
@@ -291,14 +319,21 @@ pub(super) fn get_addr_info(name: &str, family: Family) -> Result<Vec<SocketAddr
     Ok(addresses)
 }
 
-fn lookup_error(code: libc::c_int) -> LookupError {
+/// What a look-up failed with; `errno` is what it left behind, 0 at its beginning.
+fn lookup_error(code: libc::c_int, errno: io::Error) -> LookupError {
     // Not in the libc crate: the name exists, but has no address of this family.
     const EAI_NODATA: libc::c_int = -5;
     const EAI_ADDRFAMILY: libc::c_int = -9;
+    let errno = Errno(errno.raw_os_error().unwrap_or_default());
+    // Where it cannot open its files or a socket, the C library may say that there is no such name.
+    let lacked = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&errno.0);
     match code {
-        libc::EAI_NONAME | EAI_NODATA | EAI_ADDRFAMILY => LookupError::NotFound,
+        libc::EAI_SYSTEM => LookupError::LocalResourceError(errno),
+        libc::EAI_MEMORY => LookupError::LocalResourceError(Errno(libc::ENOMEM)),
+        _ if lacked => LookupError::LocalResourceError(errno),
+        libc::EAI_NONAME => LookupError::NoSuchName,
+        EAI_NODATA | EAI_ADDRFAMILY => LookupError::NoAddress,
         libc::EAI_AGAIN => LookupError::TryAgain,
-        libc::EAI_SYSTEM => LookupError::Failed(io::Error::last_os_error().to_string()),
         _ => {
             // SAFETY: gai_strerror gives a NUL-terminated string that lives for ever.
             let words = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
@@ -330,8 +365,14 @@ unsafe fn socket_address(
     }
 }
 
+/// Signals that a thread raises by what it does itself.
+const SYNCHRONOUS: [libc::c_int; 6] =
+    [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
 /// Runs `start` with every signal blocked, so that a thread started in it has them blocked too and
-/// the program's signals stay with the program's threads.
+/// the program's signals stay with the program's threads. Signals that a thread raises by what it
+/// does itself are not blocked: where one is, the kernel ends the process instead of calling the
+/// program's handler, which may be a sandbox that handles a system call in it (SIGSYS).
 pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: an all-zero set is only memory for the calls below to fill.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
@@ -340,6 +381,9 @@ pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are valid for writing; `before` is what was in force.
     unsafe {
         libc::sigfillset(&raw mut all);
+        for own in SYNCHRONOUS {
+            libc::sigdelset(&raw mut all, own);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
     }
     let result = start();

@@ -17,12 +17,22 @@ use crate::outcome::{Failure, Outcome};
 #[derive(Debug)]
 pub(in crate::driver) struct Transport {
     way: Way,
+    stage: Stage,
     /// Whether a greeting is waited for once the service is reached.
     waits_for_greeting: bool,
-    reached: bool,
-    greeted: bool,
     /// Whether its descriptor is in the poller.
     is_watched: bool,
+}
+
+/// What a transport waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Its way to the service.
+    Way,
+    /// The first byte of a greeting.
+    Greeting,
+    /// Nothing.
+    Done,
 }
 
 #[derive(Debug)]
@@ -34,7 +44,7 @@ pub(in crate::driver) enum Way {
 
 impl Transport {
     pub(in crate::driver) fn new(way: Way, waits_for_greeting: bool) -> Transport {
-        Transport { way, waits_for_greeting, reached: false, greeted: false, is_watched: false }
+        Transport { way, stage: Stage::Way, waits_for_greeting, is_watched: false }
     }
 
     /// A direct connection that has begun, and what its first look found.
@@ -53,7 +63,7 @@ impl Transport {
     pub(in crate::driver) fn look(&mut self, poller: Option<&Poller>) -> Vec<Fact> {
         let watched = poller.filter(|_| self.is_watched);
         let (facts, changed) = match &mut self.way {
-            _ if self.reached => (Vec::new(), false),
+            _ if self.stage != Stage::Way => (Vec::new(), false),
             Way::Direct(socket) => (of_socket(&socket.look()), false),
             Way::Proxy(proxied) => proxied.look(watched),
             Way::Command(command) => command.look(watched),
@@ -96,10 +106,14 @@ impl Transport {
 
     /// Adds what there is to hear once the service is reached.
     fn follow(&mut self, mut facts: Vec<Fact>) -> Vec<Fact> {
-        self.reached |= facts.iter().any(|fact| matches!(fact, Fact::Reached));
-        if self.reached && self.waits_for_greeting && !self.greeted {
+        if facts.iter().any(|fact| matches!(fact, Fact::Reached)) {
+            self.stage = if self.waits_for_greeting { Stage::Greeting } else { Stage::Done };
+        }
+        if self.stage == Stage::Greeting {
             let heard = self.listen();
-            self.greeted = matches!(heard, Some(Fact::Greeted));
+            if matches!(heard, Some(Fact::Greeted)) {
+                self.stage = Stage::Done;
+            }
             facts.extend(heard);
         }
         facts
@@ -136,7 +150,7 @@ impl Transport {
     /// What is still waited for, in words, where it is not the service.
     pub(in crate::driver) fn missing(&self) -> Option<String> {
         match &self.way {
-            _ if self.reached => None,
+            _ if self.stage != Stage::Way => None,
             Way::Direct(_) => None,
             Way::Proxy(proxied) => Some(proxied.missing()),
             Way::Command(_) => Some("the command has not started yet".to_owned()),

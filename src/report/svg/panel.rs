@@ -17,7 +17,7 @@ pub struct Panel {
     /// The host, shown where an attempt has no address.
     pub host: String,
     /// Name look-ups; those that were quick are left out.
-    pub lookups: Vec<Lookup>,
+    pub lookup: Option<Lookup>,
     /// The attempts, in the order in which they were started. The bars of a service stand together.
     pub attempts: Vec<Attempt>,
     /// What came of them, and when.
@@ -54,7 +54,7 @@ impl From<&Report> for Panel {
         Panel {
             title: report.summary(),
             host: report.host.clone(),
-            lookups: report.lookups.clone(),
+            lookup: report.lookup.clone(),
             attempts: report.attempts.clone(),
             decision: Some(Decision { at: report.elapsed, words, winner }),
         }
@@ -119,14 +119,14 @@ pub(super) enum Mark {
 impl Panel {
     pub(super) fn total(&self) -> Duration {
         let decided = self.decision.as_ref().map(|decision| decision.at);
-        let looked_up = self.lookups.iter().filter_map(|lookup| lookup.ended);
+        let looked_up = self.lookup.iter().filter_map(|lookup| lookup.ended);
         let ends = self.attempts.iter().map(|attempt| attempt.ended);
         ends.chain(looked_up).chain(decided).max().unwrap_or_default()
     }
 
     pub(super) fn bands(&self) -> Vec<Band> {
         let total = self.total();
-        let lookups = self.lookups.iter().filter(|lookup| worth_seeing(lookup, total));
+        let lookups = self.lookup.iter().filter(|lookup| worth_seeing(lookup, total));
         let rows: Vec<Row> = lookups.map(|lookup| Row::from_lookup(lookup, total)).collect();
         let mut bands = Vec::new();
         if !rows.is_empty() {
@@ -186,21 +186,17 @@ impl Row {
 
     fn from_lookup(lookup: &Lookup, total: Duration) -> Row {
         let note = clean(&of_lookup(lookup));
-        let records = match lookup.family {
-            Family::Ipv6 => "AAAA",
-            Family::Ipv4 => "A",
-        };
         let ended = lookup.ended.unwrap_or(total);
         Row {
-            family: Some(lookup.family),
-            place: format!("{records} records"),
+            family: None,
+            place: "look-up".to_owned(),
             began: Duration::ZERO,
             connected: None,
             ended,
             // A look-up has no sign at its end.
             mark: Mark::Silent,
             syns: Vec::new(),
-            story: format!("look-up of {records} records: {note}, after {}", Millis(ended)),
+            story: format!("look-up: {note}, after {}", Millis(ended)),
             note: wrap(&note, NOTE),
             won: false,
             lookup: true,

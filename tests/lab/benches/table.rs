@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mailport::{Dialer, Family, Resolver};
+use mailport::{Dialer, Resolver};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{ROUND_TRIP, Scenario, scenarios};
 
@@ -28,9 +28,7 @@ const ROWS: &[&str] = &[
 fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>) {
     let addresses: Vec<SocketAddr> =
         scenario.network.addresses().map(|ip| SocketAddr::new(ip, 0)).collect();
-    let names = Resolver::custom(move |_, family| {
-        Ok(addresses.iter().copied().filter(|a| Family::from(a.ip()) == family).collect())
-    });
+    let names = Resolver::custom(move |_| Ok(addresses.clone()));
     lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone());
         let target = "mail.example.com";

@@ -84,7 +84,7 @@ impl Hotel {
                 .clone()
                 .with_plan(Plan::submission())
                 .with_config(Config::default())
-                .connect(&target())
+                .connect(target())
         };
         let report = self.lab.client(dial).expect("a connection").report;
         assert_eq!(report.winner().map(|won| won.service.port()), Some(25), "{report:?}");

@@ -23,7 +23,7 @@ fn target() -> Target {
 }
 
 fn resolver(names: Names) -> Resolver {
-    Resolver::custom(move |_, family| answer(names.of(family)))
+    Resolver::custom_with_hedges(move |_, query| answer(&names.of(query, &Family::ALL)))
 }
 
 fn answer(answer: &Answer) -> Result<Vec<SocketAddr>, LookupError> {
@@ -106,7 +106,7 @@ fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
             .clone()
             .with_plan(plan.clone())
             .with_config(config.clone())
-            .connect(&target())
+            .connect(target())
         {
             Ok(connected) => connected.report,
             Err(ConnectError::Failed(report)) => *report,

@@ -23,7 +23,7 @@ const TRIES: usize = 5;
 
 /// A resolver that answers as the scenario's names do, until it is told to stop.
 fn resolver(names: Names, stop: Arc<AtomicBool>) -> Resolver {
-    Resolver::custom(move |_, family| answer(names.of(family), &stop))
+    Resolver::custom_with_hedges(move |_, query| answer(&names.of(query, &Family::ALL), &stop))
 }
 
 fn answer(answer: &Answer, stop: &AtomicBool) -> Result<Vec<SocketAddr>, LookupError> {

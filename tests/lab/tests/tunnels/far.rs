@@ -53,7 +53,7 @@ impl Far {
         }
     }
 
-    /// The caller's settings, with a greeting_wait. What ends for silence does so early only where nothing
+    /// The caller's settings, with a greeting wait. What ends for silence does so early only where nothing
     /// is to come.
     pub(crate) fn config(self) -> Config {
         let (greeting_wait, deadline) = if self == Far::Silent { (2, 4) } else { (20, 60) };
