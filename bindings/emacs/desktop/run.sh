@@ -3,7 +3,9 @@
 set -eu
 root=$(realpath "$1")
 here=$(realpath "$(dirname "$0")/..")
-mkdir -p "$root/mailport"
+rm -rf "$root/repository"
+mkdir -p "$root/mailport" "$root/repository"
+git -C "$here/../.." ls-files -z | tar -C "$here/../.." --null -T - -c | tar -C "$root/repository" -x
 exec unshare --mount --pid --fork --kill-child sh -eu -c '
 	mount --make-rprivate /
 	mount --bind "$2" "$1/mailport"
@@ -20,4 +22,8 @@ exec unshare --mount --pid --fork --kill-child sh -eu -c '
 			-l mailport-tests -l mailport-close-tests -l mailport-mew-tests -l mailport-send-tests \
 			-f ert-run-tests-batch-and-exit
 		desktop/frame.sh
+		git config --global user.name x; git config --global user.email x@example.test
+		git config --global safe.directory \"*\"
+		(cd /repository && git init -q && git add . && git commit -qm x)
+		REPOSITORY=/repository MODULES=/mailport emacs --batch -Q -l desktop/package-vc.el
 	"' sh "$root" "$here"
