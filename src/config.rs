@@ -26,12 +26,12 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long an attempt may be silent before the next address of its service is tried besides:
+    /// How long an attempt may be silent before the next address of its service is tried in parallel:
     /// the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms. Shorter
     /// opens more connections at a server that is merely far away.
     pub attempt_delay: Duration,
     /// How long every live attempt of a service may be silent before the next service is tried
-    /// besides. Default 1 s, which is the first retransmission timeout of TCP (RFC 6298 section 2);
+    /// in parallel. Default 1 s, which is the first retransmission timeout of TCP (RFC 6298 section 2);
     /// at least 10 ms. Shorter sends SYNs to a later port that was not needed.
     pub port_delay: Duration,
     /// How long a silent attempt may hold back the connection of a later service. Default
@@ -40,7 +40,7 @@ pub struct Config {
     /// How long the whole dial may take, name resolution included. Default 30 s; at least the
     /// attempt delay.
     pub timeout: Duration,
-    /// How long a connection is waited upon for the server's first byte before it counts. Default
+    /// How long to wait for the server's greeting before a connection counts. Default
     /// [`GreetingWait::Automatic`]. With a greeting wait, services are tried one after the other: the next starts
     /// only when this one has failed, never for silence.
     pub greeting_wait: GreetingWait,
@@ -141,7 +141,7 @@ pub enum Patience {
     /// and its retransmission (after 1 s, RFC 6298 section 2) have then both gone unanswered.
     #[default]
     Automatic,
-    /// This long, at least 10 ms, whatever the round trip. Below a second, one lost SYN is enough
+    /// This long, at least 10 ms, for any round trip. Below a second, one lost SYN is enough
     /// to end up on the later port.
     Fixed(Duration),
 }

@@ -355,7 +355,7 @@ pub enum ViaParseError {
     /// A quote that is not closed, or a backslash at the end.
     #[error("the command has a quote that is not closed, or ends with a backslash")]
     Quote,
-    /// A percent sign that is none of `%h`, `%p` and `%%`.
+    /// A percent sign that does not begin `%h`, `%p` or `%%`.
     #[error(
         "word {word} of the command: {} cannot be expanded, only %h (host), %p (port) and %% (%)",
         .found.map_or("a final %".to_owned(), |found| format!("%{}", found.escape_default()))

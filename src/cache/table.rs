@@ -1,4 +1,4 @@
-//! The rules of the cache: what is learned, for how long, and what is told.
+//! The rules of the cache: what is kept, for how long, and which hints a dial gets.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub struct Table {
 /// What is known of one target in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Known {
-    /// By the service without a family of its own, and the family; none through a proxy.
+    /// By the service without its family, and the family; no family through a proxy.
     pub(super) outcomes: BTreeMap<(Service, Option<Family>), Entry>,
     /// By the service that would come next.
     pub(super) answers: BTreeMap<Service, RememberedAnswer>,
@@ -175,7 +175,7 @@ impl Table {
         0
     }
 
-    /// What a dial by this plan is told of a place.
+    /// The hints for a dial by this plan in a place.
     pub fn hints(&self, place: &Place, plan: &Plan, now: Stamp) -> Hints {
         let Some(known) = self.places.get(place) else { return Hints::default() };
         let living = |service: Service, family| {
@@ -292,7 +292,7 @@ impl Entry {
     /// What an observation makes of the last entry. One that connected forgets what was bad, and begins
     /// anew. A bad one of a service that is remembered as bad renews the entry for the same time;
     /// where the entry had expired, it is a confirmation, and doubles the time. One that connected
-    /// again is not renewed: the family that worked once would go first for ever.
+    /// again is not renewed: the family that worked once would always go first.
     fn after(last: Option<Entry>, observation: Observation, at: Stamp) -> Entry {
         let is_good = |outcome| outcome == Outcome::Connected;
         let last = last.filter(|last| is_good(last.outcome) == is_good(observation.outcome));

@@ -573,7 +573,7 @@ impl Dial {
     fn stop_looking_up(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.empty();
-            // One that nobody waits for any more makes room for others.
+            // One that is no longer needed makes room for others.
             self.resolver.relieve(Instant::now());
         }
     }
@@ -583,7 +583,7 @@ impl Dial {
     }
 }
 
-/// For a proxy, which is reached by a dial of its own.
+/// For a proxy, which is reached by a separate dial.
 impl ProxyDial for Dial {
     fn turn(&mut self) -> Option<Result<Stream, ConnectError>> {
         match self.process() {

@@ -173,7 +173,7 @@ impl Dialer {
     /// Starts to dial `host` and returns at once; nothing is sent before the first
     /// [`Dial::process`].
     ///
-    /// Fails for a host that is none, and for settings that no dial can use. What the network says
+    /// Fails for a host that is not valid, and for settings that no dial can use. What the network says
     /// always comes from [`Dial::process`].
     pub fn start<H>(&self, host: H) -> Result<Dial, ConnectError>
     where

@@ -114,7 +114,7 @@ impl Try {
         self.place.family()
     }
 
-    /// Whether it goes to this address, at whatever port.
+    /// Whether it goes to this address, at any port.
     pub(super) fn is_at(&self, address: SocketAddr) -> bool {
         let same = |mut at: SocketAddr| {
             at.set_port(address.port());

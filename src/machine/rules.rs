@@ -142,7 +142,7 @@ impl Rules<'_> {
         Some((self.now, Step::Cancel(AttemptId(other))))
     }
 
-    /// One after the other, whoever says to fall back has done with what is still silent.
+    /// One after the other, the answer to fall back also gives up what is still silent.
     fn pass_over(&self) -> Option<Due> {
         if !self.settings.is_serial() {
             return None;
@@ -209,7 +209,7 @@ impl Rules<'_> {
             return None;
         }
         let (at, reason, said) = if let Some((reason, answer)) = self.asking.answer_to(next) {
-            // It counts at once, whatever has changed since the question.
+            // It counts at once, even if something has changed since the question.
             (self.now, reason, Some(answer))
         } else {
             let remembered = self.remembered_answer(next);

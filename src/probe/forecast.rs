@@ -28,7 +28,7 @@ impl Probed {
         config: &Config,
         start: Instant,
     ) -> Result<Report, ConfigError> {
-        // Nobody is there to be asked; a dial that asks goes on so when it is allowed to.
+        // A forecast cannot ask; a dial that asks continues in this way when it is allowed to.
         let config = Config { ask: false, ..config.clone() };
         let machine = Machine::new(&self.target, plan, &config, start)?;
         let mut machine = machine.with_hints(self.hints.clone());
