@@ -53,6 +53,8 @@ const MAX_PENDING: usize = 1024;
 pub struct Cache {
     #[cfg(feature = "cache-file")]
     path: Option<Arc<Path>>,
+    #[cfg(feature = "cache-file")]
+    interval: Duration,
     shared: PerProcess<Shared>,
 }
 
@@ -95,6 +97,9 @@ struct Shared {
     state: Mutex<State>,
     /// Something was saved, or could not be.
     settled: Condvar,
+    /// It has become urgent to save.
+    #[cfg(feature = "cache-file")]
+    urged: Condvar,
 }
 
 #[derive(Default)]
@@ -104,6 +109,9 @@ struct State {
     pending: VecDeque<Change>,
     /// Whether a thread is at work.
     is_saving: bool,
+    /// Whether it has to save at once.
+    #[cfg(feature = "cache-file")]
+    is_urgent: bool,
     /// Why the file cannot be used.
     #[cfg(feature = "cache-file")]
     error: Option<CacheError>,
@@ -119,6 +127,8 @@ impl Cache {
         Cache {
             #[cfg(feature = "cache-file")]
             path: None,
+            #[cfg(feature = "cache-file")]
+            interval: Duration::ZERO,
             shared: PerProcess::new(Shared::with(Table::default())),
         }
     }
@@ -143,7 +153,16 @@ impl Cache {
         };
         let shared = Shared::with(table);
         shared.lock().error = error;
-        Cache { path: Some(path), shared: PerProcess::new(shared) }
+        let interval = Duration::ZERO;
+        Cache { path: Some(path), interval, shared: PerProcess::new(shared) }
+    }
+
+    /// The same cache, whose file is written at most once in this time: for a process that makes many
+    /// dials. Default zero: as soon as there is something to save. [`Cache::flush`] does not wait.
+    #[cfg(feature = "cache-file")]
+    #[must_use]
+    pub fn with_save_interval(self, interval: Duration) -> Cache {
+        Cache { interval: interval.min(crate::config::MAX_DELAY), ..self }
     }
 
     /// Why the file could not be read when it was opened, or written when it was last tried; `None`
@@ -217,6 +236,11 @@ impl Cache {
         // What could not be saved before is tried once more.
         self.save(&shared);
         let mut state = shared.lock();
+        #[cfg(feature = "cache-file")]
+        {
+            state.is_urgent = true;
+            shared.urged.notify_all();
+        }
         while state.is_saving {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -272,8 +296,9 @@ impl Cache {
         let theirs = Arc::clone(shared);
         let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
         let started = super::sys::with_signals_blocked(|| {
-            let path = Arc::clone(&path);
+            let (path, interval) = (Arc::clone(&path), self.interval);
             builder.spawn(move || {
+                theirs.wait_until_urgent(interval);
                 work(&theirs, |changes| {
                     file::save(&path, changes, now())
                         .map_err(|error| CacheError::new(&path, &error))
@@ -335,7 +360,28 @@ fn work(shared: &Shared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) 
 impl Shared {
     fn with(table: Table) -> Shared {
         let state = Mutex::new(State { table, ..State::default() });
-        Shared { state, settled: Condvar::new() }
+        Shared {
+            state,
+            settled: Condvar::new(),
+            #[cfg(feature = "cache-file")]
+            urged: Condvar::new(),
+        }
+    }
+
+    /// Lets changes come together for a while before they are saved.
+    #[cfg(feature = "cache-file")]
+    fn wait_until_urgent(&self, interval: Duration) {
+        let until = Instant::now() + interval;
+        let mut state = self.lock();
+        while !state.is_urgent {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.urged.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.is_urgent = false;
     }
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here
