@@ -29,13 +29,16 @@ pub struct Config {
     /// How long an answer of the family that goes second waits for the first one's: the Resolution
     /// Delay of RFC 8305 section 3. Default 50 ms; zero does not wait.
     pub resolution_delay: Duration,
-    /// How long an attempt may be silent before the next address of its service is tried besides:
-    /// the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms. Shorter
-    /// opens more connections at a server that is merely far away.
+    /// How long an attempt may be silent before the next address of its service is tried in
+    /// parallel: the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms.
+    /// Shorter opens more connections to a server that is merely far away. Left at its default, it
+    /// is twice the round trip where the cache has one, between 100 and 250 ms.
     pub attempt_delay: Duration,
-    /// How long every live attempt of a service may be silent before the next service is tried
-    /// besides. Default 1 s, which is the first retransmission timeout of TCP (RFC 6298 section 2);
-    /// at least 10 ms. Shorter sends SYNs to a later port that was not needed.
+    /// How long a service may be silent before the next one is tried in parallel. Default 500 ms,
+    /// at least 10 ms. Shorter sends SYNs to a later port that were not needed. Left at its default,
+    /// it is 1 s where the cache says that the service has connected lately, where the patience is
+    /// set, and where a silent attempt is not repeated. Any other value is used as it is, and then
+    /// silence counts by the patience alone.
     pub port_delay: Duration,
     /// How long a silent attempt may hold back the connection of a later service. Default
     /// [`Patience::Automatic`].
@@ -72,8 +75,8 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             resolution_delay: Duration::from_millis(50),
-            attempt_delay: Duration::from_millis(250),
-            port_delay: Duration::from_secs(1),
+            attempt_delay: Config::DEFAULT_ATTEMPT_DELAY,
+            port_delay: Config::DEFAULT_PORT_DELAY,
             patience: Patience::Automatic,
             timeout: Duration::from_secs(30),
             sequential: false,
@@ -89,6 +92,9 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) const DEFAULT_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+    pub(crate) const DEFAULT_PORT_DELAY: Duration = Duration::from_millis(500);
+
     /// Finds the first setting that no dial can work with; a dial does this before anything else.
     pub fn check(&self) -> Result<(), ConfigError> {
         let patience = match self.patience {

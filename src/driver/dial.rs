@@ -162,6 +162,11 @@ impl Dial {
         self.cache = cache;
     }
 
+    /// Has every candidate tried once only; to be called before the first turn.
+    pub(super) fn without_second_attempts(&mut self) {
+        self.machine.without_second_attempts();
+    }
+
     /// Puts a timer into the descriptor of a dial of [`Dialer::prepare`](super::Dialer::prepare),
     /// which can then be watched. It is readable at once, so that a caller who only watches it
     /// begins. Fails where no descriptor can be had.

@@ -243,7 +243,8 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             return self.ended(candidate, began, Err(ConnectError::Setup(error)));
         };
         let dial = self.prober.dialer.prepare(&target, &plan, &self.config);
-        let registered = dial.and_then(|dial| {
+        let registered = dial.and_then(|mut dial| {
+            dial.without_second_attempts();
             let raw = dial.as_raw_fd();
             let mut source = SourceFd(&raw);
             let token = Token(self.next_dial);

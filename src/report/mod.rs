@@ -139,6 +139,11 @@ pub enum Reason {
     AttemptDelay,
     /// An address that arrived after the service had begun.
     LateAddress,
+    /// The same candidate again, for its first attempt is silent: a packet may have been lost.
+    SecondAttempt,
+    /// The same candidate again, for this later service has connected: a SYN that is not answered
+    /// now was not lost on a bad path.
+    Proof(Service),
     /// The next service: an attempt of this one was refused.
     Refused(Service),
     /// The next service: every attempt of this one failed.
@@ -163,6 +168,10 @@ impl fmt::Display for Reason {
             Reason::Failed => f.write_str("an attempt of this service failed"),
             Reason::AttemptDelay => f.write_str("silent for the attempt delay"),
             Reason::LateAddress => f.write_str("address that arrived late"),
+            Reason::SecondAttempt => f.write_str("the first attempt here is silent"),
+            Reason::Proof(service) => {
+                write!(f, "{} has connected, so the path is good", Spoken(*service))
+            }
             Reason::Refused(service) => write!(f, "{} was refused", Spoken(*service)),
             Reason::AllFailed(service) => write!(f, "every attempt of {} failed", Spoken(*service)),
             Reason::PortDelay(service) => {

@@ -28,7 +28,7 @@ prop_compose! {
         let places = services.clone().flat_map(|s| families.map(|family| (s, family)));
         let bad = places.zip(&bad).filter(|(_, bad)| **bad).map(|(place, _)| place).collect();
         let said = services.zip(answers).filter_map(|(s, said)| Some((s, said?)));
-        (Hints { bad, family, answers: said.collect() }, plan)
+        (Hints { bad, family, answers: said.collect(), ..Hints::default() }, plan)
     }
 }
 
