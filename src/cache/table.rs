@@ -295,7 +295,7 @@ impl Known {
             families.filter_map(|family| self.outcomes.get(&(service.over_both(), Some(family))));
         let mut entries = entries.filter(|entry| entry.is_believed(now));
         entries.any(|entry| match entry.outcome {
-            Outcome::Connected => now < entry.until,
+            Outcome::Connected => entry.is_recent(now),
             Outcome::Timeout => now >= entry.until,
             _ => false,
         })
@@ -304,7 +304,7 @@ impl Known {
     /// The round trips of connections that were made lately.
     fn round_trips(&self, now: Stamp) -> impl Iterator<Item = (Service, Family, Duration)> {
         self.outcomes.iter().filter_map(move |(&(service, family), entry)| {
-            let is_used = entry.is_living(now) && entry.outcome == Outcome::Connected;
+            let is_used = entry.is_recent(now) && entry.outcome == Outcome::Connected;
             Some((service, family?, entry.round_trip.filter(|_| is_used)?))
         })
     }
@@ -358,6 +358,12 @@ impl Entry {
 
     fn is_living(&self, now: Stamp) -> bool {
         self.is_believed(now) && now < self.until
+    }
+
+    /// Whether it happened within the last ten minutes. A connection is used for longer than that
+    /// if it is made again and again, though the family that it prefers is not.
+    fn is_recent(&self, now: Stamp) -> bool {
+        self.age(now) < Table::LIFE
     }
 
     fn age(&self, now: Stamp) -> Duration {
@@ -517,6 +523,11 @@ mod tests {
         assert_eq!(hints.known, [submission()], "over one family is enough");
         let round_trip = (submission(), Family::Ipv4, Duration::from_millis(40));
         assert_eq!(hints.round_trips, [round_trip]);
+        for _ in 0..5 {
+            scene.pass(9 * MINUTE);
+            assert_eq!(scene.hints().known, [submission()]);
+            scene.learn(worked(Family::Ipv4, 40));
+        }
         scene.pass(10 * MINUTE);
         assert_eq!(scene.hints(), Hints::default());
     }
