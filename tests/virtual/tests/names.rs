@@ -161,7 +161,7 @@ fn families_are_interleaved() {
          800 close 587 v4 timeout
          800 close 587 v6b timeout
          800 close 587 v4b timeout
-         800 ends deadline",
+         800 ends timeout",
     );
 }
 
@@ -196,10 +196,12 @@ fn addresses_that_arrive_late_join_every_service_already_begun() {
         "50 connect 587 v4
          90 reset 587 v4
          90 connect 25 v4
+         340 connect 25 v4
          700 connect 587 v6
          700 connect 25 v6
          740 connected 587 v6
          740 connected 25 v6
+         740 close 25 v4 cancelled
          740 close 25 v4 cancelled
          740 close 25 v6 cancelled
          740 wins 587 v6",
@@ -255,7 +257,7 @@ fn the_dial_fails_when_nothing_is_live_and_no_look_up_pending() {
          5000 ends exhausted",
     );
     dial(fails(0), fails(70), &[]).reads("70 ends unresolved");
-    dial(NEVER, fails(70), &[]).reads("30000 ends deadline");
+    dial(NEVER, fails(70), &[]).reads("30000 ends timeout");
 }
 
 #[test]

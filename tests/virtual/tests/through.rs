@@ -13,7 +13,7 @@ use mailport::machine::{Answer, AttemptId, Event, Machine};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting, Stage};
 use mailport::{Config, Family, GreetingWait, Outcome, Plan};
-use mailport_lab::Fate::{self, AcceptThenClose, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, AcceptThenClose, DropFirst, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{Far, History, World};
 
@@ -112,7 +112,7 @@ mod a_greeting_wait {
 
     #[test]
     fn keeps_one_connection_and_tries_the_other_again_when_that_fails() {
-        let fates = [(587, V6, LoseSyns(1)), (587, V4, AcceptThenClose(ms(200)))];
+        let fates = [(587, V6, DropFirst(1)), (587, V4, AcceptThenClose(ms(200)))];
         run(&world(&[V6, V4], &fates, 0)).reads(
             "0 connect 587 v6
              250 connect 587 v4
@@ -187,7 +187,7 @@ mod a_greeting_wait {
 
     #[test]
     fn is_not_shortened_by_the_cache() {
-        let mut world = world(&[V4], &[(587, V4, LoseSyns(1))], 0);
+        let mut world = world(&[V4], &[(587, V4, DropFirst(1))], 0);
         world.hints.bad = vec![(submission().services()[0], Some(Family::Ipv4))];
         assert_eq!(run(&world).winner().unwrap().port(), 587);
     }
@@ -232,7 +232,7 @@ mod a_proxy {
             history.reads(
                 "0 through 587
                  40 connected 587 far
-                 120 proxy 587 far
+                 120 via 587 far
                  120 through 25
                  160 connected 25 far
                  240 confirmed 25 far
@@ -278,7 +278,7 @@ mod a_proxy {
             "0 through 587
              40 connected 587 far
              30000 close 587 far timeout
-             30000 ends deadline",
+             30000 ends timeout",
         );
     }
 
