@@ -24,7 +24,7 @@ lib: ## the C library, in target/c
 	ffi/link.sh $(C_LIBRARY)
 
 install: lib ## the C library and the command: PREFIX=/usr/local DESTDIR= LIBDIR= ...
-	$(CARGO) build --locked --release --features cli
+	$(CARGO) build --locked --release -p mailport-cli
 	ffi/install.sh install $(C_LIBRARY) $(COMMAND)
 
 uninstall: ## remove what make install, with the same PREFIX, has installed
@@ -43,15 +43,21 @@ ERT := $(sort $(wildcard bindings/emacs/test/mailport-*.el))
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
 PACKAGE := mailport-$(VERSION)
 
-emacs: ## build mailport-mode and its package, in bindings/emacs
+emacs: emacs-module emacs-package ## build mailport-mode and its package, in bindings/emacs
+
+.PHONY: emacs-module emacs-package
+emacs-module:
 	$(CARGO) build --locked --release -p mailport-emacs
 	cp $(TARGET)/release/libmailport_module.so bindings/emacs/mailport-module.so.new
 	mv bindings/emacs/mailport-module.so.new bindings/emacs/mailport-module.so
+
+emacs-package:
 	$(BATCH) --eval "(setq byte-compile-error-on-warn t)" -f batch-byte-compile $(ELISP)
 	rm -rf $(TARGET)/$(PACKAGE) && mkdir -p $(TARGET)/$(PACKAGE)
 	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* $(TARGET)/$(PACKAGE)
-	printf '(define-package "mailport" "%s" "Dial mail servers without freezing" (quote ((emacs "28.1"))))\n' \
-	  $(VERSION) > $(TARGET)/$(PACKAGE)/mailport-pkg.el
+	printf '(define-package "mailport" "%s" "Connect to mail servers without freezing" %s :keywords %s :url "%s")\n' \
+	  $(VERSION) "'((emacs \"28.1\"))" "'(\"mail\" \"comm\")" \
+	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" > $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.
@@ -185,7 +191,7 @@ freeze: ## at a release: keep today's C interface in tests/abi, which later ones
 	cp include/mailport.h ffi/symbols.txt $(wildcard tests/abi/0.1/program.c) tests/abi/$(RELEASED)
 
 bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json FILE"
-	$(CARGO) build --locked --release --features cli
+	$(CARGO) build --locked --release -p mailport-cli
 	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 

@@ -38,6 +38,9 @@ pub mod via;
 #[cfg(feature = "driver")]
 pub use blocking::connect;
 #[cfg(feature = "driver")]
+#[cfg(all(feature = "driver", feature = "cache-file"))]
+pub use driver::CacheError;
+#[cfg(feature = "driver")]
 pub use driver::{
     Cache, Connected, Dial, Dialer, LookupResult, ProbeError, Prober, Progress, Resolver, Status,
 };
@@ -49,6 +52,9 @@ pub use join::join;
 #[doc(hidden)]
 pub mod internal {
     pub use crate::driver::{adopt, scope};
+    pub use crate::report::Millis;
+    #[cfg(feature = "json")]
+    pub use crate::report::millis;
 }
 
 pub use config::{Config, ConfigError, Families, GreetingWait, Patience};

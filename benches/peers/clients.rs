@@ -16,7 +16,7 @@ use crate::{Result, root};
 /// The longest that a client may take for one answer; the kernel gives a silent address 135 s.
 const BOUND: Duration = Duration::from_secs(150);
 
-const COMMAND: &str = "the command mailport (cargo build --release --features cli)";
+const COMMAND: &str = "the command mailport (cargo build --release -p mailport-cli)";
 
 /// A client that can be started.
 pub(crate) struct Client {
@@ -146,11 +146,7 @@ fn kinds() -> Result<Vec<Kind>> {
             "import importlib.metadata as m; print(m.version('aiohappyeyeballs'))",
         ),
         python_client("Python mailport.connect", "python_mailport.py", our_version),
-        python_client(
-            "Python mailport.start_connection",
-            "python_mailport_asyncio.py",
-            our_version,
-        ),
+        python_client("Python mailport.aconnect", "python_mailport_asyncio.py", our_version),
     ])
 }
 

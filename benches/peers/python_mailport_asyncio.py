@@ -1,4 +1,4 @@
-"""mailport.start_connection in asyncio: one call, and no timer of its own.
+"""mailport.aconnect in asyncio: one call, and no timer of its own.
 
 Usage: python_mailport_asyncio.py HOST PORT... Of each number on standard input it makes that many
 dials, and prints the milliseconds that they took and the port that the last one reached (0: none).
@@ -13,7 +13,7 @@ import mailport
 
 async def dial(host, plan):
     try:
-        with await mailport.start_connection(host, plan=plan) as sock:
+        with await mailport.aconnect(host, plan=plan) as sock:
             return sock.getpeername()[1]
     except mailport.ConnectError:
         return 0

@@ -4,231 +4,231 @@
 
 ;;; Commentary:
 
-;; A dial is an object of the module, and a pipe process by which the module
-;; wakes Emacs when the dial can go on.
+;; A dial is an object of the module.  A timer processes it, at first every few
+;; milliseconds, so that a dial needs no process and no thread.
 
 ;;; Code:
 
 (require 'cl-lib)
 (require 'puny)
+(require 'mailport-load)
 
-(defconst mailport-version "0.1.0"
-  "The version of these files, which the module must share.")
+;;;; Options
 
-(defgroup mailport nil
-  "Reach a mail server on its best port without freezing."
-  :group 'mail
-  :group 'comm
-  :prefix "mailport-")
-
-(defconst mailport--here
-  (file-name-directory (or load-file-name buffer-file-name default-directory))
-  "The folder of this file.")
-
-;;;; What the user sets
-
-(defmacro mailport--defseconds (name doc)
-  "Define the option NAME, a number of seconds or nil, documented by DOC."
-  (declare (indent 1) (doc-string 2))
+(defmacro mailport--defseconds (name default doc)
+  "Define the option NAME, a number of seconds or nil, documented by DOC.
+Nil stands for DEFAULT, a number or a string that describes it."
+  (declare (indent 2) (doc-string 3))
   `(defcustom ,name nil
-     ,(concat doc "\nNil is the default of mailport.")
+     ,(format "%s\nNil means the default, %s." doc
+              (if (numberp default) (format "%s s" default) default))
      :type '(choice (const :tag "Default" nil) (number :tag "Seconds"))
      :group 'mailport))
 
-(mailport--defseconds mailport-resolution-delay
-  "Seconds that the addresses of one family wait for those of the other.")
-(mailport--defseconds mailport-attempt-delay
-  "Seconds of silence after which the next address is tried too.")
-(mailport--defseconds mailport-port-delay
-  "Seconds of silence after which the next port is tried too.")
+(mailport--defseconds mailport-attempt-delay 0.25
+  "Seconds of silence after which the next address is tried in parallel.")
+(mailport--defseconds mailport-port-delay 1
+  "Seconds of silence after which the next port is tried in parallel.")
 (mailport--defseconds mailport-patience
-  "Seconds for which silence may hold back the connection of a later port.")
-(mailport--defseconds mailport-timeout
-  "Seconds that a dial may take.")
+    "1.3 s, or longer if the round trip is long"
+  "Seconds for which a silent attempt may hold back the connection of a later port.")
+(mailport--defseconds mailport-timeout 30
+  "Seconds after which a dial fails.")
+
+(defcustom mailport-greeting-wait nil
+  "Seconds to wait for the server's greeting before a connection counts.
+If the server closes the connection meanwhile, the next port is tried.
+If it says nothing for the whole time, the connection counts.
+Nil means the default: 10 s if `mailport-via' is set, and no wait otherwise.
+The symbol `off' means no wait.  Ports are then tried one after the other."
+  :type '(choice (const :tag "Default" nil) (const :tag "No wait" off)
+                 (number :tag "Seconds"))
+  :group 'mailport)
+
+(defcustom mailport-try-failed-last nil
+  "Whether ports that failed before are tried last instead of first.
+The cache says which these are.  A port with weaker TLS never comes before one
+with stronger TLS.  The default is nil."
+  :type 'boolean
+  :group 'mailport)
+
+(defcustom mailport-sequential nil
+  "Whether the next port is tried only after all of the one before has failed.
+A silent port has failed after `mailport-patience'.  The default is nil: ports
+are tried in parallel after `mailport-port-delay'."
+  :type 'boolean
+  :group 'mailport)
 
 (defcustom mailport-families 'any
-  "Which address families are used, and which goes first."
+  "The address families to use, and which of them goes first.
+The default is `any': both, in the order of the name service."
   :type '(choice (const :tag "Both" any) (const :tag "IPv4 only" ipv4)
                  (const :tag "IPv6 only" ipv6) (const :tag "Both, IPv4 first" prefer-ipv4)
-                 (const :tag "Both, IPv6 first" prefer-ipv6)))
+                 (const :tag "Both, IPv6 first" prefer-ipv6))
+  :group 'mailport)
 
 (defcustom mailport-ask nil
   "Whether to ask before another port is tried.
-No packet goes there before the answer."
-  :type 'boolean)
+No packet is sent to that port before the answer.  The default is nil."
+  :type 'boolean
+  :group 'mailport)
 
 (defcustom mailport-ask-default 'fall-back
-  "What is answered where nobody can be asked, as in batch mode."
+  "The answer where nobody can be asked, as in batch mode.
+The default is `fall-back'."
   :type '(choice (const :tag "Fall back" fall-back) (const :tag "Wait on" wait-on)
-                 (const :tag "Give up" give-up)))
+                 (const :tag "Give up" give-up))
+  :group 'mailport)
 
 (defcustom mailport-cache 'file
-  "Whether dials remember what earlier ones found in the same network.
-A later dial then does not wait again for what was silent, and answers
-that were given for good are taken.  With `file', this is shared with
-the other programs of mailport, in ~/.cache/mailport."
-  :type '(choice (const :tag "No" nil) (const :tag "In this Emacs" session)
-                 (const :tag "In a file" file)))
+  "Where dials store the outcomes of earlier dials in the same network.
+With the cache, a dial does not wait again for a port that was silent, and
+remembered answers are used.  The default is `file', which is shared with the
+other programs of mailport, in ~/.cache/mailport.  With `session' the cache
+ends with Emacs; with nil there is none."
+  :type '(choice (const :tag "No cache" nil) (const :tag "In this Emacs" session)
+                 (const :tag "In a file" file))
+  :group 'mailport)
 
 (defcustom mailport-via nil
-  "A proxy or a command that every dial goes through, or nil.
-This is \"socks5://[USER:PASSWORD@]HOST[:PORT]\", or \"command:\" and the
-words of a command, in which %h is the host and %p the port."
+  "A SOCKS5 proxy or a command by which every dial connects, or nil.
+A proxy is \"socks5://[USER:PASSWORD@]HOST[:PORT]\".  A command is \"command:\"
+and a program with its arguments, in which %h stands for the host and %p for
+the port.  The default is nil."
   :type '(choice (const :tag "None" nil) string)
-  :risky t)
+  :risky t
+  :group 'mailport)
 
 (defcustom mailport-verbose t
-  "Whether the echo area says what a dial is doing."
-  :type 'boolean)
+  "Whether the echo area says what a dial is doing.
+The default is t."
+  :type 'boolean
+  :group 'mailport)
 
 (defcustom mailport-report-length 20
-  "How many dials `mailport-report' shows."
-  :type 'natnum)
+  "The number of dials that `mailport-report' shows.
+The default is 20."
+  :type 'natnum
+  :group 'mailport)
 
 ;;;; Errors
 
 (define-error 'mailport-error "Mail server not reached")
-(define-error 'mailport-misuse-error "Mail server cannot be dialled so" 'mailport-error)
+(define-error 'mailport-misuse-error "Mail server cannot be dialled" 'mailport-error)
 (define-error 'mailport-resolve-error "Mail server not found" '(mailport-error file-error))
 (define-error 'mailport-connect-error "Mail server not reached" '(mailport-error file-error))
+
+(defvar mailport--attempts (make-hash-table :test 'eq :weakness 'key)
+  "The attempts that led to an error, by the error's message.
+They are not part of the error, so that it is short when it is printed.")
 
 (defun mailport-error-attempts (error)
   "Return the attempts that led to ERROR, a list of property lists.
 ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
-:address, :started and :ended in milliseconds, :outcome, :case, :errno,
-:router, :syns, :note and :reason."
-  (let ((words (cadr error)))
-    (and (stringp words) (> (length words) 0)
-         (get-text-property 0 'mailport-attempts words))))
+:address, :started and :ended in milliseconds, :outcome, :errno, :sender, :syns,
+:note and :reason."
+  (gethash (cadr error) mailport--attempts))
 
 (defun mailport--misuse (format &rest arguments)
   "Signal `mailport-misuse-error' with FORMAT and ARGUMENTS."
   (signal 'mailport-misuse-error (list (apply #'format-message format arguments))))
 
 (defun mailport--error-of (report)
-  "Return the error that REPORT, of a dial that failed, ends with."
-  (list (if (eq (plist-get report :end) 'unresolved)
-            'mailport-resolve-error
-          'mailport-connect-error)
-        ;; An error's further data would be shown with it, so they are with its words.
-        (propertize (plist-get report :summary)
-                    'mailport-attempts (plist-get report :attempts))))
+  "Return the error for REPORT of a dial that failed."
+  (let ((message (copy-sequence (plist-get report :summary))))
+    (puthash message (plist-get report :attempts) mailport--attempts)
+    (list (if (eq (plist-get report :end) 'unresolved)
+              'mailport-resolve-error
+            'mailport-connect-error)
+          message)))
 
 (defun mailport--raise (error)
   "Signal ERROR, a condition and its data."
   (signal (car error) (cdr error)))
 
-;;;; The module
+;;;; Dials
 
 (declare-function mailport-module-answer "mailport-module")
 (declare-function mailport-module-cancel "mailport-module")
-(declare-function mailport-module-flush "mailport-module")
 (declare-function mailport-module-process "mailport-module")
 (declare-function mailport-module-progress "mailport-module")
 (declare-function mailport-module-question "mailport-module")
 (declare-function mailport-module-report "mailport-module")
 (declare-function mailport-module-start "mailport-module")
-(declare-function mailport-module-version "mailport-module")
-
-(defun mailport--load ()
-  "Load the module, and see that it is of this version."
-  (unless module-file-suffix
-    (error "This Emacs was built without modules, which mailport needs"))
-  (unless (featurep 'mailport-module)
-    (let* ((name (concat "mailport-module" module-file-suffix))
-           (file (expand-file-name name mailport--here)))
-      (unless (file-exists-p file)
-        (setq file (or (locate-library name t)
-                       (error "The module %s is not in %s, where \"make emacs\" builds it"
-                              name mailport--here))))
-      (module-load file)
-      (add-hook 'kill-emacs-hook #'mailport-module-flush)))
-  (let ((version (mailport-module-version)))
-    (unless (equal version mailport-version)
-      (error "The loaded module is mailport %s and mailport.el is %s: %s" version mailport-version
-             "build both with \"make emacs\", and restart Emacs"))))
-
-;;;; Dials
 
 (cl-defstruct (mailport--dial (:constructor mailport--make-dial) (:copier nil))
-  "A dial under way, or what is left of it."
-  call                                  ; the module's object
-  pipe                                  ; the process that the module wakes Emacs by
+  "A dial that runs or has ended."
+  handle                                ; the module's object
+  timer                                 ; processes it, until it has ended
   host plan
-  (began (current-time))
-  status                                ; nil, `connected', `failed'
-  question                              ; that it has stopped with
-  shown                                 ; in the echo area
-  on-question                           ; called with the dial; for who does not wait
-  on-end)                               ; the same, and it releases the dial
+  (began (float-time))
+  status                                ; nil, `connected' or `failed'
+  question                              ; the question that it waits for, or nil
+  shown                                 ; the line in the echo area
+  cancelled                             ; whether `mailport-cancel' was called
+  on-question                           ; in the background: called with the dial
+  on-end                                ; the same
+  on-cancel)                            ; after the dial: called without arguments
 
 (defun mailport--settings ()
   "Return the settings of a dial as the module takes them."
   (let (settings)
-    (dolist (seconds '(resolution-delay attempt-delay port-delay patience deadline))
-      (let ((value (symbol-value (intern (format "mailport-%s" seconds)))))
-        (when value
-          (push (cons (symbol-name seconds) (number-to-string value)) settings))))
-    (push (cons "families" (symbol-name mailport-families)) settings)
-    (push (cons "ask" (if mailport-ask "yes" "no")) settings)
-    (when mailport-cache
-      (push (cons "cache" (symbol-name mailport-cache)) settings))
-    (when mailport-via
-      (push (cons "via" mailport-via) settings))
+    (pcase-dolist (`(,name . ,value)
+                   `(("attempt-delay" . ,mailport-attempt-delay)
+                     ("port-delay" . ,mailport-port-delay)
+                     ("patience" . ,mailport-patience)
+                     ("timeout" . ,mailport-timeout)
+                     ("greeting-wait" . ,mailport-greeting-wait)
+                     ("cache" . ,mailport-cache)
+                     ("families" . ,mailport-families)
+                     ("via" . ,mailport-via)))
+      (when value
+        (push (cons name (format "%s" value)) settings)))
+    (pcase-dolist (`(,name . ,value)
+                   `(("ask" . ,mailport-ask)
+                     ("sequential" . ,mailport-sequential)
+                     ("try-failed-last" . ,mailport-try-failed-last)))
+      (push (cons name (if value "yes" "no")) settings))
     settings))
 
 (defvar mailport--history nil
-  "The last dials that ended, youngest first.")
+  "The last dials that ended, the latest first.")
 
 (defun mailport--start (host plan &rest slots)
   "Start to dial HOST by PLAN, and return the dial, with further SLOTS."
   (mailport--load)
   (let ((dial (apply #'mailport--make-dial :host host :plan plan slots))
-        (pipe (make-pipe-process :name (format "mailport %s" host)
-                                 :buffer (get-buffer-create " *mailport*")
-                                 :noquery t :coding 'no-conversion
-                                 :filter #'mailport--on-news
-                                 :sentinel #'mailport--on-gone))
-        call)
-    (unwind-protect
-        ;; Whether cleartext may be in it was decided by who chose the plan.
-        (setq call (mailport-module-start pipe (puny-encode-domain host) plan t
-                                          (mailport--settings)))
-      (unless (user-ptrp call)
-        (set-process-sentinel pipe #'ignore)
-        (delete-process pipe)))
-    (when (stringp call)
-      (mailport--misuse "%s" call))
-    (setf (mailport--dial-call dial) call
-          (mailport--dial-pipe dial) pipe)
-    (process-put pipe 'mailport-dial dial)
-    (mailport--step dial)
+        ;; Whether the plan may contain cleartext was decided by the caller.
+        (handle (mailport-module-start (puny-encode-domain host) plan t (mailport--settings))))
+    (when (stringp handle)
+      (mailport--misuse "%s" handle))
+    (setf (mailport--dial-handle dial) handle)
+    (mailport--on-timer dial)
     dial))
 
-(defun mailport--on-news (pipe _bytes)
-  "Go on with the dial of PIPE."
-  (let ((dial (process-get pipe 'mailport-dial)))
-    (when dial
-      (mailport--step dial)
-      ;; Nobody waits for it who would say so, and nobody is to be disturbed.
-      (when (and (mailport--dial-on-end dial) (not (active-minibuffer-window)))
-        (mailport--show dial)))))
+(defun mailport--interval (dial)
+  "Return the seconds after which DIAL is processed again.
+This is short at first, and then a twentieth of the time that has passed."
+  (max 0.002 (min 0.02 (* 0.05 (- (float-time) (mailport--dial-began dial))))))
 
-(defun mailport--on-gone (pipe _event)
-  "Cancel the dial whose PIPE somebody has deleted."
-  (let ((dial (process-get pipe 'mailport-dial)))
-    (when dial
-      (mailport--cancel dial))))
+(defun mailport--on-timer (dial)
+  "Process DIAL, and again after a while until it has ended."
+  (mailport--step dial)
+  (unless (mailport--dial-status dial)
+    (setf (mailport--dial-timer dial)
+          (run-at-time (mailport--interval dial) nil #'mailport--on-timer dial))
+    (when (and (mailport--dial-on-end dial) (not (active-minibuffer-window)))
+      (mailport--show dial))))
 
 (defun mailport--step (dial)
-  "Do what can be done for DIAL now."
+  "Process what has happened to DIAL, without blocking."
   (unless (mailport--dial-status dial)
     (let ((before (mailport--dial-question dial)))
-      (pcase (mailport-module-process (mailport--dial-call dial))
+      (pcase (mailport-module-process (mailport--dial-handle dial))
         ('pending (setf (mailport--dial-question dial) nil))
         ('asking
          (setf (mailport--dial-question dial)
-               (mailport-module-question (mailport--dial-call dial)))
+               (mailport-module-question (mailport--dial-handle dial)))
          (unless (equal (plist-get before :number)
                         (plist-get (mailport--dial-question dial) :number))
            (when (mailport--dial-on-question dial)
@@ -236,36 +236,40 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
         (status (mailport--end dial status))))))
 
 (defun mailport--end (dial status)
-  "Note that DIAL has ended with STATUS."
+  "Record that DIAL has ended with STATUS."
   (setf (mailport--dial-status dial) status
         (mailport--dial-question dial) nil)
+  (when (mailport--dial-timer dial)
+    (cancel-timer (mailport--dial-timer dial)))
   (push dial mailport--history)
   (when (nthcdr mailport-report-length mailport--history)
     (setcdr (nthcdr (1- (max 1 mailport-report-length)) mailport--history) nil))
-  (if (mailport--dial-on-end dial)
-      (funcall (mailport--dial-on-end dial) dial)
-    (mailport--release dial)))
+  (when (mailport--dial-on-end dial)
+    (when (eq status 'connected)
+      (mailport--show dial))
+    (funcall (mailport--dial-on-end dial) dial)))
 
-(defun mailport--release (dial)
-  "Delete the pipe of DIAL, which has ended."
-  (let ((pipe (mailport--dial-pipe dial)))
-    (set-process-sentinel pipe #'ignore)
-    (process-put pipe 'mailport-dial nil)
-    (delete-process pipe)))
-
-(defun mailport--cancel (dial)
-  "Close everything of DIAL that was not handed over."
-  (mailport-module-cancel (mailport--dial-call dial))
+(defun mailport--close (dial)
+  "Close every descriptor of DIAL that was not handed over."
+  (mailport-module-cancel (mailport--dial-handle dial))
   (unless (mailport--dial-status dial)
     (mailport--end dial 'failed)))
 
+(defun mailport-cancel (dial)
+  "Cancel DIAL, which `mailport-open-network-stream-async' returned.
+Its callback is then called with an error, unless it has been called before."
+  (setf (mailport--dial-cancelled dial) t)
+  (mailport--close dial)
+  (when (mailport--dial-on-cancel dial)
+    (funcall (mailport--dial-on-cancel dial))))
+
 (defun mailport--report (dial)
-  "Return what DIAL did."
-  (mailport-module-report (mailport--dial-call dial)))
+  "Return the report of DIAL."
+  (mailport-module-report (mailport--dial-handle dial)))
 
 (defun mailport--show (dial)
-  "Say in the echo area what DIAL is doing, once that is worth it.
-How it was connected is said if anything was said before."
+  "Say in the echo area what DIAL is doing, if it takes longer than 0.4 s.
+At the end, say how it was connected if anything was said before."
   (pcase (mailport--dial-status dial)
     ('connected
      (when (mailport--dial-shown dial)
@@ -273,55 +277,96 @@ How it was connected is said if anything was said before."
                 (plist-get (mailport--report dial) :summary))))
     ('nil
      (when (and mailport-verbose
-                (> (float-time (time-since (mailport--dial-began dial))) 0.4))
-       (let ((line (mailport-module-progress (mailport--dial-call dial))))
+                (> (- (float-time) (mailport--dial-began dial)) 0.4))
+       (let ((line (mailport-module-progress (mailport--dial-handle dial))))
          (unless (equal line (mailport--dial-shown dial))
            (setf (mailport--dial-shown dial) line)
            (let ((message-log-max nil))
              (message "%s" line))))))))
 
 (defun mailport--wait (dial)
-  "Wait until DIAL has ended, while Emacs lives."
-  (while (not (mailport--dial-status dial))
-    (cond ((mailport--dial-question dial) (mailport--ask dial))
-          (t (mailport--show dial)
-             (accept-process-output (mailport--dial-pipe dial) 0.25))))
+  "Wait until DIAL has ended.
+Meanwhile timers and processes run, and windows are redrawn."
+  (let ((drawn 0))
+    (while (not (mailport--dial-status dial))
+      (if (mailport--dial-question dial)
+          (mailport--ask dial)
+        (mailport--show dial)
+        ;; Waiting for processes redraws the echo area only.
+        (when (< 0.05 (abs (- (float-time) drawn)))
+          (redisplay t)
+          (setq drawn (float-time)))
+        (accept-process-output nil (mailport--interval dial))
+        (mailport--step dial))))
   (mailport--show dial))
 
 ;;;; Asking
 
-(defconst mailport--answers
-  '((?f . (fall-back)) (?F . (fall-back . t))
-    (?w . (wait-on)) (?W . (wait-on . t))
-    (?g . (give-up)) (?G . (give-up . t)))
-  "What each key answers, and whether for good.")
+(defconst mailport--answers '((?f . fall-back) (?w . wait-on) (?g . give-up))
+  "The answer for each key.")
 
 (defun mailport--ask (dial)
-  "Have the question of DIAL answered.
-It may be withdrawn meanwhile: then there is nothing to answer."
+  "Ask the question of DIAL, and answer it unless it is withdrawn meanwhile."
   (let* ((number (plist-get (mailport--dial-question dial) :number))
-         (said (if noninteractive
-                   (list mailport-ask-default)
-                 (mailport--read-answer dial number))))
-    (when said
-      (mailport-module-answer (mailport--dial-call dial) number
-                              (symbol-name (car said)) (cdr said))
+         (answer (if noninteractive
+                     mailport-ask-default
+                   (mailport--read-answer dial number)))
+         (remember (and answer (not noninteractive) mailport-cache
+                        (mailport--read-remember dial number))))
+    (when answer
+      (mailport-module-answer (mailport--dial-handle dial) number (symbol-name answer) remember)
       (mailport--step dial))))
 
+(defun mailport--asking-p (dial number)
+  "Whether question NUMBER of DIAL still stands."
+  (equal number (plist-get (mailport--dial-question dial) :number)))
+
+(defun mailport--read-key (dial number prompt)
+  "Read a key with PROMPT while question NUMBER of DIAL stands, or return nil."
+  (let ((message-log-max nil) (event nil))
+    (while (and (null event) (mailport--asking-p dial number))
+      ;; Timers run meanwhile, so a question that is withdrawn is noticed.
+      (setq event (read-event (propertize prompt 'face 'minibuffer-prompt) nil 0.25)))
+    (when (eql event ?\C-g)
+      (signal 'quit nil))
+    event))
+
 (defun mailport--read-answer (dial number)
-  "Read the answer to question NUMBER of DIAL, nil if it is withdrawn."
-  (let ((prompt (concat (plist-get (mailport--dial-question dial) :words)
-                        " [f]all back, [w]ait, [g]ive up; capital: always "))
-        (message-log-max nil)
-        answer)
+  "Read the answer to question NUMBER of DIAL, or return nil if it is withdrawn."
+  (let ((prompt (concat (plist-get (mailport--dial-question dial) :message)
+                        " [f]all back, [w]ait, [g]ive up, [?] "))
+        answer event)
     (while (and (null answer)
-                (equal number (plist-get (mailport--dial-question dial) :number)))
-      ;; Processes are served meanwhile, so an answer that comes too late is noticed.
-      (let ((event (read-event (propertize prompt 'face 'minibuffer-prompt) nil 0.5)))
-        (when (eql event ?\C-g)
-          (signal 'quit nil))
-        (setq answer (cdr (assq event mailport--answers)))))
+                (setq event (mailport--read-key dial number prompt)))
+      (setq answer (cdr (assq event mailport--answers)))
+      (when (eql event ??)
+        (mailport--explain dial)))
+    (mailport--end-explanation)
     answer))
+
+(defun mailport--read-remember (dial number)
+  "Ask whether the answer to question NUMBER of DIAL is to be remembered."
+  (memq (mailport--read-key dial number "Remember this answer for 30 days? [y/N] ") '(?y ?Y)))
+
+(defun mailport--explain (dial)
+  "Show what the question of DIAL is about."
+  (with-help-window "*mailport question*"
+    (princ (plist-get (mailport--dial-question dial) :message))
+    (princ "\n
+f  Fall back: try the next port.  TLS there is what the question says.
+w  Wait: keep trying the port that is not available, and no other.
+g  Give up: the connection fails, and nothing is sent.
+C-g cancels the dial.
+
+No packet is sent to the next port before you answer.  Then you are asked
+whether the answer is to be remembered for 30 days, for this host in this
+network.  `M-x mailport-forget' removes it.  `mailport-ask' is the option.\n")))
+
+(defun mailport--end-explanation ()
+  "Remove the window of `mailport--explain', if there is one."
+  (let ((window (get-buffer-window "*mailport question*")))
+    (when window
+      (quit-window t window))))
 
 (provide 'mailport-dial)
 

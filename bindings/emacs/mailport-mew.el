@@ -1,22 +1,21 @@
-;;; mailport-mew.el --- Mew falls back again, without waiting  -*- lexical-binding: t; -*-
+;;; mailport-mew.el --- Fallback between ports for Mew  -*- lexical-binding: t; -*-
 
 ;; SPDX-License-Identifier: MIT OR Apache-2.0
 
 ;;; Commentary:
 
-;; The fallback from the Submission port to the SMTP port was written for Mew.
-;; Mew did it over IPv4 alone, waited ten seconds, and waited again, blocking
-;; Emacs, for the second port; since 6.11 it does it no more.  With
+;; The fallback from the Submission port to the SMTP port was written for Mew, over
+;; IPv4 alone.  For the second port it blocked Emacs, and Mew 6.11 has removed it.
 ;;
 ;;     (mailport-mew-mode 1)
 ;;
-;; Mew 6.8 to 6.11 falls back over both families, and never blocks.
+;; gives the fallback to Mew 6.8 to 6.11, over both families, without blocking.
 ;;
-;; Mew opens every connection by its own `mew-open-network-stream'.  For one
-;; without TLS it is given a process at once, which is silent until the dial is
-;; connected.  Those of Mew 6.10 and later with TLS go through
-;; `open-network-stream', and are dialled there, as `mailport-mode' does.
-;; Connections through SSH or stunnel are made by these, and left to Mew.
+;; Mew opens every connection by its own function `mew-open-network-stream'.  For a
+;; connection without TLS it gets a process immediately, which receives nothing
+;; until the dial is connected.  Connections of Mew 6.10 and later with TLS use
+;; `open-network-stream', and are dialled as by `mailport-mode'.  Connections through
+;; SSH or stunnel are left to Mew.
 
 ;;; Code:
 
@@ -29,8 +28,9 @@
 
 (defcustom mailport-mew-plan "587:cleartext,25:cleartext"
   "The plan for connections that Mew opens without TLS.
-It has no TLS, for Mew speaks none there.  Hosts that
-`mailport-plans' names have theirs."
+Mew does not use TLS there, so every service must be \"cleartext\".
+A plan in `mailport-plans' has priority.
+The default is \"587:cleartext,25:cleartext\"."
   :type 'string
   :group 'mailport)
 
@@ -42,29 +42,29 @@ It has no TLS, for Mew speaks none there.  Hosts that
           ((memq number '(25 587)) mailport-mew-plan))))
 
 (defun mailport-mew--broken (process error)
-  "Tell Mew that PROCESS has failed, by ERROR."
-  ;; It looks for the word, and cuts the last character off.
+  "Report to Mew that PROCESS has failed with ERROR."
+  ;; Mew searches for the word "failed", and removes the last character.
   (mew-smtp-sentinel process (format "%s - failed\n" (error-message-string error))))
 
 (defun mailport-mew--promise (plan name buffer server port)
   "Return a process NAME for BUFFER that will lead to PORT of SERVER by PLAN."
-  (unless (equal '("none") (delete-dups (mailport--modes plan)))
-    (mailport--misuse "The plan %s for %s demands TLS, and Mew speaks none there" plan server))
+  (unless (equal '("cleartext") (delete-dups (mailport--modes plan)))
+    (mailport--misuse "The plan %s for %s demands TLS, which Mew does not use there" plan server))
   (mailport--promise plan name server port #'mailport-mew--broken :buffer buffer))
 
 (defun mailport-mew--dial (open arguments)
-  "Call OPEN with ARGUMENTS, and have the stream that it opens dialled."
+  "Call OPEN with ARGUMENTS, and dial the stream that it opens."
   (if mailport-mode
       (apply open arguments)
-    (advice-add 'open-network-stream :around #'mailport--around)
+    (advice-add 'open-network-stream :around #'mailport--around '((depth . -100)))
     (unwind-protect (apply open arguments)
       (unless mailport-mode
         (advice-remove 'open-network-stream #'mailport--around)))))
 
 (defun mailport-mew--open (open name buffer server port &rest more)
   "Return a process NAME for BUFFER that will lead to PORT of SERVER.
-Call OPEN with that and MORE where this is not SMTP.  What follows in MORE
-since Mew 6.10 is the protocol, and whether TLS is used."
+Call OPEN with that and MORE if this is not SMTP.
+Since Mew 6.10, MORE begins with the protocol and whether TLS is used."
   (pcase-let* ((`(,protocol ,tls) more)
                (plan (and (stringp server) (not tls)
                           (mailport-mew--plan server port))))
@@ -76,24 +76,23 @@ since Mew 6.10 is the protocol, and whether TLS is used."
                (if more (list process :type 'plain) process))))))
 
 (defun mailport-mew--once (function case &rest more)
-  "Call FUNCTION with CASE and MORE, without Mew's own way to fall back.
-It is left to connections through SSH and stunnel, which mailport does not
-make."
+  "Call FUNCTION with CASE and MORE, without Mew's own fallback.
+Connections through SSH and stunnel, which mailport does not make, keep it."
   (let ((mew-use-submission (and (bound-and-true-p mew-use-submission)
                                  (or (mew-smtp-ssl case) (mew-smtp-ssh-server case)))))
     (apply function case more)))
 
 (defconst mailport-mew--advice
   '((mew-open-network-stream . mailport-mew--open)
-    ;; Both ask whether Mew falls back.
+    ;; Both check whether Mew falls back.
     (mew-smtp-send-message . mailport-mew--once)
     (mew-smtp-info-name . mailport-mew--once))
-  "Functions of Mew, and what is around them while the mode is on.")
+  "Functions of Mew, and their advice while the mode is on.")
 
 ;;;###autoload
 (define-minor-mode mailport-mew-mode
-  "Have Mew fall back from the Submission port to the SMTP port.
-It does so over both families, and Emacs never waits."
+  "Let Mew fall back from the Submission port to the SMTP port.
+This works over both families, and does not block Emacs."
   :global t
   :group 'mailport
   (pcase-dolist (`(,function . ,around) mailport-mew--advice)

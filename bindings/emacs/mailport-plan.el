@@ -4,8 +4,8 @@
 
 ;;; Commentary:
 
-;; Whether a stream is mail, which services are tried for it, and that TLS is
-;; never weaker than was asked.
+;; Decides whether a stream is for mail, and which services are tried for it.  TLS
+;; is never weaker than the caller asked for.
 
 ;;; Code:
 
@@ -14,18 +14,22 @@
 (defcustom mailport-plans
   '(("localhost" . nil) ("127.0.0.1" . nil) ("::1" . nil))
   "Plans by host: services in order of preference.
-Each element is (HOST . PLAN).  HOST is a host, for the mail ports and those
-of the plan, or \"HOST:PORT\", for that port alone.  PLAN is a string such as
+Each element is (HOST . PLAN).  HOST is a host, for the mail ports and those of
+the plan, or \"HOST:PORT\", for that port alone.  PLAN is a string such as
 \"587:starttls,25:starttls\" or \"465:implicit\", the name of a plan, or nil
-to connect as Emacs does without mailport.
+to connect as Emacs does without mailport.  The TLS modes are \"implicit\",
+\"starttls\" and \"cleartext\".
 
-A host that is not here has a plan by its port and by the kind of stream that
-is asked for.  25 and 587 are \"submission\", 465 is \"submissions\", a TLS
-stream is that port alone with TLS from the first byte, and a plain stream is
-that port alone in cleartext.
+For other hosts the plan depends on the port and the type of stream:
 
-Only a plan that says \"none\" allows cleartext where no plain stream was
-asked for."
+  587       587:starttls,25:starttls
+  25        25:starttls,587:starttls
+  465       465:implicit
+  a stream of type `tls'    the port alone, with implicit TLS
+  a stream of type `plain'  the port alone, in cleartext
+
+Cleartext is used only if the plan says so or the stream is of type `plain'.
+The default leaves this machine alone."
   :type '(alist :key-type (string :tag "Host")
                 :value-type (choice (const :tag "As without mailport" nil)
                                     (const "submission") (const "submissions")
@@ -35,10 +39,15 @@ asked for."
 
 (defconst mailport--ports '(("smtp" . 25) ("submission" . 587) ("submissions" . 465)
                             ("smtps" . 465))
-  "The names of mail ports.")
+  "The mail ports by name.")
+
+(defconst mailport--plan-by-port '((587 . "587:starttls,25:starttls")
+                                   (25 . "25:starttls,587:starttls")
+                                   (465 . "465:implicit"))
+  "The plan for each mail port.  The port that was asked for comes first.")
 
 (defun mailport--port (service)
-  "Return the number of the port SERVICE, or nil if that is not known."
+  "Return the number of the port SERVICE, or nil if it is unknown."
   (cond ((integerp service) service)
         ((not (stringp service)) nil)
         ((string-match-p "\\`[0-9]+\\'" service) (string-to-number service))
@@ -62,7 +71,7 @@ asked for."
              found))))
 
 (defun mailport--raw-p (parameters)
-  "Whether PARAMETERS of a stream ask for a connection and no TLS."
+  "Whether PARAMETERS ask for a stream without TLS."
   (let ((type (plist-get parameters :type)))
     (or (eq type 'plain)
         (and (memq type '(nil network))
@@ -71,7 +80,7 @@ asked for."
 
 (defun mailport--plan (host service parameters)
   "Return the plan for a stream to SERVICE of HOST with PARAMETERS, or nil.
-Nil means that this is no mail, and none of our business."
+Nil means that the stream is not for mail."
   (let* ((type (plist-get parameters :type))
          (port (mailport--port service))
          (custom (and port (stringp host) (mailport--custom host port))))
@@ -79,9 +88,8 @@ Nil means that this is no mail, and none of our business."
           (custom (cdr custom))
           ((not (memq port '(25 465 587))) nil)
           ((memq type '(tls ssl)) (format "%d:implicit" port))
-          ((mailport--raw-p parameters) (format "%d:none" port))
-          ((eql port 465) "submissions")
-          (t "submission"))))
+          ((mailport--raw-p parameters) (format "%d:cleartext" port))
+          (t (cdr (assq port mailport--plan-by-port))))))
 
 (defun mailport--modes (plan)
   "Return the TLS modes that PLAN names, as strings."
@@ -90,28 +98,28 @@ Nil means that this is no mail, and none of our business."
     ("rfc8314" '("implicit" "starttls"))
     ((or "submission" "symmetric" "mew") '("starttls"))
     (_ (mapcar (lambda (service) (cadr (split-string service ":")))
-               (split-string plan "," t "[ ]+")))))
+               (remove "sequential" (split-string plan "," t "[ ]+"))))))
 
 (defun mailport--check (host plan parameters)
-  "Signal an error unless PARAMETERS can keep to the PLAN for HOST."
+  "Signal an error unless a stream with PARAMETERS can follow the PLAN for HOST."
   (let ((modes (mailport--modes plan))
         (type (plist-get parameters :type)))
-    (when (and (member "none" modes) (memq type '(starttls tls ssl)))
-      (mailport--misuse "The plan %s for %s has cleartext, and %s is asked for"
+    (when (and (member "cleartext" modes) (memq type '(starttls tls ssl)))
+      (mailport--misuse "The plan %s for %s allows cleartext, but the stream is of type %s"
                         plan host type))
     (when (and (member "starttls" modes)
                (not (and (plist-get parameters :success)
                          (plist-get parameters :capability-command)
                          (plist-get parameters :starttls-function))))
       (mailport--misuse "The plan %s for %s demands STARTTLS, and %s" plan host
-                        "whoever opens this stream does not say how"))))
+                        "the caller of `open-network-stream' does not support it"))))
 
 (defun mailport--type (tls parameters)
-  "Return the type of a stream of mode TLS that PARAMETERS ask for."
+  "Return the type of stream for the mode TLS and PARAMETERS."
   (pcase tls
     ('implicit 'tls)
     ('starttls 'starttls)
-    ;; Only a plan or a type that says so leads here.
+    ;; Cleartext: the plan or the type of the stream says so.
     (_ (plist-get parameters :type))))
 
 (provide 'mailport-plan)

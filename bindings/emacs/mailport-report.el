@@ -1,11 +1,11 @@
-;;; mailport-report.el --- The last dials, drawn  -*- lexical-binding: t; -*-
+;;; mailport-report.el --- The report of the last dials  -*- lexical-binding: t; -*-
 
 ;; SPDX-License-Identifier: MIT OR Apache-2.0
 
 ;;; Commentary:
 
-;; `M-x mailport-report' shows when and where the last dials went, how they
-;; ended, and every attempt on a scale of time.
+;; `M-x mailport-report' shows the time, the host and the result of the last
+;; dials, and every attempt on a time scale.
 
 ;;; Code:
 
@@ -15,7 +15,7 @@
 (declare-function mailport-module-timeline "mailport-module")
 
 (defvar-local mailport-report--width 80
-  "How wide the report is drawn.")
+  "The width of the report in columns.")
 
 (define-derived-mode mailport-report-mode tabulated-list-mode "Mailport"
   "Major mode for the last dials, each with its attempts drawn below."
@@ -28,7 +28,7 @@
   (tabulated-list-init-header))
 
 (defun mailport-report--refresh ()
-  "Take the dials into the buffer's list."
+  "Set the entries of the list."
   (setq mailport-report--width
         (max 60 (1- (let ((window (get-buffer-window)))
                       (if window (window-body-width window) 80))))
@@ -41,19 +41,19 @@
 
 (defun mailport-report--print (dial columns)
   "Insert DIAL with its COLUMNS, and its attempts below.
-A result that is longer than the line goes on under its beginning."
+A long result continues below its first column."
   (let ((start (point)))
     (tabulated-list-print-entry dial columns)
     (put-text-property start (point) 'wrap-prefix
                        (make-string (+ tabulated-list-padding 2 9 28) ?\s)))
-  (let ((drawing (mailport-module-timeline (mailport--dial-call dial) mailport-report--width)))
+  (let ((drawing (mailport-module-timeline (mailport--dial-handle dial) mailport-report--width)))
     (unless (equal drawing "")
       (insert (propertize (concat drawing "\n") 'tabulated-list-id dial 'face 'shadow)))
     (insert (propertize "\n" 'tabulated-list-id dial))))
 
 ;;;###autoload
 (defun mailport-report ()
-  "Show the last dials: when, where, how they ended, and every attempt."
+  "Show the last dials: their time, host, result and attempts."
   (interactive)
   (let ((buffer (get-buffer-create "*mailport report*")))
     (pop-to-buffer buffer)

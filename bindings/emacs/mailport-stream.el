@@ -4,93 +4,94 @@
 
 ;;; Commentary:
 
-;; Emacs cannot make a process of a descriptor.  So it connects to a local socket
-;; of the module, in place of the connection that `open-network-stream' would
-;; make, and the module joins the two.
+;; Emacs cannot make a process from a file descriptor.  So it connects to a local
+;; socket of the module, instead of making the connection that
+;; `open-network-stream' would make, and the module joins the two.
 
 ;;; Code:
 
 (require 'mailport-dial)
 (require 'mailport-plan)
 
-(declare-function mailport-module-admit "mailport-module")
+(declare-function mailport-module-accept "mailport-module")
 (declare-function mailport-module-cancel "mailport-module")
 (declare-function mailport-module-hand-over "mailport-module")
 (declare-function mailport-module-listen "mailport-module")
 
-(defcustom mailport-handoff 'relay
-  "How a connection that was reached gets into Emacs.
-With `relay', a local socket leads to Emacs, and the module joins the two.
-With `dup2', the module puts the connection in the place of Emacs' own end of
-that socket.  Nothing is relayed then, but Emacs is not asked."
-  :type '(choice (const relay) (const :tag "dup2 (a hack)" dup2))
+(defcustom mailport-allowed-advice nil
+  "Advice of `open-network-stream' that does not change where a stream leads.
+Any other advice makes mailport refuse to dial, because it may be that of a
+proxy: see `mailport-via'.  The default is nil."
+  :type '(repeat symbol)
+  :risky t
   :group 'mailport)
 
 (defcustom mailport-greeting-timeout 300
-  "Seconds that a dial in the background waits for a server's greeting.
+  "Seconds after which a stream in the background fails without a greeting.
 See `mailport-open-network-stream-async'.
-The default is that of RFC 5321 section 4.5.3.2."
+The default is 300, from RFC 5321 section 4.5.3.2."
   :type 'number
   :group 'mailport)
 
 ;;;; Streams
 
 (cl-defstruct (mailport--passage (:constructor mailport--make-passage) (:copier nil))
-  "The next connection to HOST and SERVICE, which is to be that of DIAL."
+  "The connection of DIAL, for the next process that connects to HOST and SERVICE."
   dial host service
-  process                               ; once it has been made
-  greeted                               ; a process that is open already, and what it received
+  process                               ; that took it
+  greeted                               ; a process that already has it, and what it received
   used)
 
 (defvar mailport--passage nil
-  "The passage that the stream which is being opened shall take.")
+  "The passage for the stream that is being opened.")
 
 (defvar mailport--passages 0
-  "How many streams are being opened through a passage.")
+  "The number of streams that are being opened through a passage.")
 
 (defun mailport--is-for (passage host service)
-  "Whether PASSAGE waits for a connection to SERVICE of HOST."
+  "Whether PASSAGE is for a connection to SERVICE of HOST."
   (and passage
        (not (mailport--passage-used passage))
        (stringp host)
        (equal service (mailport--passage-service passage))
        (equal (puny-encode-domain host) (mailport--passage-host passage))))
 
-(defun mailport--trouble (words)
-  "Signal an error of our own with WORDS, if there are any."
-  (when words
-    (signal 'mailport-connect-error (list words))))
+(defun mailport--check-result (message)
+  "Signal an error with MESSAGE unless it is nil."
+  (when message
+    (signal 'mailport-connect-error (list message))))
 
 (defun mailport--local-process (dial make arguments)
-  "Have MAKE make a process with ARGUMENTS that leads to the module, for DIAL."
-  (let* ((call (mailport--dial-call dial))
-         (path (mailport-module-listen call))
+  "Connect a process to the module for DIAL, and return it.
+It is made by calling MAKE with ARGUMENTS, but for the address."
+  (let* ((handle (mailport--dial-handle dial))
+         (path (mailport-module-listen handle))
          process done)
-    (mailport--trouble (cdr-safe path))
+    (mailport--check-result (cdr-safe path))
     (unwind-protect
         (let ((given (cl-loop for (key value) on arguments by #'cddr
                               unless (memq key '(:host :service :family :server))
                               nconc (list key value))))
           (setq process (apply make :family 'local :service path given))
-          (mailport--trouble (mailport-module-admit call))
-          ;; Who asks for the contact is told what was asked for.
+          (mailport--check-result (mailport-module-accept handle))
+          ;; `process-contact' returns the host and service that were asked for.
           (let ((contact (process-contact process t)))
             (plist-put contact :host (plist-get arguments :host))
             (plist-put contact :service (plist-get arguments :service)))
           (setq done t))
       (unless done
-        (mailport-module-cancel call)
+        (mailport-module-cancel handle)
         (when process
           (delete-process process))))
     process))
 
 (defun mailport--hand-over (dial)
   "Join the connection of DIAL to Emacs' local process."
-  (mailport--trouble
-   (mailport-module-hand-over (mailport--dial-call dial) (eq mailport-handoff 'dup2))))
+  (mailport--check-result
+   (mailport-module-hand-over (mailport--dial-handle dial))))
 
 (defun mailport--enter (passage make arguments)
-  "Take PASSAGE with a process, made by calling MAKE with ARGUMENTS."
+  "Return the process of PASSAGE, made by calling MAKE with ARGUMENTS."
   (setf (mailport--passage-used passage) t)
   (let ((process (or (car (mailport--passage-greeted passage))
                      (mailport--local-process (mailport--passage-dial passage) make arguments))))
@@ -101,7 +102,7 @@ The default is that of RFC 5321 section 4.5.3.2."
     process))
 
 (defun mailport--adopt (process received arguments)
-  "Give PROCESS, which has RECEIVED something, what ARGUMENTS asked for."
+  "Give PROCESS, which has RECEIVED a greeting, the properties in ARGUMENTS."
   (let ((buffer (plist-get arguments :buffer)))
     (set-process-filter process nil)
     (set-process-sentinel process nil)
@@ -114,7 +115,7 @@ The default is that of RFC 5321 section 4.5.3.2."
         (set-marker (process-mark process) (point))))))
 
 (defun mailport--redirect (make &rest arguments)
-  "Call MAKE with ARGUMENTS, or take the passage that waits for them."
+  "Return the process of the passage for ARGUMENTS, or call MAKE with them."
   (if (mailport--is-for mailport--passage (plist-get arguments :host)
                         (plist-get arguments :service))
       (mailport--enter mailport--passage make arguments)
@@ -123,39 +124,39 @@ The default is that of RFC 5321 section 4.5.3.2."
 (defvar nsm-trust-local-network)
 
 (defun mailport--should-check (check host)
-  "Call CHECK with HOST, unless its answer is known.
-It looks the name up, which blocks Emacs, and then uses the addresses only if
+  "Call CHECK with HOST, unless its result is known.
+It looks the name up, which blocks Emacs, and uses the addresses only if
 `nsm-trust-local-network' is set."
   (if (and mailport--passage (not (bound-and-true-p nsm-trust-local-network)))
       t
     (funcall check host)))
 
 (defun mailport--verify (verify process &rest arguments)
-  "Call VERIFY with PROCESS and ARGUMENTS, unless there is no process.
-Emacs has closed it where the server has no TLS, and then stumbles over
-that instead of saying it."
+  "Call VERIFY with PROCESS and ARGUMENTS, unless PROCESS is nil.
+It is nil if the server has no TLS.  Emacs would then fail here, and not say
+that the server has no TLS."
   (and process (apply verify process arguments)))
 
 (defun mailport--open-passage ()
-  "Have connections looked at while a stream is being opened."
+  "Redirect connections while a stream is being opened."
   (when (= 1 (cl-incf mailport--passages))
     (advice-add 'make-network-process :around #'mailport--redirect)
     (advice-add 'nsm-verify-connection :around #'mailport--verify)
     (advice-add 'nsm-should-check :around #'mailport--should-check)))
 
 (defun mailport--close-passage ()
-  "Leave connections alone, unless another stream is being opened."
+  "Stop redirecting connections, unless another stream is being opened."
   (when (= 0 (cl-decf mailport--passages))
     (advice-remove 'make-network-process #'mailport--redirect)
     (advice-remove 'nsm-verify-connection #'mailport--verify)
     (advice-remove 'nsm-should-check #'mailport--should-check)))
 
 (defvar mailport--prepared nil
-  "Whether Emacs has been prepared for a passage.")
+  "Whether `mailport--prepare' has been called.")
 
 (defun mailport--prepare ()
-  "Load the module, and do what takes Emacs a third of a second the first time.
-That is to advise a primitive."
+  "Load the module, and advise a primitive once.
+The first time, that takes Emacs a third of a second."
   (mailport--load)
   (unless mailport--prepared
     (mailport--open-passage)
@@ -164,8 +165,8 @@ That is to advise a primitive."
 
 (defun mailport--stream (dial greeted name buffer host service parameters)
   "Open a stream over the connection of DIAL, as `open-network-stream' does.
-GREETED is nil, or a process that leads there and what it has received.  NAME,
-BUFFER, HOST, SERVICE and PARAMETERS are as there."
+GREETED is nil, or a process that has the connection and what it received.
+NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
   (let* ((report (mailport--report dial))
          (mailport--passage (mailport--make-passage :dial dial :host (puny-encode-domain host)
                                                     :service service :greeted greeted))
@@ -176,17 +177,17 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
     (mailport--open-passage)
     (unwind-protect
         (progn
-          (setq result (apply #'open-network-stream name buffer host service
+          (setq result (apply (mailport--opener) name buffer host service
                               (plist-put (copy-sequence parameters) :type type)))
           (unless (mailport--passage-used mailport--passage)
             (let ((process (if (consp result) (car result) result)))
               (when (processp process)
                 (delete-process process)))
-            (mailport--trouble "Emacs did not take the connection, but made one of its own"))
+            (mailport--check-result "Emacs has made another connection than that of mailport"))
           (setq done t))
       (mailport--close-passage)
       (unless done
-        (mailport--cancel dial)
+        (mailport--close dial)
         (let ((process (mailport--passage-process mailport--passage)))
           (when process
             (delete-process process)))))
@@ -195,6 +196,7 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
 (defun mailport--open (plan name buffer host service parameters)
   "Open a stream by PLAN, with NAME, BUFFER, HOST, SERVICE and PARAMETERS."
   (mailport--check host plan parameters)
+  (mailport--check-advice)
   (mailport--prepare)
   (let ((dial (mailport--start host plan))
         done)
@@ -204,64 +206,89 @@ BUFFER, HOST, SERVICE and PARAMETERS are as there."
           (prog1 (mailport--stream dial nil name buffer host service parameters)
             (setq done t)))
       (unless done
-        (mailport--cancel dial)))))
+        (mailport--close dial)))))
+
+;;;; Other advice
+
+(defun mailport--other-advice (function)
+  "Return an advice of FUNCTION that is not ours and may reroute streams, or nil."
+  (let (found)
+    (advice-mapc (lambda (advice properties)
+                   (unless (or (memq advice '(mailport--around mailport--redirect))
+                               (member advice mailport-allowed-advice)
+                               (member (alist-get 'name properties) mailport-allowed-advice))
+                     (setq found (or (alist-get 'name properties) advice))))
+                 function)
+    found))
+
+(defun mailport--check-advice ()
+  "Signal an error if another package may reroute connections.
+A direct connection would bypass the proxy of that package."
+  (unless mailport-via
+    (dolist (function '(open-network-stream make-network-process))
+      (let ((advice (mailport--other-advice function)))
+        (when advice
+          (mailport--misuse "%s is advised by %s, which mailport would bypass: %s" function
+                            (if (symbolp advice) advice "an anonymous function")
+                            "set `mailport-via' to the proxy, or turn `mailport-mode' off"))))))
+
+(defun mailport--opener ()
+  "Return the function that opens a stream through a passage."
+  (if (and mailport-via (mailport--other-advice 'open-network-stream))
+      (advice--cd*r (symbol-function 'open-network-stream))
+    #'open-network-stream))
 
 ;;;; In the background
 
 (defun mailport--ask-soon (dial)
-  "Have the question of DIAL answered when Emacs is free."
+  "Ask the question of DIAL as soon as Emacs is idle."
   (run-at-time 0 nil (lambda ()
                        (when (mailport--dial-question dial)
                          (condition-case nil
                              (mailport--ask dial)
-                           (quit (mailport--cancel dial)))))))
+                           (quit (mailport--close dial)))))))
 
 (defun mailport--arrive (dial callback open)
-  "Go on with DIAL, which has ended, to open a stream with OPEN for CALLBACK."
-  ;; An error of the callback is its own: nobody is called twice.
+  "Open a stream over DIAL, which has ended, with OPEN for CALLBACK."
+  ;; An error of the callback is not caught, so CALLBACK is called once.
   (let* ((parameters (nth 4 open))
          (next
           (condition-case error
               (if (and (eq (mailport--dial-status dial) 'connected)
-                       (mailport--wanted-p dial)
+                       (not (mailport--dial-cancelled dial))
                        (plist-get parameters :end-of-command)
                        (not (plist-get parameters :nogreeting))
                        (not (eq (plist-get (mailport--report dial) :tls) 'implicit)))
                   (progn (mailport--await-greeting dial callback open) 'waiting)
                 'deliver)
             (error
-             (mailport--cancel dial)
+             (mailport--close dial)
              error))))
     (pcase next
       ('waiting nil)
       ('deliver (mailport--deliver dial nil callback open))
-      (_ (mailport--release dial)
-         (funcall callback next)))))
-
-(defun mailport--wanted-p (dial)
-  "Whether nobody has deleted the process that stands for DIAL."
-  (process-live-p (mailport--dial-pipe dial)))
+      (_ (funcall callback next)))))
 
 (defun mailport--deliver (dial greeted callback open)
   "Open a stream over DIAL with OPEN, and give it to CALLBACK.
 GREETED is as for `mailport--stream'."
-  (let ((wanted (mailport--wanted-p dial)))
-    (mailport--release dial)
-    (funcall callback
-             (condition-case error
-                 (if (or wanted (not (eq (mailport--dial-status dial) 'connected)))
-                     ;; This is in a timer, where a quit has to be allowed.
-                     (let ((inhibit-quit nil))
-                       (apply #'mailport--stream dial greeted open))
-                   (mailport--cancel dial)
-                   (when greeted
-                     (delete-process (car greeted)))
-                   (mailport--trouble (format "%s: cancelled" (mailport--dial-host dial))))
-               ((error quit) error)))))
+  (funcall callback
+           (condition-case error
+               (if (and (mailport--dial-cancelled dial)
+                        (eq (mailport--dial-status dial) 'connected))
+                   (progn
+                     (mailport--close dial)
+                     (when greeted
+                       (delete-process (car greeted)))
+                     (mailport--check-result (format "%s: cancelled" (mailport--dial-host dial))))
+                 ;; In a timer, quitting has to be allowed.
+                 (let ((inhibit-quit nil))
+                   (apply #'mailport--stream dial greeted open)))
+             ((error quit) error))))
 
 (defun mailport--await-greeting (dial callback open)
-  "Wait for the server of DIAL to greet, and go on with CALLBACK and OPEN.
-Meanwhile to delete the pipe of DIAL closes the connection."
+  "Wait for the greeting of the server of DIAL, then call CALLBACK for OPEN.
+Meanwhile `mailport-cancel' closes the connection."
   (pcase-let* ((`(,name ,_ ,host ,service ,parameters) open)
                (end (plist-get parameters :end-of-command))
                (process (mailport--greeting-process dial name host service
@@ -270,22 +297,20 @@ Meanwhile to delete the pipe of DIAL closes the connection."
                (timer nil)
                (go-on (lambda (result)
                         (cancel-timer timer)
-                        (set-process-sentinel (mailport--dial-pipe dial) #'ignore)
+                        (setf (mailport--dial-on-cancel dial) nil)
                         (set-process-filter process t)
                         (set-process-sentinel process #'ignore)
                         (run-at-time 0 nil (lambda ()
                                              (set-process-filter process nil)
                                              (funcall result)))))
-               (fail (lambda (words)
+               (fail (lambda (message)
                        (funcall go-on
                                 (lambda ()
                                   (delete-process process)
-                                  (mailport--release dial)
                                   (funcall callback (list 'mailport-connect-error
-                                                          (format "%s: %s" host words))))))))
+                                                          (format "%s: %s" host message))))))))
     (setq timer (run-at-time mailport-greeting-timeout nil fail "no greeting"))
-    (set-process-sentinel (mailport--dial-pipe dial)
-                          (lambda (&rest _) (funcall fail "cancelled")))
+    (setf (mailport--dial-on-cancel dial) (lambda () (funcall fail "cancelled")))
     (set-process-filter process
                         (lambda (_ bytes)
                           (setq received (concat received bytes))
@@ -316,8 +341,8 @@ CODING is as in `make-network-process'."
 
 (defun mailport--promise (plan name host service on-failure &rest arguments)
   "Return a process NAME at once that will lead to SERVICE of HOST, by PLAN.
-It is open from the beginning, and silent until the dial is connected.  When
-that fails, ON-FAILURE is called with the process and the error, and the
+It is open from the start, and receives nothing until the dial is connected.  If
+the dial fails, ON-FAILURE is called with the process and the error, and the
 process is deleted.  ARGUMENTS are further arguments of
 `make-network-process'."
   (let ((dial nil) (process nil) (handed nil))
@@ -327,7 +352,6 @@ process is deleted.  ARGUMENTS are further arguments of
            :on-question #'mailport--ask-soon
            :on-end
            (lambda (dial)
-             (mailport--release dial)
              (run-at-time
               0 nil
               (lambda ()
@@ -346,17 +370,16 @@ process is deleted.  ARGUMENTS are further arguments of
     (setq process (mailport--local-process
                    dial #'make-network-process
                    (append (list :name name :host host :service service) arguments)))
-    ;; Whoever deletes the process before it leads anywhere does not want the dial.
     (process-put process 'mailport-dial dial)
     (mailport--watch-promise process dial (lambda () handed))
     process))
 
 (defun mailport--watch-promise (process dial handed)
-  "Cancel DIAL when PROCESS is deleted before the function HANDED is true."
+  "Cancel DIAL if PROCESS is deleted while the function HANDED is nil."
   (unless (or (mailport--dial-status dial) (funcall handed))
     (if (process-live-p process)
         (run-at-time 0.5 nil #'mailport--watch-promise process dial handed)
-      (mailport--cancel dial))))
+      (mailport--close dial))))
 
 (provide 'mailport-stream)
 

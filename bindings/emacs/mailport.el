@@ -1,4 +1,4 @@
-;;; mailport.el --- Dial mail servers without freezing  -*- lexical-binding: t; -*-
+;;; mailport.el --- Connect to mail servers without freezing  -*- lexical-binding: t; -*-
 
 ;; SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -10,19 +10,18 @@
 
 ;;; Commentary:
 
-;; A port that is silent blocks Emacs for minutes: no timer runs, and C-g
-;; waits.  With
+;; `mailport-mode' connects mail clients that use `open-network-stream', such as
+;; smtpmail, to their submission server.  It tries the Submission port (587) and,
+;; if that is not available, the SMTP port (25), over IPv4 and IPv6 in parallel.
+;; Meanwhile Emacs does not freeze: timers and processes run, windows are redrawn,
+;; and C-g cancels.
 ;;
 ;;     (mailport-mode 1)
 ;;
-;; every mail reader that connects through `open-network-stream' reaches its
-;; sending server on the Submission port (587) or, when that is not available,
-;; on the SMTP port (25), over IPv4 and IPv6 at once.  Meanwhile Emacs lives:
-;; timers, redisplay, other processes and C-g work, and the echo area says
-;; what is happening.  TLS is never weaker than asked, and certificates are
+;; TLS is never weaker than the mail client asked for, and certificates are
 ;; verified for the host that you configured.
 ;;
-;; `M-x mailport-report' shows what the last dials did.
+;; `M-x mailport-report' shows the last dials.
 
 ;;; Code:
 
@@ -37,55 +36,55 @@
 
 ;;;###autoload
 (defun mailport-open-network-stream (name buffer host service &rest parameters)
-  "Open a stream to the mail server HOST, on its best port.
-The arguments are those of `open-network-stream', and SERVICE is a mail port.
-Which ports are tried is said by `mailport-plans'.  The TLS mode is that of
-the plan, whatever the type in PARAMETERS: with type nil there is no
-connection in cleartext unless the plan says so.
+  "Open a stream to the mail server HOST, on the best port, and return it.
+The arguments are those of `open-network-stream'.  SERVICE must be a mail port.
+`mailport-plans' says which ports are tried.  The TLS mode is that of the plan,
+whatever the type in PARAMETERS; with type nil, a stream is never in cleartext
+unless the plan says so.
 
-NAME, BUFFER, HOST and SERVICE stay what they are for everything that follows,
-such as certificates and passwords.
+Everything that follows, such as the verification of the certificate and the
+search for a password, uses the NAME, BUFFER, HOST and SERVICE that you pass.
 
-While it waits, timers, redisplay, processes and \\[keyboard-quit] work.  A
-quit closes everything.
+While this function waits, timers and processes run, windows are redrawn, and
+\\[keyboard-quit] closes all connections.
 
 Signal `mailport-misuse-error', `mailport-resolve-error' or
-`mailport-connect-error', all of which are a `mailport-error'; see
+`mailport-connect-error', all of which are a `mailport-error'.  See also
 `mailport-error-attempts'."
   (let ((plan (mailport--plan host service parameters)))
     (unless plan
-      (mailport--misuse "%s is no mail port of %s: `mailport-plans' may say so" service host))
+      (mailport--misuse "%s is not a mail port of %s: see `mailport-plans'" service host))
     (mailport--open plan name buffer host service parameters)))
 
 ;;;###autoload
 (defun mailport-open-network-stream-async (callback name buffer host service &rest parameters)
-  "Open a stream to a mail server, and do not wait for it.
-CALLBACK is called once with what that would return, or with the error: a list
-of the condition and its data.  NAME, BUFFER, HOST, SERVICE and PARAMETERS are
-as there.  Arguments that cannot work are an error at once.
+  "Open a stream to a mail server in the background.
+CALLBACK is called once, with the stream that `mailport-open-network-stream'
+would return, or with the error: a list of the condition and its data.  NAME,
+BUFFER, HOST, SERVICE and PARAMETERS are as there.  Invalid arguments signal an
+error immediately.
 
-The server's greeting is waited for in the same way, so that only what
-follows, STARTTLS and the like, keeps Emacs waiting for a few round trips.
+The server's greeting is also awaited in the background.  Only what follows,
+such as STARTTLS, blocks Emacs for a few round trips.
 
-Return a process that stands for the dial and the greeting: to delete it, before
-CALLBACK is called, cancels them.  CALLBACK is then given an error."
+Return a dial, which `mailport-cancel' cancels until CALLBACK has been called."
   (let ((plan (mailport--plan host service parameters))
         (open (list name buffer host service parameters)))
     (unless plan
-      (mailport--misuse "%s is no mail port of %s: `mailport-plans' may say so" service host))
+      (mailport--misuse "%s is not a mail port of %s: see `mailport-plans'" service host))
     (mailport--check host plan parameters)
+    (mailport--check-advice)
     (mailport--prepare)
-    (mailport--dial-pipe
-     (mailport--start host plan
-                      :on-question #'mailport--ask-soon
-                      :on-end (lambda (dial)
-                                ;; Not in a filter, where C-g does not work.
-                                (run-at-time 0 nil #'mailport--arrive dial callback open))))))
+    (mailport--start host plan
+                     :on-question #'mailport--ask-soon
+                     :on-end (lambda (dial)
+                               ;; The callback runs from a timer of its own.
+                               (run-at-time 0 nil #'mailport--arrive dial callback open)))))
 
 ;;;; The mode
 
 (defun mailport--around (open name buffer host service &rest parameters)
-  "Dial if this is mail, or call OPEN.
+  "Dial if the stream is for mail, else call OPEN.
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are as in `open-network-stream'."
   (let ((plan (and (not (mailport--is-for mailport--passage host service))
                    (mailport--plan host service parameters))))
@@ -95,10 +94,10 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as in `open-network-stream'."
 
 ;;;###autoload
 (define-minor-mode mailport-mode
-  "Reach mail servers on their best port, without freezing.
-Every stream that is opened to a mail port by `open-network-stream' is dialled
+  "Connect to mail servers on the best port, without freezing Emacs.
+Every stream to a mail port that is opened by `open-network-stream' is dialled
 by mailport: see `mailport-open-network-stream' and `mailport-plans'.
-Anything else is untouched."
+Other streams are not affected."
   :global t
   :group 'mailport
   (advice-remove 'open-network-stream #'mailport--around)
@@ -106,17 +105,18 @@ Anything else is untouched."
     (setq mailport-mode nil)
     (mailport--prepare)
     (setq mailport-mode t)
-    (advice-add 'open-network-stream :around #'mailport--around)))
+    ;; Before other advice, which would otherwise decide where a stream leads.
+    (advice-add 'open-network-stream :around #'mailport--around '((depth . -100)))))
 
 ;;;###autoload
 (defun mailport-forget (host)
-  "Forget what was remembered of HOST; of every host if that is empty."
-  (interactive "sForget what is remembered of host (empty: of all): ")
+  "Remove the entries of HOST from the cache, or all entries if HOST is empty."
+  (interactive "sRemove the cache's entries of host (empty: of all hosts): ")
   (mailport--load)
   (let ((count (mailport-module-forget (puny-encode-domain host))))
     (when (stringp count)
       (mailport--misuse "%s" count))
-    (message "Forgot %d outcome%s" count (if (= count 1) "" "s"))))
+    (message "Removed %d entr%s" count (if (= count 1) "y" "ies"))))
 
 (provide 'mailport)
 

@@ -1,4 +1,4 @@
-"""Builds the wheel and tests it in every CPython of this machine: what `make` calls.
+"""Builds the wheel and tests it in every CPython of this machine; `make` calls it.
 
 Everything goes below the build folder: an environment for each interpreter, and the wheel.
 """
@@ -14,27 +14,23 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-# What Python runs in the lab.
+# The programs of the lab that are in Python.
 LAB = ROOT / "tests" / "lab" / "tests" / "python"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 FOLDER = TARGET / "python"
 WHEELS = FOLDER / "wheels"
 REQUIREMENTS = HERE / "requirements.txt"
-CARGO = os.environ.get("CARGO", "cargo")
-# Debian's own comes first: it is what the tools run in.
+# Debian's own comes first: the tools run in it.
 SYSTEM = Path("/usr/bin/python3")
-# What every further interpreter is tested with: all in which one differs from another. Cache and
-# name service are Rust's, and what takes a second or more is about load or about time. The order is
-# that of the whole: a test that forks must come before the first that has a server's threads.
+# The tests that run in every further interpreter: those in which one may differ from another. Cache
+# and name service are Rust's, and a test of a second or more is about load or time. The order is
+# that of all tests: a test that forks must come before the first that starts a server's threads.
 QUICK = {
-    "test_aio.py": "asyncio's readers, streams and TLS",
-    "test_command.py::test_what_the_command_refuses_it_refuses": "argparse",
-    "test_command.py::test_its_options_are_the_command_s": "argparse",
+    "test_asyncio.py": "asyncio's readers, streams and TLS",
     "test_dial.py": "the native module: arguments, errors, values, threads",
-    "test_docs.py": "every call, by its example",
-    "test_signals.py": "waits without the interpreter lock, and what interrupts them",
-    "test_smtp.py": "smtplib, ssl, and the libraries that are built on them",
-    "test_tunnel.py": "threads that read and write descriptors",
+    "test_docstrings.py": "every call, by its example",
+    "test_signals.py": "waits without the interpreter lock, and signals that interrupt them",
+    "test_smtplib.py": "smtplib, ssl, and the libraries that are built on them",
 }
 FULL = os.environ.get("MAILPORT_EVERY_PYTHON") == "full"
 PROBE = (
@@ -45,7 +41,7 @@ PROBE = (
 
 
 def interpreters() -> dict[str, tuple[str, Path]]:
-    """Every CPython from 3.10 on that is found here, one of each minor version, with its path."""
+    """Returns every CPython from 3.10 on, one of each minor version, with its path."""
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(":") if folder]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     folders += sorted(pyenv.glob("versions/*/bin"))
@@ -68,17 +64,17 @@ def interpreters() -> dict[str, tuple[str, Path]]:
 
 
 def python(minor: str) -> Path:
-    """The interpreter in the environment of a version."""
+    """Returns the interpreter in the environment of a version."""
     return FOLDER / minor / "bin" / "python"
 
 
 def tool(name: str) -> Path:
-    """A program of the first environment, which is Debian's."""
+    """Returns a program of the first environment, which is Debian's."""
     return FOLDER / next(iter(interpreters())) / "bin" / name
 
 
 def run(*words: str | Path, **variables: str) -> None:
-    """Runs a command in the package's folder; its failure is ours."""
+    """Runs a command in the package's folder, and exits if it fails."""
     environment = {**os.environ, "CARGO_TARGET_DIR": str(TARGET), **variables}
     done = subprocess.run(words, cwd=HERE, env=environment, check=False)
     if done.returncode != 0:
@@ -86,23 +82,23 @@ def run(*words: str | Path, **variables: str) -> None:
 
 
 def setup() -> None:
-    """Installs what the tests need from PyPI, in an environment for each interpreter."""
+    """Installs the packages of the tests from PyPI, in an environment for each interpreter."""
     for minor, (version, path) in interpreters().items():
         print(f"Python {version}: {path}, in {FOLDER / minor}")
         run(path, "-m", "venv", FOLDER / minor)
         pip = python(minor), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"
-        # Wheels alone: a build from source would fetch tools that nobody has pinned.
+        # Wheels alone: a build from source would download tools that are not pinned.
         run(*pip, "--only-binary", ":all:", "--require-hashes", "--requirement", REQUIREMENTS)
         shutil.copy(REQUIREMENTS, FOLDER / minor / "installed.txt")
 
 
 def environment() -> None:
-    """Says which interpreter the lab is to run: that of Debian's environment."""
+    """Prints the interpreter that the lab runs: that of Debian's environment."""
     print(python(next(iter(interpreters()))))
 
 
 def check() -> None:
-    """Fails where what `setup` installs is not there."""
+    """Fails if an environment that `setup` makes is missing or out of date."""
     for minor in interpreters():
         installed = FOLDER / minor / "installed.txt"
         if not installed.exists() or installed.read_text() != REQUIREMENTS.read_text():
@@ -131,26 +127,22 @@ def test() -> None:
     if os.environ.get("MAILPORT_EVERY_PYTHON", "full") != "full":
         sys.exit("MAILPORT_EVERY_PYTHON is full, or not set")
     install()
-    run(CARGO, "build", "--quiet", "--locked", "-p", "mailport", "--features", "cli")
     ruff = "--quiet", "--config", HERE / "pyproject.toml", HERE, LAB
     run(tool("ruff"), "check", *ruff)
     run(tool("ruff"), "format", "--check", *ruff)
     run(tool("mypy"))
-    run(tool("stubtest"), "mailport._native", "--mypy-config-file", HERE / "pyproject.toml")
+    run(tool("stubtest"), "mailport", "--mypy-config-file", HERE / "pyproject.toml")
     for number, (minor, (version, path)) in enumerate(interpreters().items()):
         chosen: list[str] = []
         if number > 0 and not FULL:
             chosen = ["-m", "not long", *(f"tests/{test}" for test in QUICK)]
         print(f"Python {version} ({path}): {'some tests' if chosen else 'every test'}", flush=True)
-        run(
-            *(python(minor), "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *chosen),
-            MAILPORT_COMMAND=str(TARGET / "debug" / "mailport"),
-        )
+        run(python(minor), "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *chosen)
     if not FULL:
         print(
-            "MAILPORT_EVERY_PYTHON=full runs every test in each Python. Now all but the first had"
+            "MAILPORT_EVERY_PYTHON=full runs every test in each Python. Now all but the first ran"
         )
-        print("those that take less than a second each, of:")
+        print("only the tests under a second of these files:")
         for name, why in QUICK.items():
             print(f"  {name}: {why}")
 

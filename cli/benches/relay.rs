@@ -1,6 +1,6 @@
 //! The relay beside other programs that pass TCP connections on: sessions a second, throughput,
 //! cache of an idle session, and the time added to the first byte. Programs that are missing are
-//! left out, and named. `cargo bench --features cli --bench relay`
+//! left out, and named. `cargo bench -p mailport-cli --bench relay`
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,

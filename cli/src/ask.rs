@@ -1,30 +1,32 @@
-//! Asking the user on the terminal before a dial falls back.
+//! Asks the user on the terminal before a dial falls back.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::AsFd;
 
-use mailport::Outcome;
 use mailport::machine::{Answer, Question};
-use mailport::{Config, ConnectError, Connected, Dial, Dialer, Plan, Status, Target};
+use mailport::report::{Attempt, format_host};
+use mailport::{Config, ConnectError, Connected, Dial, Dialer, Outcome, Plan, Status, Target};
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// The terminal that this process belongs to: standard input and output may be a mail reader's.
+/// The controlling terminal: standard input and output may belong to a mail client.
 pub(crate) struct Terminal {
     input: BufReader<File>,
     output: File,
 }
 
-/// What somebody typed.
-enum Typed {
-    Answer {
-        answer: Answer,
-        for_good: bool,
-    },
-    Nonsense,
-    /// The terminal has gone.
-    End,
+/// What has happened while a prompt stands.
+enum Reply {
+    /// A line was typed, without its newline.
+    Line(String),
+    /// The terminal was closed.
+    Closed,
+    /// The question was withdrawn, or replaced by another.
+    Withdrawn,
 }
+
+const ANSWER: &str = "[f]all back, [w]ait on or [g]ive up? ";
+const REMEMBER: &str = "Remember for 30 days? [y/N] ";
 
 impl Terminal {
     pub(crate) fn open() -> io::Result<Terminal> {
@@ -32,7 +34,7 @@ impl Terminal {
         Ok(Terminal { input: BufReader::new(output.try_clone()?), output })
     }
 
-    /// Dials, and asks before each further service; `before` is done before each question.
+    /// Dials, and asks before each further service; calls `before` before each question.
     pub(crate) fn dial(
         &mut self,
         dialer: &Dialer,
@@ -49,7 +51,7 @@ impl Terminal {
                 Status::Asking => {
                     before();
                     self.settle(&mut dial).map_err(ConnectError::Setup)?;
-                    // Not to be waited for: it may have the next question already.
+                    // Do not wait: the next question may be there already.
                     dial.process()
                 }
                 _ => break,
@@ -60,81 +62,131 @@ impl Terminal {
         Ok(connected)
     }
 
-    /// Puts the question and waits for its answer, or until it is withdrawn.
+    /// Asks the question, and waits for the answer or until the question is withdrawn.
     fn settle(&mut self, dial: &mut Dial) -> io::Result<()> {
         let Some(question) = dial.question() else { return Ok(()) };
-        self.put(&question)?;
-        loop {
-            let ready = |fd: &PollFd| !fd.revents().is_empty();
-            let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-            let mut watched = [watch(self.output.as_fd()), watch(dial.as_fd())];
-            match poll(&mut watched, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                done => done?,
-            };
-            let (typed, moved) = (ready(&watched[0]), ready(&watched[1]));
-            if moved {
-                dial.process();
+        self.show(&question)?;
+        let answer = loop {
+            match self.prompt(dial, &question, ANSWER)? {
+                Reply::Line(line) => match answer(&line) {
+                    Some(answer) => break answer,
+                    None => {}
+                },
+                Reply::Closed => break Answer::GiveUp,
+                Reply::Withdrawn => return Ok(()),
             }
-            let now = dial.question().map(|question| question.number);
-            if now != Some(question.number) {
-                // The next question says itself what has become of this one.
-                let words =
-                    if now.is_some() { "" } else { "No need: an earlier service has connected." };
-                let _ = writeln!(self.output, "\n{words}");
-                return Ok(());
-            }
-            let (answer, for_good) = match typed.then(|| self.read()).transpose()? {
-                None => continue,
-                Some(Typed::Answer { answer, for_good }) => (answer, for_good),
-                Some(Typed::End) => (Answer::GiveUp, false),
-                Some(Typed::Nonsense) => {
-                    self.prompt()?;
-                    continue;
-                }
-            };
-            // One that is withdrawn at this very moment is as good as answered.
-            let _ = if for_good {
-                dial.answer_and_remember(question.number, answer)
-            } else {
-                dial.answer(question.number, answer)
-            };
-            return Ok(());
-        }
+        };
+        let remember = match self.prompt(dial, &question, REMEMBER)? {
+            Reply::Line(line) => matches!(&*line.to_ascii_lowercase(), "y" | "yes"),
+            Reply::Closed => false,
+            Reply::Withdrawn => return Ok(()),
+        };
+        // The question may be withdrawn at this very moment; then no answer is needed.
+        let _ = if remember {
+            dial.answer_and_remember(question.number, answer)
+        } else {
+            dial.answer(question.number, answer)
+        };
+        Ok(())
     }
 
-    fn put(&mut self, question: &Question) -> io::Result<()> {
+    fn show(&mut self, question: &Question) -> io::Result<()> {
         writeln!(self.output, "{question}")?;
         for attempt in &question.attempts {
-            let place = attempt.address.map_or_else(String::new, |at| format!(" at {}", at.ip()));
-            let port = attempt.service.port();
-            let outcome = attempt.outcome.map_or("no answer yet", Outcome::name);
-            let icmp = attempt.icmp.map_or_else(String::new, |icmp| format!(" ({icmp})"));
-            let after = attempt.lasted().as_millis();
-            writeln!(self.output, "  {port}{place}: {outcome}{icmp} after {after} ms")?;
+            writeln!(self.output, "  {}", line(attempt))?;
         }
-        self.prompt()
+        Ok(())
     }
 
-    fn prompt(&mut self) -> io::Result<()> {
-        let words = "[f]all back, [w]ait on or [g]ive up? (F, W, G: and do not ask again)";
-        write!(self.output, "{words} ")?;
-        self.output.flush()
+    /// Prints a prompt and waits for a line, while the dial goes on.
+    fn prompt(&mut self, dial: &mut Dial, question: &Question, text: &str) -> io::Result<Reply> {
+        write!(self.output, "{text}")?;
+        self.output.flush()?;
+        loop {
+            // A line that was typed ahead may be in the buffer already.
+            let typed = !self.input.buffer().is_empty() || {
+                let ready = |fd: &PollFd| !fd.revents().is_empty();
+                let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+                let mut watched = [watch(self.output.as_fd()), watch(dial.as_fd())];
+                match poll(&mut watched, None) {
+                    Err(rustix::io::Errno::INTR) => continue,
+                    done => done?,
+                };
+                let (typed, moved) = (ready(&watched[0]), ready(&watched[1]));
+                if moved {
+                    dial.process();
+                }
+                typed
+            };
+            let now = dial.question().map(|question| question.number);
+            if now != Some(question.number) {
+                let why = match now {
+                    None => "No answer is needed: an earlier service has connected.",
+                    // The next question names the services.
+                    Some(_) => "",
+                };
+                let _ = writeln!(self.output, "\n{why}");
+                return Ok(Reply::Withdrawn);
+            }
+            if !typed {
+                continue;
+            }
+            let mut line = String::new();
+            return match self.input.read_line(&mut line)? {
+                0 => Ok(Reply::Closed),
+                _ => Ok(Reply::Line(line.trim().to_owned())),
+            };
+        }
+    }
+}
+
+/// The answer that was typed.
+fn answer(line: &str) -> Option<Answer> {
+    match &*line.to_ascii_lowercase() {
+        "f" | "fall back" => Some(Answer::FallBack),
+        "w" | "wait" | "wait on" => Some(Answer::WaitOn),
+        "g" | "give up" => Some(Answer::GiveUp),
+        _ => None,
+    }
+}
+
+/// An attempt that the question is about.
+fn line(attempt: &Attempt) -> String {
+    let host = attempt.address.map_or_else(String::new, |at| format!(" at {}", format_host(at)));
+    let port = attempt.service.port();
+    let outcome = attempt.outcome.map_or("no answer yet", Outcome::name);
+    let icmp = attempt.icmp.map_or_else(String::new, |icmp| format!(" ({icmp})"));
+    format!("{port}{host}: {outcome}{icmp} after {} ms", attempt.lasted().as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::scene::{self, Fate};
+
+    #[test]
+    fn an_attempt_keeps_the_zone_of_its_address() {
+        let service = Plan::submission().services()[0];
+        let fate = Fate::Connects { syns: 1, after: Duration::from_millis(40) };
+        let mut attempt = scene::attempt(service, "[2001:db8::1]:587".parse().unwrap(), fate);
+        attempt.address = Some("[fe80::1%3]:587".parse().unwrap());
+        attempt.outcome = None;
+        assert_eq!(line(&attempt), "587 at fe80::1%3: no answer yet after 40 ms");
     }
 
-    fn read(&mut self) -> io::Result<Typed> {
-        let mut line = String::new();
-        if self.input.read_line(&mut line)? == 0 {
-            return Ok(Typed::End);
+    #[test]
+    fn no_answer_is_told_by_its_letter_case() {
+        for (line, expected) in [
+            ("f", Some(Answer::FallBack)),
+            ("F", Some(Answer::FallBack)),
+            ("wait on", Some(Answer::WaitOn)),
+            ("G", Some(Answer::GiveUp)),
+            ("", None),
+            ("perhaps", None),
+        ] {
+            assert_eq!(answer(line), expected, "{line}");
         }
-        let line = line.trim();
-        let answer = match line.to_ascii_lowercase().as_str() {
-            "f" | "fall back" => Answer::FallBack,
-            "w" | "wait" | "wait on" => Answer::WaitOn,
-            "g" | "give up" => Answer::GiveUp,
-            _ => return Ok(Typed::Nonsense),
-        };
-        let for_good = line.starts_with(char::is_uppercase);
-        Ok(Typed::Answer { answer, for_good })
     }
 }

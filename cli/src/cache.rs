@@ -12,19 +12,20 @@ use serde::Serialize;
 
 use crate::values;
 
-/// Shows and clears what is remembered of earlier dials
+/// Lists and clears the cache of earlier dials
 ///
-/// For each network and server: how its services fared, and what was answered for good when a dial
-/// asked. It only shortens waiting: what is forgotten is found out again.
+/// For each network and server the cache keeps the last outcomes of its services, and the answers
+/// that a user chose to remember. The cache only shortens waiting: it can be cleared at any time.
 ///
-/// Exit status: 0 done, 1 it could not be saved or written, 2 the command line is wrong.
+/// Exit status: 0 done; 1 the file could not be saved, or the result not written; 2 the command line
+/// is wrong.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
 
-    /// The cache [default: $XDG_CACHE_HOME/mailport/cache.json]
+    /// The file of the cache [default: $XDG_CACHE_HOME/mailport/cache.json]
     ///
     /// Without XDG_CACHE_HOME it is in ~/.cache.
     #[arg(long, value_name = "FILE", value_parser = values::cache_file, global = true)]
@@ -34,34 +35,36 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Subcommand)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 enum Verb {
-    /// Lists everything that is remembered
+    /// Lists every entry
     List {
         /// Print one JSON array and nothing else [default: off]
         ///
-        /// One object an entry, with the keys network, interface, target, service, family, outcome,
-        /// remembered answer, round_trip_ms, count, since, until and used. Moments are in milliseconds since
-        /// 1970.
+        /// One object for each entry, with the keys network, interface, target, service, family,
+        /// outcome, remembered (an answer), round_trip_ms, count, since, until and used. since and
+        /// until are in milliseconds since 1970.
         #[arg(long)]
         json: bool,
     },
-    /// Forgets a server, in every network
+    /// Removes the entries of a server, in every network
     Forget {
         /// The server, as it was dialled
         #[arg(value_name = "HOST")]
         host: Target,
     },
-    /// Forgets everything
+    /// Removes every entry
     Clear,
-    /// Prints where the cache is kept
+    /// Prints the path of the file
     Path,
 }
 
-/// How long to wait until a forgetting is saved: others may be at the file.
+/// How long to wait until a change is saved: other processes may hold the lock of the file.
 const FLUSH: Duration = Duration::from_secs(10);
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     let Some(path) = args.cache.clone().or_else(Cache::default_path) else {
-        crate::complain("there is no place for a cache: neither XDG_CACHE_HOME nor HOME is set");
+        crate::complain(
+            "no path for the cache: neither XDG_CACHE_HOME nor HOME is set (or use --cache FILE)",
+        );
         return ExitCode::from(crate::FAILURE);
     };
     let cache = || Cache::open(&path);
@@ -70,12 +73,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Verb::Forget { host } => {
             let cache = cache();
             let number = cache.forget(host);
-            saved(&cache, &path, &format!("{} of {host} forgotten", entries(number)))
+            saved(&cache, &path, &format!("{} of {host} removed", entries(number)))
         }
         Verb::Clear => {
             let cache = cache();
             let number = cache.clear();
-            saved(&cache, &path, &format!("{} forgotten", entries(number)))
+            saved(&cache, &path, &format!("{} removed", entries(number)))
         }
         Verb::Path => crate::written(writeln!(io::stdout(), "{}", path.display())),
     }
@@ -88,10 +91,13 @@ fn entries(number: usize) -> String {
     }
 }
 
-/// Says what was done, once it is.
+/// Prints what was done, once it is saved.
 fn saved(cache: &Cache, path: &std::path::Path, done: &str) -> ExitCode {
     if !cache.flush(FLUSH) {
-        crate::complain(format_args!("{}: cannot be written", path.display()));
+        match cache.error() {
+            Some(error) => crate::complain(error),
+            None => crate::complain(format_args!("{}: not saved in time", path.display())),
+        }
         return ExitCode::from(crate::FAILURE);
     }
     crate::written(writeln!(io::stdout(), "{done}"))
@@ -144,14 +150,14 @@ fn list(lines: &[Remembered], json: bool) -> io::Result<()> {
         return writeln!(out, "{text}");
     }
     if lines.is_empty() {
-        return writeln!(out, "nothing is remembered");
+        return writeln!(out, "the cache is empty");
     }
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let now = Stamp::default().plus(since_1970);
     writeln!(out, "{}", table(lines, now))
 }
 
-/// One line an entry, however long: for whoever searches in it.
+/// One line for each entry, however long, so that it can be searched.
 fn table(lines: &[Remembered], now: Stamp) -> String {
     let mut table = Table::new();
     table
@@ -177,7 +183,7 @@ fn table(lines: &[Remembered], now: Stamp) -> String {
     table.trim_fmt()
 }
 
-/// What is remembered, in words.
+/// The content of an entry, in words.
 fn words(line: &Remembered) -> String {
     let what = match line.what {
         What::Outcome(outcome) => outcome.name(),
@@ -192,7 +198,7 @@ fn words(line: &Remembered) -> String {
     }
 }
 
-/// A time in its largest unit.
+/// Formats a time in its largest unit.
 fn rough(time: Duration) -> String {
     match time.as_secs() {
         seconds @ ..60 => format!("{seconds} s"),
@@ -253,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_in_its_largest_unit() {
+    fn a_time_is_formatted_in_its_largest_unit() {
         for (seconds, words) in [
             (0, "0 s"),
             (59, "59 s"),

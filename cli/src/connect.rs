@@ -13,17 +13,19 @@ use mailport::{
     Cache, Config, ConnectError, Connected, Dialer, GreetingWait, Plan, Report, Target,
 };
 
+use unicode_width::UnicodeWidthChar as _;
+
 use crate::ask::Terminal;
 use crate::options::{Options, TIMES};
 use crate::{svg_file, terminal, values, via};
 
-/// Dials a mail server once, and says which port was reached and why
+/// Dials a mail server once, and prints which port was reached and why
 ///
-/// Nothing is sent to the server. The TLS mode of the service that was reached (implicit, starttls)
-/// is what whoever uses the connection must insist on.
+/// Nothing is sent to the server. The user of the connection must require the TLS mode of the
+/// service that was reached (implicit or starttls).
 ///
-/// Exit status: 0 connected, 1 not connected (or the result could not be written; with --stdio, the
-/// connection broke later), 2 the command line is wrong.
+/// Exit status: 0 connected; 1 not connected, or the result could not be written, or with --stdio
+/// the connection broke later; 2 the command line is wrong.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
@@ -38,29 +40,30 @@ pub(crate) struct Args {
     #[command(flatten)]
     options: Options,
 
-    /// How long everything may take, the look-up of the name included
+    /// How long the whole dial may take, including the look-up of the name
     ///
-    /// At the deadline the best connection made so far is taken; without one, the dial has failed.
+    /// After this time the best connection made so far is used; without one, the dial has failed.
     /// At least the attempt delay.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
-    deadline: Duration,
+    timeout: Duration,
 
     /// Ask on the terminal before another service is tried [default: off]
     ///
-    /// No packet goes to the next service before the answer, and no time passes meanwhile; if the
-    /// service before connects after all, the question is withdrawn. The dial is then sequential. An
-    /// answer in capitals is remembered for 30 days (mailport cache list).
+    /// No packet is sent to the next service before the answer, and the timeouts stop until then.
+    /// The question is withdrawn if an earlier service connects after all. The dial is then
+    /// sequential. A second prompt asks whether to remember the answer for 30 days (mailport cache
+    /// list shows it, mailport cache forget removes it).
     #[arg(long, help_heading = "What to try")]
     ask: bool,
 
     /// How long to wait for the server's greeting before a connection counts
     ///
-    /// The default is 10s with --via and off without: proxies and tunnels may accept before they
-    /// have connected. A connection that is closed before its first byte then counts as closed, and
-    /// the next service is tried; silence for this long counts as connected. Services are tried one
-    /// after the other. A time is also for a local port that ssh -L or stunnel forwards. At least
-    /// 10ms. With implicit TLS nothing is waited for.
+    /// The default is 10s with --via and off without it: proxies and tunnels may accept before they
+    /// have connected. If the server closes before its first byte, the next service is tried. If it
+    /// is silent for this time, the connection counts as established. Services are tried one after
+    /// the other. Set a time for a local port that ssh -L or stunnel forwards. At least 10ms. With
+    /// implicit TLS there is no greeting to wait for.
     #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::greeting_wait)]
     #[arg(help_heading = TIMES)]
     greeting_wait: GreetingWait,
@@ -68,46 +71,47 @@ pub(crate) struct Args {
     /// Go through a SOCKS5 proxy or a command [default: MAILPORT_VIA, or none]
     ///
     /// socks5://HOST:PORT is a proxy (RFC 1928), which looks the name up itself; families, source
-    /// address, interface and mark are then for the connection to it. command: and words is a
-    /// command whose standard input and output are the connection, such as "command:ssh -W
-    /// '[%h]:%p' GATEWAY": the words are quoted as in a shell, no shell reads them, and %h and %p
-    /// become host and port (%% a percent sign). @FILE is the first line of that file.
+    /// address, interface and mark then apply to the connection to the proxy. command: and words is
+    /// a command whose standard input and output are the connection, such as "command:ssh -W
+    /// '[%h]:%p' GATEWAY": the words are split as in a shell but not run by one, and %h and %p are
+    /// replaced by host and port (%% by a percent sign). @FILE reads the first line of that file.
     ///
     /// A user and a password for the proxy (socks5://USER:PASSWORD@HOST, RFC 1929, percent-encoded)
-    /// are taken from a file that only its owner may read, or from the environment variable
-    /// MAILPORT_VIA, which counts where this option is not given, but never from this option, which
-    /// others can see. An empty MAILPORT_VIA is none.
-    #[arg(long, value_name = "VIA", help_heading = "Where to leave from")]
+    /// are read from a file that only its owner may read, or from the environment variable
+    /// MAILPORT_VIA. They are refused in this option, where other users can see them. MAILPORT_VIA is
+    /// used only if this option is not given; an empty value means none.
+    #[arg(long, value_name = "VIA", help_heading = "Where to connect from")]
     via: Option<String>,
 
-    /// Draw every attempt on a scale of time, with its outcome [default: off]
+    /// Draw every attempt on a time scale, with its outcome [default: off]
     ///
-    /// One bar an attempt: ├──● connected, ├──× failed, ├┄┄┤ no answer until it was given up. The
-    /// drawing goes to standard output, also when the dial fails; with --json and with --stdio, to
+    /// One bar for each attempt: ├──● connected, ├──× failed, ├┄┄┤ no answer until it was given up.
+    /// The drawing goes to standard output, also if the dial fails; with --json or --stdio, to
     /// standard error.
     #[arg(long, help_heading = "What to print")]
     explain: bool,
 
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
-    /// Its keys are version, connected, elapsed_ms, summary, error and attempts, whether connected
-    /// or not. Times are in milliseconds. A wrong command line (exit status 2) prints none.
+    /// Its keys are version, connected, elapsed_ms, summary, error and attempts, whether the dial
+    /// connected or not. Times are in milliseconds. Nothing is printed if the command line is wrong
+    /// (exit status 2).
     #[arg(long, help_heading = "What to print")]
     json: bool,
 
-    /// Draw every attempt as a picture, into this file [default: off]
+    /// Write a picture of every attempt to this file [default: off]
     ///
-    /// SVG, for a browser or a report: one bar an attempt on a scale of time, with its outcome. It is
-    /// drawn whether connected or not, and takes the place of a file of that name.
+    /// SVG, for a browser or a bug report: one bar for each attempt on a time scale, with its
+    /// outcome. It is written whether the dial connects or not, and replaces an existing file.
     #[arg(long, value_name = "FILE", value_parser = svg_file::path)]
     #[arg(help_heading = "What to print")]
     svg: Option<PathBuf>,
 
     /// Join the connection to standard input and output [default: off]
     ///
-    /// For a mail reader's tunnel command: until both ends have closed. The end of standard input is
-    /// passed on, and what the server still sends arrives. Everything for people goes to standard
-    /// error.
+    /// For the tunnel command of a mail client. It runs until both ends have closed: the end of
+    /// standard input is passed to the server, and what the server still sends is printed. Messages
+    /// go to standard error.
     #[arg(long, conflicts_with = "json", help_heading = "What to print")]
     stdio: bool,
 }
@@ -115,7 +119,7 @@ pub(crate) struct Args {
 impl Args {
     fn config(&self) -> Config {
         let mut config = self.options.config();
-        config.timeout = self.deadline;
+        config.timeout = self.timeout;
         config.ask = self.ask;
         config.greeting_wait = self.greeting_wait;
         config
@@ -285,7 +289,7 @@ pub(crate) fn width_of(terminal: impl AsFd) -> usize {
     terminal_size::terminal_size_of(terminal).map_or(80, |(width, _)| width.0.into())
 }
 
-/// A line on a terminal while the dial runs, which may be half a minute; it is wiped out after.
+/// A line on a terminal while the dial runs, which may be half a minute; it is cleared at the end.
 struct Progress {
     shown: bool,
 }
@@ -294,11 +298,17 @@ impl Progress {
     fn begin(args: &Args, plan: &Plan) -> Progress {
         let shown = io::stderr().is_terminal() && !args.json;
         if shown {
-            let (host, deadline) = (&args.host, humantime::format_duration(args.deadline));
-            let line = format!("Dialling {host}: {plan}, for {deadline} at most...");
-            // A line that wraps could not be wiped out.
-            let line: String =
-                line.chars().take(width_of(io::stderr()).saturating_sub(1)).collect();
+            let (host, timeout) = (&args.host, humantime::format_duration(args.timeout));
+            let line = format!("Dialling {host}: {plan}, for {timeout} at most...");
+            // A line that wraps could not be cleared.
+            let mut left = width_of(io::stderr()).saturating_sub(1);
+            let fits = |c: &char| {
+                let width = c.width().unwrap_or(0);
+                let fits = width <= left;
+                left = left.saturating_sub(width);
+                fits
+            };
+            let line: String = line.chars().take_while(fits).collect();
             let _ = write!(io::stderr(), "{line}");
         }
         Progress { shown }

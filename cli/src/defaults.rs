@@ -13,13 +13,13 @@ use serde_json::{Value, json};
 
 use crate::{connect, values};
 
-/// Prints every option of a dial with its default, its unit, and where the default comes from
+/// Prints every option of a dial with its default, its unit and the source of the default
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Print one JSON array and nothing else [default: off]
     ///
-    /// One object an option, with the keys option, value, unit, rule (of an automatic value), source and
-    /// meaning. Times are in milliseconds; null is no value.
+    /// One object for each option, with the keys option, value, unit, rule (of an automatic value),
+    /// source and meaning. Times are in milliseconds; null is no value.
     #[arg(long)]
     json: bool,
 }
@@ -47,9 +47,9 @@ struct Setting {
 enum Default {
     Time(Duration),
     Word(String),
-    /// Found out during the dial, by this rule.
+    /// Determined during the dial, by this rule.
     Automatic(String),
-    /// A switch, and the word for its being off.
+    /// A switch that is off, and the word for that.
     Off(&'static str),
     On,
     /// No value, and what happens then.
@@ -66,8 +66,8 @@ struct Object<'a> {
     meaning: &'a str,
 }
 
-/// Every option of `mailport connect`, in the order of its help, those that `mailport probe` has
-/// besides or with another value, and the limits of `mailport relay`.
+/// Every option of `mailport connect`, in the order of its help; then those of `mailport probe`
+/// that are new or have another default, and the limits of `mailport relay`.
 fn settings() -> Vec<Setting> {
     let (connect, probe) = (options("connect"), options("probe"));
     let own = |arg: &&Arg| {
@@ -91,7 +91,7 @@ fn options(command: &str) -> Vec<Arg> {
 fn setting_of_probe(arg: &Arg) -> Setting {
     let of_dial = setting(arg);
     let default = match arg.get_id().as_str() {
-        "attempt-timeout" => Default::Time(Prober::ATTEMPT_TIMEOUT),
+        "attempt_timeout" => Default::Time(Prober::ATTEMPT_TIMEOUT),
         _ => Default::None("none"),
     };
     Setting { option: format!("probe {}", of_dial.option), default, ..of_dial }
@@ -126,12 +126,12 @@ fn setting(arg: &Arg) -> Setting {
             Some("RFC 8314 section 3"),
         ),
         "sequential" => (switch(config.sequential, "off"), Some("design.md, rule 9")),
-        "skip" => (switch(config.try_failed_last, "off"), Some(DESIGN)),
+        "try_failed_last" => (switch(config.try_failed_last, "off"), Some(DESIGN)),
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
         "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
         "patience" => (patience(config.patience, arg), Some("RFC 6298 section 2")),
-        "attempt-timeout" => (Default::Time(config.timeout), Some(DESIGN)),
+        "timeout" => (Default::Time(config.timeout), Some(DESIGN)),
         "greeting_wait" => (greeting_wait(config.greeting_wait, arg), Some(DESIGN)),
         "via" => (Default::None("MAILPORT_VIA, or none"), Some(COMMAND)),
         "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
@@ -139,7 +139,7 @@ fn setting(arg: &Arg) -> Setting {
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
         "mark" => (Default::None("none"), Some("SO_MARK")),
         "cache" => (Default::Word(CACHE.to_owned()), Some("XDG Base Directory")),
-        // The others are of the command, not of the dial: what it prints.
+        // The others belong to the command: what it prints.
         _ => (Default::Off("off"), Some(COMMAND)),
     };
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -148,12 +148,12 @@ fn setting(arg: &Arg) -> Setting {
     Setting { option, default, source, meaning }
 }
 
-/// Where it is said what no RFC says.
+/// The source of what no RFC defines.
 const DESIGN: &str = "design.md";
-/// Of what is printed, and where.
+/// The source of what only the command has: what it prints, and where.
 const COMMAND: &str = "the command";
 const AUTOMATIC: &str = "automatic";
-/// Where the cache is kept; ~/.cache stands for the first part where it is not set.
+/// The file of the cache; ~/.cache is used where the variable is not set.
 const CACHE: &str = "$XDG_CACHE_HOME/mailport/cache.json";
 
 fn patience(patience: Patience, arg: &Arg) -> Default {
@@ -171,7 +171,7 @@ fn greeting_wait(greeting_wait: GreetingWait, arg: &Arg) -> Default {
     }
 }
 
-/// What the help says of an automatic default.
+/// The rule of an automatic default, from its help text.
 fn rule(arg: &Arg) -> String {
     let help = arg.get_long_help().map(ToString::to_string).unwrap_or_default();
     let help = help.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,4 +1,4 @@
-//! The command `mailport`: arguments and printing only.
+//! The command `mailport`: its arguments and its output.
 
 mod ask;
 mod cache;
@@ -9,6 +9,8 @@ mod man;
 mod options;
 mod probe;
 mod relay;
+#[cfg(test)]
+mod scene;
 mod svg_file;
 mod terminal;
 mod values;
@@ -58,10 +60,10 @@ fn main() -> ExitCode {
 
 /// Exit status of a command line that cannot be carried out.
 const MISUSE: u8 = 2;
-/// Exit status of everything else that did not work.
+/// Exit status of every other failure.
 const FAILURE: u8 = 1;
 
-/// Says what is wrong with the arguments of a subcommand, as the argument library would.
+/// Reports what is wrong with the arguments of a subcommand, in the form of clap.
 fn misuse(subcommand: &str, message: impl fmt::Display) -> ExitCode {
     let mut command = Cli::command();
     command.build();
@@ -80,8 +82,8 @@ fn refuse(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// The status of a command that has done its work and printed its result: a reader that has gone
-/// has seen enough.
+/// The status of a command that has printed its result. A closed pipe is no failure: its reader has
+/// read enough.
 fn written(result: io::Result<()>) -> ExitCode {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -92,7 +94,7 @@ fn written(result: io::Result<()>) -> ExitCode {
     }
 }
 
-/// A line for people on standard error. There is nowhere to say that it cannot be written.
+/// Prints a message on standard error. An error of writing is ignored.
 fn complain(message: impl fmt::Display) {
     let red = terminal::FAILED;
     let _ = writeln!(anstream::stderr(), "{red}mailport:{red:#} {message}");

@@ -1,4 +1,4 @@
-//! Options of every command that dials.
+//! Options of every subcommand that dials.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use mailport::{Cache, Cleartext, Config, Patience, Plan, PlanError};
 
 use crate::values;
 
-/// What to dial and how, but for the host and the deadline.
+/// What to dial and how, except the host and the timeout.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Options {
     /// The services to try, in order of preference
     ///
     /// Services are separated by commas, each PORT:TLS or PORT/FAMILY:TLS, where TLS is implicit,
-    /// starttls or none, and FAMILY is ipv4 or ipv6. Or the name of a plan: submission
+    /// starttls or cleartext, and FAMILY is ipv4 or ipv6. Or the name of a plan: submission
     /// (587:starttls,25:starttls), submissions (465:implicit), rfc8314
     /// (465:implicit,587:starttls; RFC 8314 section 3.3), mew (587/ipv4:starttls,25:starttls,
     /// sequential), symmetric (587 over IPv6 then IPv4, then 25 likewise, sequential).
@@ -24,7 +24,7 @@ pub(crate) struct Options {
     #[arg(help_heading = "What to try")]
     plan: String,
 
-    /// Take the plan that replaces a connection to this port [default: none, --plan counts]
+    /// Use the plan that replaces a connection to this port [default: none, --plan counts]
     ///
     /// 587 and 25 become 587:starttls,25:starttls. 465 becomes 465:implicit and never falls back.
     /// Any other is tried alone, with STARTTLS.
@@ -34,22 +34,23 @@ pub(crate) struct Options {
 
     /// Accept services without TLS in the plan [default: refused]
     ///
-    /// Whoever is on the way to a service with the TLS mode none reads the mail, and a password
-    /// with it (RFC 8314 section 3).
+    /// Anyone on the path to a service with the TLS mode cleartext can read the mail and the
+    /// password (RFC 8314 section 3).
     #[arg(long, help_heading = "What to try")]
     allow_cleartext: bool,
 
-    /// Wait out a silent service before the next is begun [default: off]
+    /// Start the next service only after the one before it [default: off]
     ///
-    /// The next service is held back until every attempt of this one has failed or was silent for
-    /// the patience, so that no packet goes to a later port any sooner.
+    /// The next service starts when every attempt of this one has failed or has been silent for the
+    /// patience. No packet is sent to a later port before that.
     #[arg(long, help_heading = "What to try")]
     sequential: bool,
 
-    /// Try a service that is remembered as bad last instead of first [default: off]
+    /// Try services last that the cache knows as failed [default: off]
     ///
-    /// Never after one of weaker TLS, and not with --ask, --greeting-wait or --via, where services go in their
-    /// order. Otherwise such a service is tried first all the same, and not waited for.
+    /// Without this option such a service is still tried first, but the dial does not wait for it.
+    /// A service is never moved behind one with weaker TLS. The option has no effect with --ask,
+    /// --greeting-wait or --via, which keep the order of the plan.
     #[arg(long, help_heading = "What to try")]
     try_failed_last: bool,
 
@@ -58,29 +59,28 @@ pub(crate) struct Options {
     #[arg(help_heading = "What to try")]
     family: values::Family,
 
-    /// Silence of one address after which the next is tried besides
+    /// Delay before trying the next address of a service in parallel
     ///
-    /// The Connection Attempt Delay of RFC 8305 section 5, between addresses of one service. At
-    /// least 10ms.
+    /// The Connection Attempt Delay of RFC 8305 section 5. At least 10ms.
     #[arg(long, value_name = "TIME", default_value = "250ms", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
     attempt_delay: Duration,
 
-    /// Silence of a whole service after which the next is tried besides
+    /// Delay before trying the next service in parallel
     ///
-    /// The default is TCP's first retransmission timeout (RFC 6298 section 2). Shorter sends
-    /// packets to a later port that was not needed. At least 10ms.
+    /// The default is TCP's first retransmission timeout (RFC 6298 section 2). A shorter delay sends
+    /// more packets to later ports that are not needed. At least 10ms.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
     port_delay: Duration,
 
-    /// How long silence may hold back the connection of a later service
+    /// How long a silent attempt can hold back the connection of a later service
     ///
-    /// Counted for each attempt from its own start: where the second address is tried 250ms after
-    /// the first, it holds back a later service 250ms longer. The default is 1.3s, or 1s and two
-    /// round trips of that connection where this is longer: a SYN and its retransmission (RFC 6298
-    /// section 2) have then both gone unanswered. At least 10ms; below a second, one lost packet is
-    /// enough to end up on the later port.
+    /// Counted for each attempt from its own start: if the second address is tried 250ms after the
+    /// first, it holds back a later service 250ms longer. The default is 1.3s, or 1s and two round
+    /// trips of that connection if this is longer: by then a SYN and its retransmission (RFC 6298
+    /// section 2) have both gone unanswered. At least 10ms. Below one second, a single lost packet
+    /// can lead to the later port.
     #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::patience)]
     #[arg(help_heading = TIMES)]
     patience: Patience,
@@ -95,48 +95,48 @@ pub(crate) struct Options {
 
     /// The address of this machine to connect from [default: the kernel's choice]
     ///
-    /// The other family is then left out. The kernel chooses by RFC 6724 section 5.
-    #[arg(long, value_name = "ADDRESS", help_heading = "Where to leave from")]
+    /// The other family is then not used. The kernel chooses by RFC 6724 section 5.
+    #[arg(long, value_name = "ADDRESS", help_heading = "Where to connect from")]
     source: Option<IpAddr>,
 
     /// The network interface to connect through [default: the kernel's choice]
     ///
     /// The socket option SO_BINDTODEVICE.
-    #[arg(long, value_name = "INTERFACE", help_heading = "Where to leave from")]
+    #[arg(long, value_name = "INTERFACE", help_heading = "Where to connect from")]
     device: Option<String>,
 
     /// The firewall mark of every packet, such as 0x10 [default: none]
     ///
     /// The socket option SO_MARK, which needs CAP_NET_ADMIN.
     #[arg(long, value_name = "MARK", value_parser = values::mark)]
-    #[arg(help_heading = "Where to leave from")]
+    #[arg(help_heading = "Where to connect from")]
     mark: Option<u32>,
 
     #[command(flatten)]
-    remembering: Remembering,
+    cache: CacheOption,
 }
 
-/// Where earlier dials are remembered.
+/// The option `--cache`.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
-pub(crate) struct Remembering {
-    /// The cache of earlier dials [default: $XDG_CACHE_HOME/mailport/cache.json]
+pub(crate) struct CacheOption {
+    /// The file of the cache, or off [default: $XDG_CACHE_HOME/mailport/cache.json]
     ///
-    /// What a dial finds out is remembered for 10min and more, for this network and server alone,
-    /// so that the next dial does not wait for it again. Without XDG_CACHE_HOME the file is in
-    /// ~/.cache. off remembers nothing. See mailport cache.
+    /// The cache keeps the outcomes of earlier dials for 10min or more, for each network and server,
+    /// so that the next dial does not wait for a failed service again. Without XDG_CACHE_HOME the
+    /// file is in ~/.cache. See mailport cache.
     #[arg(long, value_name = "FILE|off", value_parser = values::cache)]
-    #[arg(help_heading = "What to remember")]
+    #[arg(help_heading = "Cache")]
     cache: Option<values::Cache>,
 }
 
-impl Remembering {
-    /// Whether anything is remembered at all.
+impl CacheOption {
+    /// Whether a cache is used.
     pub(crate) fn is_on(&self) -> bool {
         !matches!(self.cache, Some(values::Cache::Off))
     }
 
-    /// The file, if there is a place for one.
+    /// The file; `None` with `off`, and where no home directory is set.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.cache {
             Some(values::Cache::Off) => None,
@@ -166,12 +166,12 @@ impl Options {
         Plan::parse(&self.plan, cleartext).map_err(|e| refused("--plan <PLAN>", &self.plan, &e))
     }
 
-    /// The cache, if there is to be one.
+    /// The cache, unless it is off.
     pub(crate) fn cache(&self) -> Option<Cache> {
-        self.remembering.path().map(Cache::open)
+        self.cache.path().map(Cache::open)
     }
 
-    /// The settings of a dial but for its deadline.
+    /// The settings of a dial, except the timeout.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
         config.resolution_delay = self.resolution_delay;

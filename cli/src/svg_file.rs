@@ -1,4 +1,4 @@
-//! Pictures, written to files.
+//! Writes pictures to files.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 pub(crate) fn path(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("a file must have a name".to_owned()),
-        "-" => Err("a picture goes to a file, not to standard output (or write ./-)".to_owned()),
+        "-" => Err("a picture is written to a file, not to standard output (write ./- for a file of that name)".to_owned()),
         _ => Ok(text.into()),
     }
 }
 
-/// Writes a picture, and says on standard error what went wrong. A file that was there before is
-/// replaced as a whole or not at all.
+/// Writes a picture; reports an error on standard error. An existing file is replaced as a whole or
+/// not at all. Returns whether it was written.
 pub(crate) fn write(path: &Path, picture: &str) -> bool {
     let result = replace(path, picture);
     if let Err(error) = &result {
@@ -25,7 +25,7 @@ pub(crate) fn write(path: &Path, picture: &str) -> bool {
 }
 
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    // Where a link leads; what is not there yet is made in its folder.
+    // The target of a link; a new file is made in its directory.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     if fs::metadata(&target).is_ok_and(|metadata| !metadata.is_file()) {
         // A pipe or a device is written to, never replaced.

@@ -1,5 +1,5 @@
-//! Colours. They are always written, and taken out again where the reader is no terminal or
-//! `NO_COLOR` is set (anstream does that).
+//! Colours. They are always written; anstream removes them if the output is not a terminal or
+//! `NO_COLOR` is set.
 
 use std::iter;
 

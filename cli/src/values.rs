@@ -40,7 +40,7 @@ pub(crate) enum Cache {
     File(PathBuf),
 }
 
-/// A file, or the word for none.
+/// A file, or `off`.
 pub(crate) fn cache(text: &str) -> Result<Cache, String> {
     match text {
         "off" => Ok(Cache::Off),
@@ -48,11 +48,11 @@ pub(crate) fn cache(text: &str) -> Result<Cache, String> {
     }
 }
 
-/// A file to remember things in.
+/// The file of a cache.
 pub(crate) fn cache_file(text: &str) -> Result<PathBuf, String> {
     match text {
         "" => Err("a file must have a name".to_owned()),
-        "off" => Err("without a cache there is nothing to do (or write ./off)".to_owned()),
+        "off" => Err("this needs a cache (write ./off for a file of that name)".to_owned()),
         _ => Ok(text.into()),
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration, or the word for the default.
+/// A duration, or `automatic`.
 pub(crate) fn patience(text: &str) -> Result<Patience, String> {
     if text == "automatic" {
         return Ok(Patience::Automatic);
@@ -79,7 +79,7 @@ pub(crate) fn patience(text: &str) -> Result<Patience, String> {
     duration(text).map(Patience::Fixed)
 }
 
-/// A duration, or a word.
+/// A duration, `automatic` or `off`.
 pub(crate) fn greeting_wait(text: &str) -> Result<GreetingWait, String> {
     match text {
         "automatic" => Ok(GreetingWait::Automatic),

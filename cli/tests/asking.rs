@@ -120,27 +120,45 @@ fn ask_with(cache: &str, first: u16, second: u16, typed: &str) -> String {
 }
 
 #[test]
-fn an_answer_in_capitals_is_not_asked_for_again() {
+fn a_remembered_answer_is_not_asked_for_again() {
     let folder = tempfile::tempdir().unwrap();
     let cache = folder.path().join("cache.json");
     let cache = cache.to_str().unwrap();
     let (first, second) = (refused(), open());
     let (refused, open) = (first.port(), second.port());
-    assert!(ask_with(cache, refused, open, "F\n").contains("[f]all back"));
-    let again = ask_with(cache, refused, open, "g\n");
+    assert!(ask_with(cache, refused, open, "f\ny\n").contains("Remember for 30 days? [y/N]"));
+    let again = ask_with(cache, refused, open, "g\n\n");
     assert!(!again.contains("[f]all back"), "{again}");
     assert!(again.contains(&format!("connected to {open} over IPv4")), "{again}");
     let list = on_a_terminal(&format!("cache list --cache {cache} --json"), "");
     assert!(list.contains("fall-back"), "{list}");
     on_a_terminal(&format!("cache forget 127.0.0.1 --cache {cache}"), "");
-    assert!(ask_with(cache, refused, open, "g\n").contains("[f]all back"));
+    assert!(ask_with(cache, refused, open, "g\n\n").contains("[f]all back"));
+}
+
+#[test]
+fn an_answer_is_not_remembered_without_a_yes_to_the_second_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache.json");
+    let cache = cache.to_str().unwrap();
+    let (first, second) = (refused(), open());
+    // Capital letters mean the same as small ones.
+    for typed in ["F\n\n", "F\nn\n", "f\nmaybe\n"] {
+        let shown = ask_with(cache, first.port(), second.port(), typed);
+        assert!(shown.contains("[f]all back") && shown.contains("[y/N]"), "{shown}");
+        assert!(shown.contains(&format!("connected to {}", second.port())), "{shown}");
+        // The outcome of the port would begin the next dial with both.
+        on_a_terminal(&format!("cache forget 127.0.0.1 --cache {cache}"), "");
+    }
+    let list = on_a_terminal(&format!("cache list --cache {cache} --json"), "");
+    assert!(!list.contains("fall-back"), "{list}");
 }
 
 #[test]
 fn the_command_asks_on_the_terminal() {
     let (first, second) = (refused(), open());
     let (refused, open) = (first.port(), second.port());
-    let shown = ask(refused, open, "f\n");
+    let shown = ask(refused, open, "f\n\n");
     assert!(shown.contains(&format!("{refused} is refused. Fall back to {open} (STARTTLS)?")));
     assert!(shown.contains(&format!("{refused} at 127.0.0.1: reset after")), "{shown}");
     assert!(shown.contains(&format!("connected to {open} over IPv4")), "{shown}");
@@ -150,7 +168,7 @@ fn the_command_asks_on_the_terminal() {
 #[test]
 fn the_command_takes_no_for_an_answer() {
     let (first, second) = (refused(), open());
-    let shown = ask(first.port(), second.port(), "perhaps\ng\n");
+    let shown = ask(first.port(), second.port(), "perhaps\ng\nn\n");
     assert_eq!(shown.matches("[g]ive up?").count(), 2, "nonsense is asked about again: {shown}");
     assert!(shown.contains("not falling back, as you wish"), "{shown}");
     assert!(shown.ends_with("exit status: 1"), "{shown}");
@@ -181,12 +199,12 @@ fn the_command_asks_before_it_sends_a_tunnel_to_another_port() {
         "connect mail.example --cache off --ask --via \"command:sh {} %p\"",
         tunnel.display()
     );
-    let shown = on_a_terminal(&arguments, "g\n");
+    let shown = on_a_terminal(&arguments, "g\n\n");
     let question = "587 closed the connection (no way). Fall back to 25 (STARTTLS)?";
     assert!(shown.contains(question), "{shown}");
     assert!(shown.ends_with("exit status: 1"), "{shown}");
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "587\n", "nothing before the answer");
-    let shown = on_a_terminal(&arguments, "f\n");
+    let shown = on_a_terminal(&arguments, "f\n\n");
     assert!(shown.contains("connected to 25 through command:sh in"), "{shown}");
     assert!(shown.ends_with("exit status: 0"), "{shown}");
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "587\n587\n25\n");

@@ -115,7 +115,7 @@ fn misuse_is_status_2_and_names_the_part() {
         ("--timeout 30 h", "write 30s"),
         ("--timeout 1 parsec h", "error: "),
         ("--timeout 1parsec h", "`parsec` is not a unit"),
-        ("--timeout 100ms h", "deadline of 100ms is below the attempt delay of 250ms"),
+        ("--timeout 100ms h", "timeout of 100ms is below the attempt delay of 250ms"),
         ("--attempt-delay 1ms h", "attempt delay of 1ms is too short"),
         ("--patience soon h", "'--patience <TIME>'"),
         ("--family ipv5 h", "prefer-ipv6"),
@@ -143,7 +143,7 @@ fn misuse_is_status_2_and_names_the_part() {
 #[test]
 fn cleartext_is_dialled_when_allowed_and_told() {
     let (_listener, port) = listener();
-    let output = run(&connect(&format!("{port}:none"), &["--allow-cleartext"]));
+    let output = run(&connect(&format!("{port}:cleartext"), &["--allow-cleartext"]));
     let (status, stdout, _) = parts(&output);
     assert!(status == Some(0) && stdout.contains("in cleartext"), "{stdout}");
 }
@@ -167,7 +167,6 @@ fn json_is_one_object_with_the_same_keys_whatever_happened() {
         assert_eq!(value["version"], 1);
         assert!(value["elapsed_ms"].as_f64().unwrap() > 0.0);
         assert_eq!(value["attempts"][0]["outcome"], "reset");
-        assert_eq!(value["attempts"][0]["case"], 2);
         assert_eq!(value["attempts"][0]["errno"], "ECONNREFUSED");
         assert_eq!(value["connected"].is_null(), expected == 1);
         assert_eq!(value["error"].is_null(), expected == 0);
@@ -185,7 +184,7 @@ fn json_is_one_object_with_the_same_keys_whatever_happened() {
     assert_eq!(shapes[0].0, "attempts connected elapsed_ms error summary version");
     assert_eq!(
         shapes[0].1,
-        "address case ended_ms errno family icmp outcome port reason started_ms syns tls"
+        "address ended_ms errno family icmp outcome port reason started_ms syns tls"
     );
 }
 
@@ -265,34 +264,25 @@ fn a_picture_that_cannot_be_written_names_its_file_and_hides_no_result() {
 }
 
 #[test]
-fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
+fn defaults_are_those_of_the_library_and_of_the_help() {
     let output = run(&["defaults", "--json"]);
     let (status, stdout, stderr) = parts(&output);
     assert_eq!((status, stderr), (Some(0), ""));
     let all: Vec<Value> = serde_json::from_str(stdout).unwrap();
     let of = |option: &str| all.iter().find(|one| one["option"] == option).unwrap();
     let config = mailport::Config::default();
-    let page = include_str!("../../docs/design.md");
-    for (option, time, row) in [
-        ("--resolution-delay", config.resolution_delay, "| resolution delay | 50 ms |"),
-        ("--attempt-delay", config.attempt_delay, "| attempt delay | 250 ms |"),
-        ("--port-delay", config.port_delay, "| port delay | 1 s |"),
-        ("--timeout", config.timeout, "| deadline | 30 s |"),
+    for (option, time) in [
+        ("--resolution-delay", config.resolution_delay),
+        ("--attempt-delay", config.attempt_delay),
+        ("--port-delay", config.port_delay),
+        ("--timeout", config.timeout),
     ] {
         assert_eq!(of(option)["value"].as_u64().map(u128::from), Some(time.as_millis()));
         assert_eq!(of(option)["unit"], "ms");
-        let (_, stated) = row.trim_end_matches(" |").rsplit_once("| ").unwrap();
-        assert_eq!(humantime::parse_duration(stated), Ok(time), "{row}");
-        assert!(page.contains(row), "{row}");
-        if let Some(source) = of(option)["source"].as_str().filter(|s| s.contains("8305")) {
-            let line = page.lines().find(|line| line.starts_with(row)).unwrap();
-            assert!(line.contains(source), "{line}");
-        }
     }
-    let long = "1.3 s, or 1 s and two round trips";
-    assert!(page.contains(&format!("| patience | {long}")));
+    let long = "1.3s, or 1s and two round trips";
     assert_eq!(of("--patience")["value"], "automatic");
-    assert!(of("--patience")["rule"].as_str().unwrap().contains(&long.replace(" s", "s")));
+    assert!(of("--patience")["rule"].as_str().unwrap().contains(long));
     assert_eq!(of("--plan")["value"], mailport::Plan::default().to_string());
     assert_eq!(of("--sequential")["value"], config.sequential);
     assert_eq!(of("--mark")["value"], Value::Null);
@@ -302,7 +292,7 @@ fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
     let help = run(&["connect", "--help"]);
     let options: Vec<&str> = text(&help.stdout)
         .lines()
-        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .filter_map(|line| line.strip_prefix("      --"))
         .filter_map(|line| line.split([' ', ',']).next())
         .collect();
     let table = run(&["defaults"]);
@@ -318,9 +308,9 @@ fn defaults_are_those_of_the_library_of_the_help_and_of_the_design_page() {
     let relay = ["ports", "allow", "connections", "per-client", "idle", "grace"];
     let relay = relay.map(|name| format!("relay --{name}"));
     let (of_probe, of_relay) = others.split_at(2);
-    assert_eq!(of_probe, ["probe --file", "probe --timeout"]);
+    assert_eq!(of_probe, ["probe --file", "probe --attempt-timeout"]);
     assert_eq!(of_relay, relay);
-    let deadline = of("probe --timeout")["value"].as_u64().map(u128::from);
+    let deadline = of("probe --attempt-timeout")["value"].as_u64().map(u128::from);
     assert_eq!(deadline, Some(mailport::Prober::ATTEMPT_TIMEOUT.as_millis()));
     assert!(text(&run(&["probe", "--help"]).stdout).contains("[default: 5s]"));
 }

@@ -15,7 +15,7 @@ fn output_of(command: &mut Command) -> String {
 }
 
 fn install(action: &str, library: &Path, stage: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("ffi/install.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ffi/install.sh");
     let mut install = Command::new(script);
     install.arg(action).arg(library).arg(COMMAND);
     output_of(install.env("DESTDIR", stage).env("PREFIX", "/usr"));

@@ -1,5 +1,4 @@
-"""A dial in asyncio, through ctypes: for a program that has no other way in. Everybody else takes
-the package in bindings/python.
+"""A dial in asyncio, through ctypes: for a program that cannot use the package in bindings/python.
 
     python3 aio.py mail.example.com
     python3 aio.py mail.example.com 465:implicit,587:starttls
@@ -12,18 +11,18 @@ import sys
 
 mailport = ctypes.CDLL("libmailport.so.0")
 mailport.mailport_options_new.restype = ctypes.c_void_p
-for name in ("mailport_options_message", "mailport_dial_message", "mailport_status_message"):
+for name in ("mailport_options_message", "mailport_dial_message", "mailport_last_error_message"):
     getattr(mailport, name).restype = ctypes.c_char_p
 
 
 def connect(host: str, options: ctypes.c_void_p) -> "asyncio.Future[tuple[int, str]]":
-    """A descriptor, or -1, and the sentence of the dial."""
+    """Returns a descriptor, or -1, and the message of the dial."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     dial = ctypes.c_void_p()
     status = mailport.mailport_dial_start(host.encode(), 0, options, ctypes.byref(dial))
     if status < 0:
-        done.set_result((-1, mailport.mailport_status_message(status).decode()))
+        done.set_result((-1, mailport.mailport_last_error_message().decode()))
         return done
 
     def ended(status):
@@ -45,7 +44,7 @@ def connect(host: str, options: ctypes.c_void_p) -> "asyncio.Future[tuple[int, s
 
 
 async def main() -> int:
-    """Dials, and says what came of it."""
+    """Dials and prints the result."""
     if len(sys.argv) < 2:
         print("usage: aio.py HOST [PLAN]", file=sys.stderr)
         return 2
@@ -58,7 +57,7 @@ async def main() -> int:
     print(message, file=sys.stderr if fd < 0 else sys.stdout)
     if fd < 0:
         return 1
-    os.close(fd)  # speak TLS as mailport_dial_tls() says, then SMTP
+    os.close(fd)  # use TLS as mailport_dial_tls() says, then SMTP
     return 0
 
 

@@ -1,5 +1,5 @@
-/* A dial that asks its user before it falls back to another port. While the question stands the
- * descriptor is still watched: the port may answer after all, which withdraws the question.
+/* A dial that asks its user before it falls back to another port. While the question waits for an
+ * answer the descriptor is still watched: the port may answer after all, which withdraws it.
  *
  *     cc ask.c $(pkg-config --cflags --libs mailport) -o ask
  *     ./ask mail.example.com
@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* One line from the user, and what it means. */
+/* Reads one line from the user and returns the answer in it. */
 static mailport_answer read_answer(void)
 {
     char line[80] = "";
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
     mailport_options_free(options);
     while (status >= 0 && (status = mailport_dial_process(dial)) > 0) {
         struct pollfd watched[2] = {{mailport_dial_fd(dial), POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
-        uint32_t question = mailport_dial_question(dial);
+        uint32_t question = mailport_dial_question_id(dial);
 
         if (question != asked && question != 0)
             printf("%s (y)es, (w)ait, (n)o\n", mailport_dial_question_message(dial));
@@ -51,10 +51,10 @@ int main(int argc, char **argv)
         fflush(stdout);
         poll(watched, status == MAILPORT_ASK ? 2 : 1, -1);
         if (watched[1].revents != 0)
-            /* MAILPORT_STALE would mean that the question went meanwhile: nothing is lost. */
+            /* MAILPORT_ERR_STALE means that the question was withdrawn meanwhile: go on. */
             mailport_dial_answer(dial, question, read_answer());
     }
-    printf("%s\n", dial != NULL ? mailport_dial_message(dial) : mailport_status_message(status));
+    printf("%s\n", dial != NULL ? mailport_dial_message(dial) : mailport_last_error_message());
     mailport_dial_free(dial);
     return status == MAILPORT_OK ? 0 : 1;
 }

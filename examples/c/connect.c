@@ -1,4 +1,4 @@
-/* Code that had a loop over getaddrinfo and connect needs one call, and no options.
+/* One call instead of a loop over getaddrinfo and connect, without options.
  *
  *     cc connect.c $(pkg-config --cflags --libs mailport) -o connect
  *     ./connect mail.example.com 587
@@ -17,13 +17,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: connect HOST [PORT]\n");
         return 2;
     }
-    /* The whole change. Port 0 is none given: 587, and 25 where that is not available. */
+    /* This is all. Port 0 means none given: 587, or 25 where 587 is not available. */
     status = mailport_connect(argv[1], (uint16_t)(argc > 2 ? atoi(argv[2]) : 0), NULL, &fd);
     if (status != MAILPORT_OK) {
-        fprintf(stderr, "%s: %s\n", argv[1], mailport_status_message(status));
+        fprintf(stderr, "connect: %s\n", mailport_last_error_message());
         return 1;
     }
-    /* fd blocks, as from connect(2). Speak SMTP on it, and insist on STARTTLS before a login
+    /* fd is blocking, as from connect(2). Speak SMTP on it, and require STARTTLS before a login
      * (465: TLS from the first byte). */
     printf("connected to %s\n", argv[1]);
     close(fd);

@@ -1,5 +1,5 @@
-/* A dial in a loop over epoll(7), edge-triggered: one call for each edge is enough, for whatever
- * mailport_dial_process() has left undone makes another.
+/* A dial in a loop over epoll(7), edge-triggered: one call for each edge is enough, because
+ * whatever mailport_dial_process() has left to do makes another edge.
  *
  *     cc epoll_edge.c $(pkg-config --cflags --libs mailport) -o epoll_edge
  *     ./epoll_edge mail.example.com
@@ -15,10 +15,10 @@ static void ended(mailport_dial *dial, mailport_status status)
 {
     int fd;
 
+    epoll_ctl(loop, EPOLL_CTL_DEL, mailport_dial_fd(dial), NULL);
     fprintf(status < 0 ? stderr : stdout, "%s\n", mailport_dial_message(dial));
     if (status == MAILPORT_OK && mailport_dial_take_fd(dial, &fd) == MAILPORT_OK)
-        close(fd); /* speak TLS as mailport_dial_tls() says, then SMTP */
-    epoll_ctl(loop, EPOLL_CTL_DEL, mailport_dial_fd(dial), NULL);
+        close(fd); /* use TLS as mailport_dial_tls() says, then SMTP */
     mailport_dial_free(dial);
 }
 
@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     status = mailport_dial_start(argv[1], 0, options, &dial);
     mailport_options_free(options);
     if (status < 0) {
-        fprintf(stderr, "epoll_edge: %s\n", mailport_status_message(status));
+        fprintf(stderr, "epoll_edge: %s\n", mailport_last_error_message());
         return 1;
     }
     loop = epoll_create1(EPOLL_CLOEXEC);

@@ -10,17 +10,18 @@
 
 static GMainLoop *loop;
 static mailport_status result;
+static guint watch;
 
-static gboolean ended(mailport_dial *dial, mailport_status status)
+static void ended(mailport_dial *dial, mailport_status status)
 {
     int fd;
 
     fprintf(status < 0 ? stderr : stdout, "%s\n", mailport_dial_message(dial));
     if (status == MAILPORT_OK && (status = mailport_dial_take_fd(dial, &fd)) == MAILPORT_OK)
         close(fd); /* g_socket_new_from_fd(), then TLS as mailport_dial_tls() says */
+    mailport_dial_free(dial);
     result = status;
     g_main_loop_quit(loop);
-    return G_SOURCE_REMOVE;
 }
 
 static gboolean readable(gint fd, GIOCondition condition, gpointer dial)
@@ -28,7 +29,11 @@ static gboolean readable(gint fd, GIOCondition condition, gpointer dial)
     mailport_status status = mailport_dial_process(dial);
 
     (void)fd, (void)condition;
-    return status > 0 ? G_SOURCE_CONTINUE : ended(dial, status);
+    if (status > 0)
+        return G_SOURCE_CONTINUE;
+    g_source_remove(watch); /* before the dial is freed */
+    ended(dial, status);
+    return G_SOURCE_REMOVE;
 }
 
 int main(int argc, char **argv)
@@ -47,13 +52,12 @@ int main(int argc, char **argv)
     result = mailport_dial_start(argv[1], 0, options, &dial);
     mailport_options_free(options);
     if (result < 0) {
-        fprintf(stderr, "glib: %s\n", mailport_status_message(result));
+        fprintf(stderr, "glib: %s\n", mailport_last_error_message());
         return 1;
     }
     loop = g_main_loop_new(NULL, FALSE);
-    g_unix_fd_add(mailport_dial_fd(dial), G_IO_IN, readable, dial);
+    watch = g_unix_fd_add(mailport_dial_fd(dial), G_IO_IN, readable, dial);
     g_main_loop_run(loop);
-    mailport_dial_free(dial);
     g_main_loop_unref(loop);
     return result == MAILPORT_OK ? 0 : 1;
 }

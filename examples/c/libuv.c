@@ -11,22 +11,20 @@
 
 static mailport_status result;
 
-/* libuv may touch the descriptor until here, so the dial goes only now. */
+/* libuv may use the descriptor until here, so the dial is freed now. */
 static void closed(uv_handle_t *watch)
 {
     mailport_dial_free(watch->data);
 }
 
-static void ended(uv_poll_t *watch, mailport_status status)
+static void ended(mailport_dial *dial, mailport_status status)
 {
-    mailport_dial *dial = watch->data;
     int fd;
 
     fprintf(status < 0 ? stderr : stdout, "%s\n", mailport_dial_message(dial));
     if (status == MAILPORT_OK && (status = mailport_dial_take_fd(dial, &fd)) == MAILPORT_OK)
         close(fd); /* uv_tcp_open(), then TLS as mailport_dial_tls() says */
     result = status;
-    uv_close((uv_handle_t *)watch, closed);
 }
 
 static void readable(uv_poll_t *watch, int uv_status, int events)
@@ -34,8 +32,10 @@ static void readable(uv_poll_t *watch, int uv_status, int events)
     mailport_status status = mailport_dial_process(watch->data);
 
     (void)uv_status, (void)events;
-    if (status <= 0)
-        ended(watch, status);
+    if (status <= 0) {
+        ended(watch->data, status);
+        uv_close((uv_handle_t *)watch, closed);
+    }
 }
 
 int main(int argc, char **argv)
@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     result = mailport_dial_start(argv[1], 0, options, &dial);
     mailport_options_free(options);
     if (result < 0) {
-        fprintf(stderr, "libuv: %s\n", mailport_status_message(result));
+        fprintf(stderr, "libuv: %s\n", mailport_last_error_message());
         return 1;
     }
     uv_poll_init(loop, &watch, mailport_dial_fd(dial));

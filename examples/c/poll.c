@@ -1,4 +1,4 @@
-/* A dial in a loop over poll(2), beside whatever else the program waits for.
+/* A dial in a loop over poll(2), beside everything else that the program waits for.
  *
  *     cc poll.c $(pkg-config --cflags --libs mailport) -o poll
  *     ./poll mail.example.com
@@ -28,17 +28,17 @@ int main(int argc, char **argv)
     status = mailport_dial_start(argv[1], 0, options, &dial);
     mailport_options_free(options); /* the dial has its own copy */
     if (status < 0) {
-        fprintf(stderr, "poll: %s\n", mailport_status_message(status));
+        fprintf(stderr, "poll: %s\n", mailport_last_error_message());
         return 1;
     }
     while ((status = mailport_dial_process(dial)) == MAILPORT_PENDING) {
         struct pollfd watched = {mailport_dial_fd(dial), POLLIN, 0};
-        /* The timer is in the descriptor: no timeout is needed. */
+        /* The descriptor has a timer inside: no timeout is needed. */
         poll(&watched, 1, -1);
     }
     fprintf(status < 0 ? stderr : stdout, "%s\n", mailport_dial_message(dial));
     if (status == MAILPORT_OK && (status = mailport_dial_take_fd(dial, &fd)) == MAILPORT_OK) {
-        /* fd does not block. Speak TLS as the plan demands, whichever port it is. */
+        /* fd is non-blocking. Use TLS as the plan requires, whichever port it is. */
         printf("port %u, TLS %s\n", (unsigned)mailport_dial_port(dial),
                mailport_tls_name(mailport_dial_tls(dial)));
         close(fd);

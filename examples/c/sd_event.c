@@ -11,15 +11,15 @@
 
 static mailport_status result;
 
-static int ended(sd_event_source *source, mailport_dial *dial, mailport_status status)
+static void ended(mailport_dial *dial, mailport_status status)
 {
     int fd;
 
     fprintf(status < 0 ? stderr : stdout, "%s\n", mailport_dial_message(dial));
     if (status == MAILPORT_OK && (status = mailport_dial_take_fd(dial, &fd)) == MAILPORT_OK)
-        close(fd); /* speak TLS as mailport_dial_tls() says, then SMTP */
+        close(fd); /* use TLS as mailport_dial_tls() says, then SMTP */
+    mailport_dial_free(dial);
     result = status;
-    return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
 static int readable(sd_event_source *source, int fd, uint32_t events, void *dial)
@@ -27,7 +27,11 @@ static int readable(sd_event_source *source, int fd, uint32_t events, void *dial
     mailport_status status = mailport_dial_process(dial);
 
     (void)fd, (void)events;
-    return status > 0 ? 0 : ended(source, dial, status);
+    if (status > 0)
+        return 0;
+    sd_event_source_set_enabled(source, SD_EVENT_OFF); /* before the dial is freed */
+    ended(dial, status);
+    return sd_event_exit(sd_event_source_get_event(source), 0);
 }
 
 int main(int argc, char **argv)
@@ -48,14 +52,13 @@ int main(int argc, char **argv)
     result = mailport_dial_start(argv[1], 0, options, &dial);
     mailport_options_free(options);
     if (result < 0) {
-        fprintf(stderr, "sd_event: %s\n", mailport_status_message(result));
+        fprintf(stderr, "sd_event: %s\n", mailport_last_error_message());
         return 1;
     }
     sd_event_default(&event);
     sd_event_add_io(event, &source, mailport_dial_fd(dial), EPOLLIN, readable, dial);
     sd_event_loop(event);
-    sd_event_source_unref(source); /* before the dial, whose descriptor it watches */
+    sd_event_source_unref(source);
     sd_event_unref(event);
-    mailport_dial_free(dial);
     return result == MAILPORT_OK ? 0 : 1;
 }

@@ -1,4 +1,4 @@
-/* A small mail client: submits the message on its standard input, with TLS or not at all.
+/* A small mail client: submits the message on its standard input. It requires TLS.
  *
  *     cc submit.c $(pkg-config --cflags --libs mailport openssl) -o submit
  *     SUBMIT_USER=me SUBMIT_PASSWORD=secret ./submit mail.example.com me@example.com \
@@ -25,7 +25,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-/* A session: a socket, TLS on it once that stands, and what was read and not yet used. */
+/* A session: a socket, TLS on it once it is established, and what was read and not yet used. */
 struct session {
     int fd;
     SSL *tls;
@@ -108,7 +108,7 @@ static void expect(struct session *session, char digit, const char *after, char 
                 line[length++] = (char)byte;
         line[length] = '\0';
         if (length < 3 || lines > 200)
-            fail("this is no SMTP server", "");
+            fail("this is not an SMTP server", "");
         if (extensions != NULL && lines > 0 && length > 4 && used + length < 4096)
             used += (size_t)sprintf(extensions + used, "%s\n", line + 4);
     }
@@ -146,10 +146,10 @@ static void hello(struct session *session, char extensions[4096])
     address[strcspn(address, "%")] = '\0';
     extensions[0] = '\0';
     say(session, "EHLO [%s%s]", strchr(address, ':') != NULL ? "IPv6:" : "", address);
-    expect(session, '2', "the server does not greet back", extensions);
+    expect(session, '2', "the server refuses EHLO", extensions);
 }
 
-/* The certificate must be the host's that the user configured, whichever port was reached. */
+/* The certificate must be for the host that the user configured, whichever port was reached. */
 static void start_tls(struct session *session, SSL_CTX *context, const char *host)
 {
     unsigned char literal[16];
@@ -157,12 +157,12 @@ static void start_tls(struct session *session, SSL_CTX *context, const char *hos
     session->tls = SSL_new(context);
     if (session->tls == NULL || SSL_set1_host(session->tls, host) != 1 ||
         SSL_set_fd(session->tls, session->fd) != 1)
-        fail("TLS cannot begin", "");
+        fail("TLS cannot be set up", "");
     if (inet_pton(AF_INET, host, literal) != 1 && inet_pton(AF_INET6, host, literal) != 1)
         SSL_set_tlsext_host_name(session->tls, host);
     if (SSL_connect(session->tls) != 1) {
         long verdict = SSL_get_verify_result(session->tls);
-        fail("no TLS with this server, so no mail through it",
+        fail("TLS failed, so nothing is sent",
              verdict != X509_V_OK ? X509_verify_cert_error_string(verdict)
                                   : ERR_error_string(ERR_get_error(), NULL));
     }
@@ -186,7 +186,7 @@ static void log_in(struct session *session, const char *user, const char *passwo
     expect(session, '2', "the login is refused", NULL);
 }
 
-/* Lines that end in CRLF, whatever they ended in, and a dot before a dot. */
+/* Ends each line with CRLF and puts a dot before a leading dot (RFC 5321 section 4.5.2). */
 static void send_message(struct session *session)
 {
     int byte, starts = 1, was_cr = 0;
@@ -205,13 +205,13 @@ static void send_message(struct session *session)
         starts = 0;
     }
     if (ferror(stdin))
-        fail("the message cannot be read", ""); /* without its end, nothing is delivered */
+        fail("the message cannot be read", ""); /* without its final dot, nothing is delivered */
     if (!starts)
         put(session, '\r'), put(session, '\n');
     say(session, ".");
 }
 
-/* The whole of mailport: a connection, and how TLS must be spoken on it. */
+/* Everything that concerns mailport: returns a connection and its TLS mode. */
 static int dial(const char *host, int port, mailport_tls *tls)
 {
     mailport_dial *dial = NULL;
@@ -221,7 +221,7 @@ static int dial(const char *host, int port, mailport_tls *tls)
     while (status >= 0 && (status = mailport_dial_wait(dial, -1)) == MAILPORT_PENDING)
         continue;
     fprintf(stderr, "submit: %s\n",
-            dial != NULL ? mailport_dial_message(dial) : mailport_status_message(status));
+            dial != NULL ? mailport_dial_message(dial) : mailport_last_error_message());
     if (status != MAILPORT_OK || mailport_dial_take_fd(dial, &fd) != MAILPORT_OK)
         exit(1);
     *tls = mailport_dial_tls(dial);
@@ -244,10 +244,10 @@ int main(int argc, char **argv)
         fail("usage", "submit HOST FROM TO...");
     for (i = 2; i < argc; i++)
         if (strpbrk(argv[i], "\r\n<> ") != NULL)
-            fail("this is no address", argv[i]);
+            fail("this is not an address", argv[i]);
     if (context == NULL || SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION) != 1 ||
         SSL_CTX_set_default_verify_paths(context) != 1)
-        fail("OpenSSL cannot begin", "");
+        fail("OpenSSL cannot be set up", "");
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, NULL);
     signal(SIGPIPE, SIG_IGN);
 
@@ -257,21 +257,21 @@ int main(int argc, char **argv)
     setsockopt(session.fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     if (tls == MAILPORT_TLS_IMPLICIT)
         start_tls(&session, context, argv[1]);
-    expect(&session, '2', "the server turns us away", NULL);
+    expect(&session, '2', "the server refuses the session", NULL);
     hello(&session, extensions);
     if (tls != MAILPORT_TLS_IMPLICIT) {
         if (!offers(extensions, "STARTTLS", NULL))
-            fail("the server offers no STARTTLS, so no mail through it", "");
+            fail("the server does not offer STARTTLS, so nothing is sent", "");
         say(&session, "STARTTLS");
-        expect(&session, '2', "STARTTLS is refused, so no mail through it", NULL);
+        expect(&session, '2', "STARTTLS is refused, so nothing is sent", NULL);
         if (session.in_from != session.in_to)
-            fail("somebody speaks before TLS", ""); /* what follows was not said by the server */
+            fail("there is cleartext after the reply to STARTTLS", ""); /* an injection */
         start_tls(&session, context, argv[1]);
-        hello(&session, extensions); /* what it said before counts for nothing */
+        hello(&session, extensions); /* what it said before TLS is discarded */
     }
     if (user != NULL && password != NULL) {
         if (!offers(extensions, "AUTH", "PLAIN"))
-            fail("the server offers no login with a password", "");
+            fail("the server does not offer AUTH PLAIN", "");
         log_in(&session, user, password);
     }
     say(&session, "MAIL FROM:<%s>%s", argv[2],

@@ -1,4 +1,4 @@
-/* A dial on a thread that may block, while the program does something else.
+/* A blocking dial on its own thread, while the program does something else.
  *
  *     cc thread.c $(pkg-config --cflags --libs mailport) -pthread -o thread
  *     ./thread mail.example.com
@@ -9,26 +9,29 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* What goes to the thread, and comes back. */
+/* The arguments and the results of the thread. */
 struct job {
     const char *host;
     mailport_options *options;
     mailport_status status;
     int fd;
+    char message[400];
 };
 
 static void *connect_it(void *argument)
 {
     struct job *job = argument;
 
-    /* A plan whose services differ in their TLS mode is refused: this call says no mode. */
+    /* This call does not return the TLS mode, so it refuses a plan with more than one. */
     job->status = mailport_connect(job->host, 0, job->options, &job->fd);
+    if (job->status != MAILPORT_OK) /* each thread has its own last message */
+        snprintf(job->message, sizeof job->message, "%s", mailport_last_error_message());
     return NULL;
 }
 
 int main(int argc, char **argv)
 {
-    struct job job = {NULL, mailport_options_new(), MAILPORT_PENDING, -1};
+    struct job job = {NULL, mailport_options_new(), MAILPORT_PENDING, -1, ""};
     pthread_t thread;
 
     if (argc < 2) {
@@ -41,14 +44,14 @@ int main(int argc, char **argv)
         return 2;
     }
     if (pthread_create(&thread, NULL, connect_it, &job) != 0) {
-        fprintf(stderr, "thread: no thread\n");
+        fprintf(stderr, "thread: cannot create a thread\n");
         return 1;
     }
-    /* Here the program does what it likes. */
+    /* Here the program does something else. */
     pthread_join(thread, NULL);
     mailport_options_free(job.options);
     if (job.status != MAILPORT_OK) {
-        fprintf(stderr, "%s: %s\n", job.host, mailport_status_message(job.status));
+        fprintf(stderr, "thread: %s\n", job.message);
         return 1;
     }
     printf("connected to %s\n", job.host);

@@ -1,6 +1,6 @@
-/* A dial in a program that watches no descriptors and has timers only, such as one that redraws.
- * It looks after mailport_dial_timeout_ms() at the latest, and in every frame besides, for what
- * comes from the network meanwhile is seen when somebody looks.
+/* A dial in a program that cannot watch descriptors and has timers only, such as one that redraws.
+ * It calls mailport_dial_process() in every frame, and earlier where mailport_dial_poll_timeout_ms()
+ * says so.
  *
  *     cc timer.c $(pkg-config --cflags --libs mailport) -o timer
  *     ./timer mail.example.com
@@ -32,11 +32,11 @@ int main(int argc, char **argv)
     status = mailport_dial_start(argv[1], 0, options, &dial);
     mailport_options_free(options);
     if (status < 0) {
-        fprintf(stderr, "timer: %s\n", mailport_status_message(status));
+        fprintf(stderr, "timer: %s\n", mailport_last_error_message());
         return 1;
     }
     while ((status = mailport_dial_process(dial)) == MAILPORT_PENDING) {
-        int ms = mailport_dial_timeout_ms(dial);
+        int ms = mailport_dial_poll_timeout_ms(dial);
         struct timespec pause = {0, 0};
 
         pause.tv_nsec = (ms < 0 || ms > FRAME ? FRAME : ms) * 1000000L;
@@ -44,7 +44,7 @@ int main(int argc, char **argv)
     }
     fprintf(status < 0 ? stderr : stdout, "%s\n", mailport_dial_message(dial));
     if (status == MAILPORT_OK && (status = mailport_dial_take_fd(dial, &fd)) == MAILPORT_OK)
-        close(fd); /* speak TLS as mailport_dial_tls() says, then SMTP */
+        close(fd); /* use TLS as mailport_dial_tls() says, then SMTP */
     mailport_dial_free(dial);
     return status == MAILPORT_OK ? 0 : 1;
 }

@@ -1,9 +1,9 @@
-//! Where C comes in: NULL, strings, `errno`, and panics that must not get out.
+//! The boundary to C: NULL, strings, `errno`, and panics that must not unwind into C.
 //!
 //! A pointer from C is taken as the type that it stands for: `Option<&T>` and `Option<&mut T>` for
 //! what is borrowed, `Option<Box<T>>` for what is given back, `Option<&mut MaybeUninit<T>>` for an
-//! output, [`Text`] for a string. All of them are one pointer to C, and NULL is `None`. That the
-//! pointer is what the header says is C's part; nothing can check it.
+//! output, [`Text`] for a string. Each of them is one pointer in C, and NULL is `None`. The caller
+//! guarantees that a pointer is what the header says; nothing can check it.
 
 use std::ffi::{CStr, CString, c_char};
 use std::marker::PhantomData;
@@ -19,9 +19,9 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The string; `None` for NULL.
+    /// The string, or `None` for NULL.
     pub(crate) fn get(self) -> Option<&'a CStr> {
-        #[allow(unsafe_code, reason = "a string of C's is as long as it is")]
+        #[allow(unsafe_code, reason = "a C string has no length")]
         // SAFETY: only C makes a `Text`, from a pointer that is NULL, or a string with its NUL
         // that lives and stays as it is for the whole call.
         self.start.map(|start| unsafe { CStr::from_ptr(start.as_ptr()) })
@@ -37,9 +37,25 @@ pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
 
-/// What every export passes: `export!(NULL_VALUE, BUG_VALUE; pointers => body)`. The body gets each
-/// pointer as what it points to. It does not run where one is NULL; a panic gives the second value;
-/// `errno` is afterwards what it was.
+/// The longest message about what a caller has passed, in characters.
+const MAX_MESSAGE: usize = 400;
+
+/// A message about what a caller has passed. What is too long loses its middle, and control
+/// characters become spaces: a caller's text can be of any length and can hold anything.
+pub(crate) fn bounded(message: &str) -> CString {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    if message.len() <= MAX_MESSAGE {
+        return c_string(message.chars().map(clean).collect::<String>());
+    }
+    let head = message.chars().take(MAX_MESSAGE / 2);
+    let tail = message.chars().rev().take(MAX_MESSAGE / 2 - 1).collect::<Vec<_>>();
+    let text = head.chain(['…']).chain(tail.into_iter().rev()).map(clean);
+    c_string(text.collect::<String>())
+}
+
+/// The body of every exported function: `export!(NULL_VALUE, PANIC_VALUE; pointers => body)`. The
+/// body gets each pointer as what it points to. It does not run where one is NULL; a panic gives
+/// the second value; `errno` is restored afterwards.
 macro_rules! export {
     ($null:expr, $bug:expr; $($pointer:ident),* => $body:expr) => {
         $crate::boundary::guarded($bug, || {
@@ -47,13 +63,25 @@ macro_rules! export {
             $body
         })
     };
-    // A call that gives a status.
+    // A call that returns a status and records why it failed.
+    (recorded; $($pointer:ident),* => $body:expr) => {
+        $crate::boundary::guarded($crate::status::MAILPORT_ERR_INTERNAL, || {
+            let run = || {
+                $(let Some($pointer) = $pointer else {
+                    return Err($crate::failure::Failure::null(stringify!($pointer)));
+                };)*
+                $body
+            };
+            $crate::failure::record(run())
+        })
+    };
+    // A call that returns a status.
     (status; $($pointer:ident),* => $body:expr) => {
         $crate::boundary::export!(
-            $crate::status::MAILPORT_NULL, $crate::status::MAILPORT_BUG; $($pointer),* => $body
+            $crate::status::MAILPORT_ERR_NULL_POINTER, $crate::status::MAILPORT_ERR_INTERNAL; $($pointer),* => $body
         )
     };
-    // A call that gives nothing.
+    // A call that returns nothing.
     (nothing; $($pointer:ident),* => $body:expr) => {
         $crate::boundary::export!((), (); $($pointer),* => $body)
     };
@@ -64,14 +92,14 @@ macro_rules! export {
 }
 pub(crate) use export;
 
-/// Runs the body of an export. Nothing behind the boundary relies on what a panic left half done:
-/// a dial that panicked is never asked again, and a setting is changed in one assignment.
-pub(crate) fn guarded<T>(bug: T, body: impl FnOnce() -> T) -> T {
+/// Runs the body of an exported function. No state that a panic left half changed is used later:
+/// a dial that panicked is never processed again, and a setting is changed in one assignment.
+pub(crate) fn guarded<T>(panicked: T, body: impl FnOnce() -> T) -> T {
     let _errno = Errno::keep();
-    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(bug)
+    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(panicked)
 }
 
-/// Puts `errno` back as it was.
+/// Restores `errno` when it is dropped.
 struct Errno(i32);
 
 impl Errno {
@@ -92,10 +120,10 @@ impl Drop for Errno {
     }
 }
 
-/// Whether this process has rights that whoever started it has not (set-user-ID and the like), so
-/// that its environment must not be believed.
+/// Whether this process has more rights than the user who started it (set-user-ID and the like), so
+/// that its environment must not be trusted.
 pub(crate) fn is_privileged() -> bool {
-    #[allow(unsafe_code, reason = "the kernel's own word on it")]
+    #[allow(unsafe_code, reason = "only the kernel knows it")]
     // SAFETY: reads a number that the kernel gave when the program began.
     let secure = unsafe { libc::getauxval(libc::AT_SECURE) };
     secure != 0
@@ -120,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_told_and_the_body_does_not_run() {
+    fn null_is_reported_and_the_body_does_not_run() {
         let call = |pointer: Option<&i32>| export!(-1, -2; pointer => *pointer);
         assert_eq!((call(Some(&7)), call(None)), (7, -1));
     }
@@ -128,5 +156,14 @@ mod tests {
     #[test]
     fn a_string_for_c_has_no_nul_inside() {
         assert_eq!(c_string("a\0b").to_bytes(), b"a b");
+    }
+
+    #[test]
+    fn a_message_is_bounded_and_has_no_control_character() {
+        assert_eq!(bounded("a\nb\x1b[2J").to_bytes(), b"a b [2J");
+        let long = bounded(&format!("`{}` is not an address", "é".repeat(1 << 20)));
+        let long = long.to_str().expect("UTF-8");
+        assert_eq!(long.chars().count(), MAX_MESSAGE);
+        assert!(long.starts_with("`é") && long.ends_with("é` is not an address"));
     }
 }

@@ -1,26 +1,29 @@
-//! A dial in one call, and what every dial is started with.
+//! A dial in one call.
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
 use std::os::fd::IntoRawFd;
 
-use mailport::{Config, Dialer, Plan, Target};
+use mailport::{Config, ConnectError, Dialer, Plan, Target};
 
 use crate::boundary::{Text, export};
 use crate::environment;
+use crate::failure::Failure;
 use crate::options::Options;
-use crate::status::{self, MAILPORT_INVALID, MAILPORT_OK, Status};
+use crate::status::{MAILPORT_OK, Status};
 
-/// Connects to a host and blocks until that is done, or cannot be: in place of a loop over
-/// getaddrinfo(3) and connect(2). The descriptor blocks, as one from connect(2) does, and is closed
+/// Connects to a host and blocks until it is connected or has failed: a replacement for a loop over
+/// getaddrinfo(3) and connect(2). The descriptor is blocking, as one from connect(2) is, and closed
 /// on exec; close it with close(2).
 ///
-/// The port makes the plan: 587, 25 and 0 (none given) try 587 and fall back to 25, both with
+/// The port chooses the plan: 587, 25 and 0 (none given) try 587 and fall back to 25, both with
 /// STARTTLS; 465 is tried alone, with TLS from the first byte; any other is tried alone, with
-/// STARTTLS. Options may be NULL. This call does not say which service was reached, so the TLS mode
-/// must be the same whichever it is: a plan whose services differ in it is refused, and so is ask.
-/// For a sentence on what happened, use mailport_dial_start() and mailport_dial_wait().
+/// STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
+/// mode must be the same for all: a plan whose services differ in it is refused, and so is ask.
+///
+/// mailport_last_error_message() and mailport_last_error_errno() say why it failed. The message
+/// names each service that was tried and how it failed.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -30,52 +33,58 @@ pub extern "C" fn mailport_connect(
     options: Option<&Options>,
     out_fd: Option<&mut MaybeUninit<c_int>>,
 ) -> Status {
-    let host = Some(host).filter(|host| host.get().is_some());
-    export!(status; host, out_fd => match connect(host, port, options) {
-        Ok(descriptor) => {
-            out_fd.write(descriptor);
-            MAILPORT_OK
+    let host = host.get();
+    export!(recorded; host, out_fd => {
+        let request = Request::new(host, port, options)?;
+        let services = request.plan.services();
+        if services.iter().any(|service| service.tls() != services[0].tls()) {
+            return Err(Failure::invalid(
+                "the services of the plan differ in their TLS mode, and mailport_connect() does \
+                 not return which one was reached: use mailport_dial_start()",
+            ));
         }
-        Err(status) => status,
+        out_fd.write(request.connect()?);
+        Ok(MAILPORT_OK)
     })
 }
 
-fn connect(host: Text, port: u16, options: Option<&Options>) -> Result<c_int, Status> {
-    let wanted = Wanted::new(host, port, options).map_err(|_| MAILPORT_INVALID)?;
-    let services = wanted.plan.services();
-    if services.iter().any(|service| service.tls() != services[0].tls()) {
-        return Err(MAILPORT_INVALID);
-    }
-    let Wanted { target, plan, config, dialer } = wanted;
-    let connected = dialer.connect(&target, &plan, &config);
-    let connected = connected.map_err(|error| status::of_error(&error))?;
-    Ok(connected.socket.into_raw_fd())
-}
-
 /// What a caller wants dialled, parsed.
-pub(crate) struct Wanted {
-    pub(crate) target: Target,
-    pub(crate) plan: Plan,
-    pub(crate) config: Config,
-    pub(crate) dialer: Dialer,
+#[derive(Debug)]
+pub(crate) struct Request {
+    target: Target,
+    plan: Plan,
+    config: Config,
+    dialer: Dialer,
 }
 
-impl Wanted {
-    /// Fails with a sentence on the host, the plan, or the environment that leaves nothing of it.
-    pub(crate) fn new(host: Text, port: u16, options: Option<&Options>) -> Result<Wanted, String> {
+impl Request {
+    /// Fails for a host that cannot be dialled, and where the environment leaves nothing of the
+    /// plan.
+    pub(crate) fn new(
+        host: &CStr,
+        port: u16,
+        options: Option<&Options>,
+    ) -> Result<Request, Failure> {
         let defaults = Options::default();
         let options = options.unwrap_or(&defaults);
-        let host = host.get().unwrap_or_default();
-        let host = host.to_str().map_err(|_| "the host is not UTF-8".to_owned())?;
-        let target: Target = host.parse().map_err(|error| format!("{error}"))?;
+        let host = host.to_str().map_err(|_| Failure::invalid("the host is not UTF-8"))?;
+        let target = host.parse::<Target>();
+        let target = target.map_err(|error| Failure::invalid(&error.to_string()))?;
         let plan = match &options.plan {
-            Some(plan) => plan.clone(),
-            None => {
-                Plan::for_port((port > 0).then_some(port)).map_err(|error| error.to_string())?
-            }
+            Some(plan) => Ok(plan.clone()),
+            None => Plan::for_port((port > 0).then_some(port)),
         };
-        let plan = environment::narrow(plan)?;
-        let (config, dialer) = (options.config.clone(), options.dialer());
-        Ok(Wanted { target, plan, config, dialer })
+        let plan = plan.map_err(|error| Failure::invalid(&error.to_string()))?;
+        let plan = environment::narrow(plan).map_err(|message| Failure::invalid(&message))?;
+        Ok(Request { target, plan, config: options.config.clone(), dialer: options.dialer() })
+    }
+
+    pub(crate) fn start(&self) -> Result<mailport::Dial, ConnectError> {
+        self.dialer.start(&self.target, &self.plan, &self.config)
+    }
+
+    fn connect(&self) -> Result<c_int, ConnectError> {
+        let connected = self.dialer.connect(&self.target, &self.plan, &self.config)?;
+        Ok(connected.socket.into_raw_fd())
     }
 }

@@ -2,63 +2,78 @@
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
 use std::cell::OnceCell;
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CString, c_char, c_int, c_void};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
+use mailport::Service;
 use mailport::report::{Attempt, Report};
-use mailport::{ConnectError, Service};
 
 use crate::boundary::{Text, c_string, export};
-use crate::connect::Wanted;
-use crate::numbers::{MAILPORT_TLS_UNDECIDED, TlsNumber, of_tls};
+use crate::connect::Request;
+use crate::constants::{MAILPORT_TLS_UNDECIDED, TlsNumber, from_tls};
+use crate::failure::Failure;
 use crate::options::Options;
+use crate::report_text::{self, AttemptText};
 use crate::status::{
-    self, MAILPORT_ASK, MAILPORT_BUG, MAILPORT_FORKED, MAILPORT_INVALID, MAILPORT_NULL,
-    MAILPORT_OK, MAILPORT_PENDING, MAILPORT_TAKEN, Status,
+    self, MAILPORT_ASK, MAILPORT_ERR_ALREADY_TAKEN, MAILPORT_ERR_BUSY, MAILPORT_ERR_FORKED,
+    MAILPORT_ERR_INTERNAL, MAILPORT_ERR_INVALID, MAILPORT_ERR_NULL_POINTER, MAILPORT_OK,
+    MAILPORT_PENDING, Status,
 };
 
 /// A dial under way: one descriptor for its whole life, and one call when it is readable. Free it
-/// with mailport_dial_free(), which cancels what is not done.
+/// with mailport_dial_free(), which cancels it where it has not ended.
 #[derive(Debug)]
 pub struct Dial {
-    state: State,
-    /// What the last turn gave. A final one stays for ever.
-    status: Status,
     /// The process that the dial belongs to.
     process: u32,
-    /// What the getters have been asked for since the last turn.
-    pub(crate) told: Told,
+    cancelled: AtomicBool,
+    user_data: AtomicPtr<c_void>,
+    /// Held during each call. Two threads in one dial are a mistake of the caller, which the second
+    /// one is told.
+    inner: Mutex<Inner>,
+}
+
+/// What only one thread at a time may use.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    state: State,
+    /// What the last turn returned. A final status never changes.
+    status: Status,
+    /// What the getters have returned since the last turn.
+    pub(crate) strings: Strings,
 }
 
 #[derive(Debug)]
 enum State {
     Running(Box<mailport::Dial>),
-    /// Nothing could be begun: the sentence why, and a descriptor that is readable until it is
-    /// told.
+    /// The dial could not begin: the message, and a descriptor that is readable until the first
+    /// call of mailport_dial_process().
     Refused {
-        sentence: String,
-        bell: Bell,
+        failure: Failure,
+        readable: Readable,
     },
 }
 
-/// Two ends of a stream, one of them to watch.
+/// A descriptor that is readable until it is silenced.
 #[derive(Debug)]
-struct Bell {
+struct Readable {
     watched: UnixStream,
     _other: UnixStream,
 }
 
-impl Bell {
-    /// A descriptor that is readable.
-    fn ringing() -> io::Result<Bell> {
+impl Readable {
+    fn new() -> io::Result<Readable> {
         let (watched, mut other) = UnixStream::pair()?;
         watched.set_nonblocking(true)?;
         other.write_all(&[0])?;
-        Ok(Bell { watched, _other: other })
+        Ok(Readable { watched, _other: other })
     }
 
     fn silence(&self) {
@@ -69,9 +84,9 @@ impl Bell {
 
 /// Strings that C borrows until the next turn, made when they are first wanted.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Strings {
     report: OnceCell<Report>,
-    pub(crate) attempts: OnceCell<Vec<crate::attempts::Words>>,
+    pub(crate) attempts: OnceCell<Vec<AttemptText>>,
     pub(crate) lookups: OnceCell<Vec<CString>>,
     pub(crate) question: OnceCell<CString>,
     message: OnceCell<CString>,
@@ -81,30 +96,93 @@ pub(crate) struct Told {
     json: OnceCell<CString>,
 }
 
+/// `mailport_dial *`: a dial for a call that changes it. Another thread may cancel the dial
+/// meanwhile, so it is no `&mut`.
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct DialPointer<'a>(Option<&'a Dial>);
+
+impl<'a> DialPointer<'a> {
+    pub(crate) fn get(self) -> Option<&'a Dial> {
+        self.0
+    }
+}
+
+/// The body of a getter: it returns the neutral value for NULL, in a forked child, and where
+/// another thread is in a call of the same dial.
+macro_rules! read {
+    ($neutral:expr; $dial:ident => $body:expr) => {
+        $crate::boundary::export!($neutral; $dial => {
+            $dial.read($neutral, |$dial: &$crate::dial::Inner| $body)
+        })
+    };
+}
+pub(crate) use read;
+
 impl Dial {
-    /// Fails for want of descriptors only: whatever is wrong with the wish is the dial's verdict.
-    fn start(wanted: Result<Wanted, String>) -> io::Result<Dial> {
-        let started = wanted.and_then(|Wanted { target, plan, config, dialer }| {
-            match dialer.start(&target, &plan, &config) {
-                Ok(dial) => Ok(Ok(State::Running(Box::new(dial)))),
-                Err(ConnectError::Setup(error)) => Ok(Err(error)),
-                Err(error) => Err(error.to_string()),
-            }
-        });
+    /// Fails only where this machine refuses what every dial needs: anything wrong with the request
+    /// is what the dial then ends with.
+    fn start(request: Result<Request, Failure>) -> Result<Dial, Failure> {
+        let started = request.and_then(|request| Ok(request.start()?));
         let state = match started {
-            Ok(state) => state?,
-            Err(sentence) => State::Refused { sentence, bell: Bell::ringing()? },
+            Ok(dial) => State::Running(Box::new(dial)),
+            Err(failure) if failure.status == MAILPORT_ERR_INVALID => {
+                let readable = Readable::new();
+                let readable = readable.map_err(|error| Failure::local("socketpair", &error))?;
+                State::Refused { failure, readable }
+            }
+            Err(failure) => return Err(failure),
         };
-        let (process, told) = (std::process::id(), Told::default());
-        Ok(Dial { state, status: MAILPORT_PENDING, process, told })
+        let inner = Inner { state, status: MAILPORT_PENDING, strings: Strings::default() };
+        Ok(Dial {
+            process: std::process::id(),
+            cancelled: AtomicBool::new(false),
+            user_data: AtomicPtr::new(ptr::null_mut()),
+            inner: Mutex::new(inner),
+        })
     }
 
-    /// The dial, where it may be used: in the process that it belongs to.
-    pub(crate) fn usable(&self) -> Option<&Dial> {
-        (self.process == std::process::id()).then_some(self)
+    fn is_forked(&self) -> bool {
+        self.process != std::process::id()
     }
 
-    /// The running dial beneath; `None` where nothing could be begun.
+    /// What only one thread may use, or why this call may not.
+    fn enter(&self) -> Result<MutexGuard<'_, Inner>, Status> {
+        if self.is_forked() {
+            return Err(MAILPORT_ERR_FORKED);
+        }
+        match self.inner.try_lock() {
+            Ok(inner) => Ok(inner),
+            // A turn that panicked has left MAILPORT_ERR_INTERNAL as the status.
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(MAILPORT_ERR_BUSY),
+        }
+    }
+
+    /// Whether a thread is in a call of this dial.
+    fn is_busy(&self) -> bool {
+        matches!(self.inner.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    pub(crate) fn read<T>(&self, neutral: T, get: impl FnOnce(&Inner) -> T) -> T {
+        self.enter().map_or(neutral, |inner| get(&inner))
+    }
+
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Inner) -> Status) -> Status {
+        self.enter().map_or_else(|refusal| refusal, |mut inner| change(&mut inner))
+    }
+
+    fn cancel(&self) -> Status {
+        if self.is_forked() {
+            return MAILPORT_ERR_FORKED;
+        }
+        self.cancelled.store(true, Ordering::Release);
+        MAILPORT_OK
+    }
+}
+
+impl Inner {
+    /// The running dial; `None` where none could begin.
     pub(crate) fn running(&self) -> Option<&mailport::Dial> {
         match &self.state {
             State::Running(dial) => Some(dial),
@@ -112,7 +190,6 @@ impl Dial {
         }
     }
 
-    /// Does something to the running dial that is not a turn.
     pub(crate) fn running_mut(&mut self) -> Option<&mut mailport::Dial> {
         match &mut self.state {
             State::Running(dial) => Some(dial),
@@ -120,34 +197,26 @@ impl Dial {
         }
     }
 
-    /// Why this dial cannot do what changes it.
-    pub(crate) fn refusal(&self) -> Option<Status> {
-        self.usable().is_none().then_some(MAILPORT_FORKED)
-    }
-
-    /// One turn, which what `run` does begins.
+    /// One turn, which `run` begins.
     fn turn(&mut self, run: impl FnOnce(&mut mailport::Dial) -> mailport::Status) -> Status {
-        if let Some(refusal) = self.refusal() {
-            return refusal;
-        }
         if self.is_final() {
             return self.status;
         }
-        self.told = Told::default();
-        // What stays if the turn panics.
-        self.status = MAILPORT_BUG;
+        self.strings = Strings::default();
+        // The status that stays if the turn panics.
+        self.status = MAILPORT_ERR_INTERNAL;
         self.status = match &mut self.state {
-            State::Refused { bell, .. } => {
-                bell.silence();
-                MAILPORT_INVALID
+            State::Refused { failure, readable } => {
+                readable.silence();
+                failure.status
             }
             State::Running(dial) => match run(dial) {
                 mailport::Status::Pending => MAILPORT_PENDING,
                 mailport::Status::Asking => MAILPORT_ASK,
                 mailport::Status::Connected => MAILPORT_OK,
-                mailport::Status::Failed => status::of_report(&dial.report()),
-                mailport::Status::Forked => MAILPORT_FORKED,
-                _ => MAILPORT_BUG,
+                mailport::Status::Failed => status::from_report(&dial.report()),
+                mailport::Status::Forked => MAILPORT_ERR_FORKED,
+                _ => MAILPORT_ERR_INTERNAL,
             },
         };
         self.status
@@ -158,20 +227,18 @@ impl Dial {
     }
 
     fn take(&mut self) -> Result<RawFd, Status> {
-        if let Some(refusal) = self.refusal() {
-            return Err(refusal);
-        }
         if self.status != MAILPORT_OK {
             return Err(self.status);
         }
-        let connected = self.running_mut().ok_or(MAILPORT_INVALID)?.take();
-        connected.map(|connected| connected.socket.into_raw_fd()).map_err(|_| MAILPORT_TAKEN)
+        let connected = self.running_mut().ok_or(MAILPORT_ERR_INVALID)?.take();
+        let connected = connected.map_err(|_| MAILPORT_ERR_ALREADY_TAKEN)?;
+        Ok(connected.socket.into_raw_fd())
     }
 
     /// What the dial has done up to its last turn.
     pub(crate) fn report(&self) -> Option<&Report> {
         let dial = self.running()?;
-        Some(self.told.report.get_or_init(|| dial.report()))
+        Some(self.strings.report.get_or_init(|| dial.report()))
     }
 
     fn winner(&self) -> Option<&Attempt> {
@@ -182,25 +249,55 @@ impl Dial {
         self.winner().map(|winner| winner.service)
     }
 
-    fn sentence(&self) -> CString {
-        match &self.state {
-            _ if !self.is_final() => status::sentence(self.status).to_owned(),
-            State::Refused { sentence, .. } => c_string(sentence.clone()),
-            State::Running(_) if self.status == MAILPORT_BUG => {
-                status::sentence(MAILPORT_BUG).to_owned()
+    fn message(&self) -> CString {
+        match (&self.state, self.report()) {
+            _ if !self.is_final() || self.status == MAILPORT_ERR_INTERNAL => {
+                status::sentence(self.status).to_owned()
             }
-            State::Running(dial) => c_string(self.report().unwrap_or(&dial.report()).summary()),
+            (State::Refused { failure, .. }, _) => failure.message.clone(),
+            (State::Running(_), report) => {
+                c_string(report.map(Report::summary).unwrap_or_default())
+            }
+        }
+    }
+
+    fn errno(&self) -> c_int {
+        match (&self.state, self.report()) {
+            _ if self.status >= MAILPORT_OK => 0,
+            (State::Refused { failure, .. }, _) => failure.errno,
+            (State::Running(_), report) => {
+                report.and_then(Report::errno).map_or(0, |errno| errno.0)
+            }
+        }
+    }
+
+    fn json(&self) -> CString {
+        c_string(match (&self.state, self.report()) {
+            (State::Refused { failure, .. }, _) => {
+                Report::json_of_refusal(&failure.message.to_string_lossy())
+            }
+            (State::Running(_), report) => report.map(Report::to_json).unwrap_or_default(),
+        })
+    }
+
+    fn poll_timeout(&self) -> Option<Duration> {
+        match &self.state {
+            _ if self.is_final() => None,
+            State::Running(running) => running.timeout(),
+            State::Refused { .. } => Some(Duration::ZERO),
         }
     }
 }
 
-/// Starts a dial and returns at once; nothing is sent before it is processed. The host is a name or
-/// an address without brackets. The port makes the plan, as for mailport_connect(), unless the
-/// options have one; the options may be NULL.
+/// Starts a dial and returns at once. Nothing is sent before the first call of
+/// mailport_dial_process(). The host is a name or an address without brackets; it is what TLS must
+/// verify. The port chooses the plan, as for mailport_connect(), unless the options have one. The
+/// options may be NULL.
 ///
-/// Host and options are copied. It fails only for NULL and where this machine has no descriptors
-/// for it. A host that cannot be one, or settings that contradict each other, are what
-/// mailport_dial_process() then says, like everything that the network has to say.
+/// Host and options are copied. It fails for NULL and where this machine refuses a descriptor;
+/// mailport_last_error_message() and mailport_last_error_errno() then say why. A host that cannot
+/// be dialled, and settings that contradict each other, are the result of the first call of
+/// mailport_dial_process(), as every error of the network is.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -210,204 +307,237 @@ pub extern "C" fn mailport_dial_start(
     options: Option<&Options>,
     out_dial: Option<&mut MaybeUninit<Option<Box<Dial>>>>,
 ) -> Status {
-    let host = Some(host).filter(|host| host.get().is_some());
-    export!(status; host, out_dial => match Dial::start(Wanted::new(host, port, options)) {
-        Ok(dial) => {
-            out_dial.write(Some(Box::new(dial)));
-            MAILPORT_OK
-        }
-        Err(_) => status::MAILPORT_SYSTEM,
+    let host = host.get();
+    export!(recorded; host, out_dial => {
+        let dial = Dial::start(Request::new(host, port, options))?;
+        out_dial.write(Some(Box::new(dial)));
+        Ok(MAILPORT_OK)
     })
 }
 
-/// Ends a dial: cancels what is not done and closes whatever it has open, at once, but for a
-/// descriptor that was taken. It never waits. In a forked child it closes the child's copies and
-/// leaves the parent's dial alone.
+/// Frees a dial. It cancels what has not ended and closes everything that is open, except a
+/// descriptor that was taken. It accepts NULL and does not block. In a forked child it closes the
+/// child's copies and leaves the parent's dial alone. Stop watching the descriptor first.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_free(dial: Option<Box<Dial>>) {
-    export!(nothing; dial => drop(dial));
+    export!(nothing; dial => {
+        if dial.is_forked() {
+            // A thread of the parent may have been in a call, and does not exist here: its lock is
+            // never released, and what it was changing is not whole.
+            if dial.is_busy() {
+                std::mem::forget(dial);
+            }
+            return;
+        }
+        // Another thread in a call is a mistake of the caller. It leaves when it is cancelled.
+        if dial.is_busy() {
+            dial.cancel();
+            drop(dial.inner.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        drop(dial);
+    });
 }
 
-/// The descriptor to watch for reading, and for nothing else; -1 in a forked child. It is the same
-/// until the dial is freed, may be watched level-triggered or edge-triggered, and is silent once
-/// the dial has ended. Neither read from it nor close it.
+/// Cancels a dial. Any thread may call it at any time before mailport_dial_free(), also while
+/// another one is in mailport_dial_wait(), which then returns. The dial ends with
+/// MAILPORT_ERR_CANCELLED at its next turn, for which its descriptor is readable. A dial that has
+/// ended stays as it is.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_cancel(dial: DialPointer) -> Status {
+    let dial = dial.get();
+    export!(status; dial => dial.cancel())
+}
+
+/// Returns the descriptor to watch for reading, and for nothing else; -1 in a forked child. It is
+/// the same until the dial is freed, may be watched level-triggered or edge-triggered, and is not
+/// readable after the dial has ended. Do not read from it or close it, and remove it from the loop
+/// before mailport_dial_free().
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_fd(dial: Option<&Dial>) -> c_int {
-    export!(-1; dial => dial.usable().map_or(-1, |dial| match &dial.state {
+    read!(-1; dial => match &dial.state {
         State::Running(running) => running.as_raw_fd(),
-        State::Refused { bell, .. } => bell.watched.as_raw_fd(),
-    }))
+        State::Refused { readable, .. } => readable.watched.as_raw_fd(),
+    })
 }
 
-/// In how many milliseconds the dial must be processed at the latest, if the descriptor is not
-/// readable before; -1 for never. It may be ignored: the time is in the descriptor, too.
+/// Returns in how many milliseconds the dial must be processed at the latest if the descriptor is
+/// not readable before; -1 for no limit. A loop may ignore it: the descriptor has a timer inside.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_timeout_ms(dial: Option<&Dial>) -> c_int {
-    export!(-1; dial => dial.usable().map_or(-1, |dial| {
-        let timeout = match &dial.state {
-            _ if dial.is_final() => None,
-            State::Running(running) => running.timeout(),
-            State::Refused { .. } => Some(Duration::ZERO),
-        };
-        // Rounded up, so that whoever sleeps this long does not come too early.
-        let ms = timeout.map(|timeout| timeout.as_micros().div_ceil(1000));
+pub extern "C" fn mailport_dial_poll_timeout_ms(dial: Option<&Dial>) -> c_int {
+    read!(-1; dial => {
+        // Rounded up, so that a caller that sleeps this long does not wake too early.
+        let ms = dial.poll_timeout().map(|timeout| timeout.as_micros().div_ceil(1000));
         ms.map_or(-1, |ms| c_int::try_from(ms).unwrap_or(c_int::MAX))
-    }))
+    })
 }
 
-/// Does what can be done now, without ever blocking: MAILPORT_PENDING (wait for the descriptor),
-/// MAILPORT_ASK (a question stands), MAILPORT_OK (connected: mailport_dial_take_fd()), or why there
-/// is no connection. The last two are for ever.
+/// Does what can be done now, without blocking. Returns MAILPORT_PENDING (wait for the descriptor),
+/// MAILPORT_ASK (there is a question to answer), MAILPORT_OK (connected: mailport_dial_take_fd()),
+/// or why there is no connection. The last two are final: later calls return the same status.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_process(dial: Option<&mut Dial>) -> Status {
-    export!(status; dial => dial.turn(mailport::Dial::process))
+pub extern "C" fn mailport_dial_process(dial: DialPointer) -> Status {
+    let dial = dial.get();
+    export!(status; dial => dial.change(|dial| dial.turn(mailport::Dial::process)))
 }
 
-/// Waits for at most timeout_ms (-1: for ever) until something can be done, and does it, as
-/// mailport_dial_process() would. It gives MAILPORT_PENDING when the time is over, after a signal,
-/// and whenever there is more to do: call it until it gives something else. While a question stands
-/// it waits until that is withdrawn, so answer first.
+/// Waits for at most timeout_ms (-1: no limit) until something can be done, and does it, as
+/// mailport_dial_process() would. It returns MAILPORT_PENDING when the time is over, after a
+/// signal, and whenever there is more to do: call it until it returns something else. While there
+/// is a question it waits until the question is withdrawn, so answer first.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_wait(dial: Option<&mut Dial>, timeout_ms: c_int) -> Status {
+pub extern "C" fn mailport_dial_wait(dial: DialPointer, timeout_ms: c_int) -> Status {
+    let dial = dial.get();
     let timeout = u64::try_from(timeout_ms).ok().map(Duration::from_millis);
-    export!(status; dial => dial.turn(|running| running.wait(timeout)))
+    export!(status; dial => dial.change(|dial| dial.turn(|running| running.wait(timeout))))
 }
 
-/// Gives the connection of a dial that has ended with MAILPORT_OK, once; close it with close(2). It
-/// does not block, is closed on exec, and nothing was sent on it. Otherwise the status of the dial,
-/// or MAILPORT_TAKEN.
+/// Transfers the connection of a dial that has ended with MAILPORT_OK to the caller, once; close it
+/// with close(2). It is non-blocking and closed on exec, and nothing was sent on it. Otherwise it
+/// returns the status of the dial, or MAILPORT_ERR_ALREADY_TAKEN.
 ///
-/// Ask mailport_dial_tls() which TLS mode must be spoken, and verify the certificate against the
-/// host that was dialled.
+/// mailport_dial_tls() returns the TLS mode that the caller must speak. Verify the certificate
+/// against the host that was dialled.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_take_fd(
-    dial: Option<&mut Dial>,
+    dial: DialPointer,
     out_fd: Option<&mut MaybeUninit<c_int>>,
 ) -> Status {
-    export!(status; dial, out_fd => match dial.take() {
+    let dial = dial.get();
+    export!(status; dial, out_fd => dial.change(|dial| match dial.take() {
         Ok(descriptor) => {
             out_fd.write(descriptor);
             MAILPORT_OK
         }
         Err(status) => status,
+    }))
+}
+
+/// Attaches a pointer of the caller to a dial. mailport never reads what it points to.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_set_user_data(dial: DialPointer, user_data: *mut c_void) -> Status {
+    let dial = dial.get();
+    export!(status; dial => {
+        dial.user_data.store(user_data, Ordering::Release);
+        MAILPORT_OK
     })
 }
 
-/// The port that was reached; 0 until the dial has ended with MAILPORT_OK.
+/// Returns the pointer that mailport_dial_set_user_data() has attached; NULL where there is none.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_dial_user_data(dial: Option<&Dial>) -> *mut c_void {
+    export!(ptr::null_mut(); dial => dial.user_data.load(Ordering::Acquire))
+}
+
+/// Returns the port that was reached; 0 until the dial has ended with MAILPORT_OK.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_port(dial: Option<&Dial>) -> u16 {
-    export!(0; dial => dial.usable().and_then(Dial::service).map_or(0, Service::port))
+    read!(0; dial => dial.service().map_or(0, Service::port))
 }
 
-/// The TLS mode that must be spoken on the connection; MAILPORT_TLS_UNDECIDED until the dial has
-/// ended with MAILPORT_OK. Ask this, never the port.
+/// Returns the TLS mode that the caller must speak on the connection; MAILPORT_TLS_UNDECIDED until
+/// the dial has ended with MAILPORT_OK. Use this, never the port.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_tls(dial: Option<&Dial>) -> TlsNumber {
-    export!(MAILPORT_TLS_UNDECIDED; dial => {
-        let service = dial.usable().and_then(Dial::service);
-        service.map_or(MAILPORT_TLS_UNDECIDED, |service| of_tls(service.tls()))
+    read!(MAILPORT_TLS_UNDECIDED; dial => {
+        dial.service().map_or(MAILPORT_TLS_UNDECIDED, |service| from_tls(service.tls()))
     })
 }
 
-/// The address that was reached, without its port; empty until the dial has ended with
-/// MAILPORT_OK, and where a proxy or a command was given the name.
+/// Returns the address that was reached, without its port. It is empty until the dial has ended
+/// with MAILPORT_OK, and where a proxy or a command was given the name.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_address(dial: Option<&Dial>) -> *const c_char {
-    export!(c"".as_ptr(); dial => dial.usable().map_or(c"".as_ptr(), |dial| {
-        let address = || dial.winner().map(crate::attempts::address_of).unwrap_or_default();
-        dial.told.address.get_or_init(address).as_ptr()
-    }))
+    read!(c"".as_ptr(); dial => {
+        let address = || dial.winner().map(report_text::address).unwrap_or_default();
+        dial.strings.address.get_or_init(address).as_ptr()
+    })
 }
 
-/// One sentence for people: what the dial did and how it ended, in success and failure alike.
+/// Returns one sentence for people: what the dial did and how it ended, in success and in failure.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_message(dial: Option<&Dial>) -> *const c_char {
-    export!(status::sentence(MAILPORT_NULL).as_ptr(); dial => match dial.usable() {
-        Some(dial) => dial.told.message.get_or_init(|| dial.sentence()).as_ptr(),
-        None => status::sentence(MAILPORT_FORKED).as_ptr(),
+    let of = |status| status::sentence(status).as_ptr();
+    export!(of(MAILPORT_ERR_NULL_POINTER); dial => match dial.enter() {
+        Ok(dial) => dial.strings.message.get_or_init(|| dial.message()).as_ptr(),
+        Err(status) => of(status),
     })
 }
 
-/// The error number that stands for a dial that failed, as in errno(3): the system's of the attempt
-/// that says most, or ETIMEDOUT where that was silent; 0 where none fits. For programs that show
-/// one; mailport_dial_message() says more.
+/// Returns the errno(3) number that describes a failed dial best: the system's number of the
+/// attempt that explains the failure, ETIMEDOUT where that attempt was silent, EINVAL for a host or
+/// a setting that cannot be used; 0 where none fits. mailport_dial_message() says more.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_errno(dial: Option<&Dial>) -> c_int {
-    export!(0; dial => {
-        let report = dial.usable().filter(|dial| dial.status < MAILPORT_OK).and_then(Dial::report);
-        report.and_then(Report::errno).map_or(0, |errno| errno.0)
-    })
+    read!(0; dial => dial.errno())
 }
 
-/// The report as one JSON object on one line, as `mailport connect --json` prints it; complete once
-/// the dial has ended.
+/// Returns the report as one JSON object on one line, as `mailport connect --json` prints it. It is
+/// complete once the dial has ended.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_json(dial: Option<&Dial>) -> *const c_char {
-    export!(c"".as_ptr(); dial => dial.usable().map_or(c"".as_ptr(), |dial| {
-        let json = || match &dial.state {
-            State::Refused { sentence, .. } => Report::json_of_refusal(sentence),
-            State::Running(running) => dial.report().unwrap_or(&running.report()).to_json(),
-        };
-        dial.told.json.get_or_init(|| c_string(json())).as_ptr()
-    }))
+    read!(c"".as_ptr(); dial => dial.strings.json.get_or_init(|| dial.json()).as_ptr())
 }
 
-/// The host that was dialled, as it was given; empty where it could not be one.
+/// Returns the host as it was given to mailport_dial_start(); empty where it cannot be dialled.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_host(dial: Option<&Dial>) -> *const c_char {
-    export!(c"".as_ptr(); dial => dial.usable().map_or(c"".as_ptr(), |dial| {
+    read!(c"".as_ptr(); dial => {
         let host = || dial.report().map(|report| c_string(&*report.host)).unwrap_or_default();
-        dial.told.host.get_or_init(host).as_ptr()
-    }))
+        dial.strings.host.get_or_init(host).as_ptr()
+    })
 }
 
-/// The proxy or the command that the dial went through, without its password; empty for none.
+/// Returns the proxy or the command that the dial went through, without its password; empty for a
+/// direct dial.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_via(dial: Option<&Dial>) -> *const c_char {
-    export!(c"".as_ptr(); dial => dial.usable().map_or(c"".as_ptr(), |dial| {
+    read!(c"".as_ptr(); dial => {
         let via = || dial.report().and_then(|report| report.via.as_deref()).map(c_string);
-        dial.told.via.get_or_init(|| via().unwrap_or_default()).as_ptr()
-    }))
+        dial.strings.via.get_or_init(|| via().unwrap_or_default()).as_ptr()
+    })
 }
 
-/// From the start of the dial to its end, in microseconds; while it has not ended, to when it was
-/// last processed.
+/// Returns the time from the start of the dial to its end, in microseconds; while it has not ended,
+/// to its last turn.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_elapsed_us(dial: Option<&Dial>) -> i64 {
-    export!(0; dial => {
-        let report = dial.usable().and_then(Dial::report);
-        report.map_or(0, |report| crate::attempts::micros(report.elapsed))
-    })
+    read!(0; dial => dial.report().map_or(0, |report| report_text::micros(report.elapsed)))
 }
 
 #[cfg(test)]
@@ -417,11 +547,12 @@ mod tests {
     #[test]
     fn a_dial_moves_between_threads_and_several_use_options_and_cache() {
         fn moves<T: Send>() {}
-        fn is_read_by_several<T: Sync>() {}
+        fn is_shared<T: Sync>() {}
         moves::<Dial>();
+        is_shared::<Dial>();
         moves::<Options>();
-        is_read_by_several::<Options>();
+        is_shared::<Options>();
         moves::<crate::cache::Cache>();
-        is_read_by_several::<crate::cache::Cache>();
+        is_shared::<crate::cache::Cache>();
     }
 }

@@ -1,9 +1,8 @@
-//! What a user can narrow from outside of a program, to find out where the trouble is.
+//! Environment variables by which a user narrows what a program tries, to find the cause of a failure.
 //!
-//! `MAILPORT_PORTS=587` leaves out every service of another port, `MAILPORT_FAMILY=ipv4` every
-//! address of the other family. They never add a service and never change a TLS mode, so they are
-//! no way around what a program insists on. A program with more rights than its user has ignores
-//! them.
+//! `MAILPORT_ONLY_PORTS=587` leaves out every service of another port, `MAILPORT_ONLY_FAMILY=ipv4`
+//! every address of the other family. They never add a service or change a TLS mode, so they cannot
+//! weaken what a program requires. A program with more rights than its user ignores them.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,15 +11,15 @@ use mailport::{Family, Plan};
 
 use crate::boundary;
 
-const PORTS: &str = "MAILPORT_PORTS";
-const FAMILY: &str = "MAILPORT_FAMILY";
+const PORTS: &str = "MAILPORT_ONLY_PORTS";
+const FAMILY: &str = "MAILPORT_ONLY_FAMILY";
 
-/// The plan, as far as the environment leaves it.
+/// The plan without the services that the environment leaves out.
 pub(crate) fn narrow(plan: Plan) -> Result<Plan, String> {
     if boundary::is_privileged() { Ok(plan) } else { narrow_by(plan, |name| env::var_os(name)) }
 }
 
-/// A variable that is empty counts as not set.
+/// An empty variable counts as not set.
 fn narrow_by(plan: Plan, variable: impl Fn(&str) -> Option<OsString>) -> Result<Plan, String> {
     let text = |name| {
         let value = variable(name).filter(|value| !value.is_empty());
@@ -31,12 +30,13 @@ fn narrow_by(plan: Plan, variable: impl Fn(&str) -> Option<OsString>) -> Result<
     if let Some(value) = text(PORTS) {
         let port = |port: &str| port.trim().parse().ok().filter(|&port: &u16| port > 0);
         let ports = value.split(',').map(port).collect::<Option<Vec<u16>>>();
-        let ports = ports.ok_or_else(|| format!("{PORTS}={value}: not port numbers and commas"))?;
+        let ports = ports
+            .ok_or_else(|| format!("{PORTS}={value}: expected port numbers separated by commas"))?;
         plan = plan.only_ports(&ports).ok_or_else(|| nothing_left(PORTS, &value))?;
     }
     if let Some(value) = text(FAMILY) {
         let family = Family::ALL.into_iter().find(|family| family.name() == value);
-        let family = family.ok_or_else(|| format!("{FAMILY}={value}: it is ipv4 or ipv6"))?;
+        let family = family.ok_or_else(|| format!("{FAMILY}={value}: expected ipv4 or ipv6"))?;
         plan = plan.only_family(family).ok_or_else(|| nothing_left(FAMILY, &value))?;
     }
     Ok(plan)
@@ -69,13 +69,13 @@ mod tests {
     #[test]
     fn what_leaves_nothing_or_says_nothing_is_an_error_that_names_its_variable() {
         let only = |name, value| narrowed(Plan::submission(), &[(name, value)]).unwrap_err();
-        assert_eq!(only(PORTS, "465"), "MAILPORT_PORTS=465 leaves nothing to try");
+        assert_eq!(only(PORTS, "465"), "MAILPORT_ONLY_PORTS=465 leaves nothing to try");
         for value in ["smtp", "587,", "0", "-1", "70000"] {
-            assert!(only(PORTS, value).starts_with("MAILPORT_PORTS="), "{value}");
+            assert!(only(PORTS, value).starts_with("MAILPORT_ONLY_PORTS="), "{value}");
         }
-        assert!(only(FAMILY, "ip4").starts_with("MAILPORT_FAMILY=ip4"));
+        assert!(only(FAMILY, "ip4").starts_with("MAILPORT_ONLY_FAMILY=ip4"));
         let plan: Plan = "587/ipv4:starttls".parse().unwrap();
         let words = narrowed(plan, &[(FAMILY, "ipv6")]).unwrap_err();
-        assert_eq!(words, "MAILPORT_FAMILY=ipv6 leaves nothing to try");
+        assert_eq!(words, "MAILPORT_ONLY_FAMILY=ipv6 leaves nothing to try");
     }
 }

@@ -1,4 +1,4 @@
-//! What a program in C may set about its dials.
+//! The settings of dials.
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
 use std::ffi::{CStr, CString, c_char};
@@ -8,31 +8,31 @@ use mailport::config::MAX_DELAY;
 use mailport::via::ViaParseError;
 use mailport::{Config, ConfigError, Dialer, GreetingWait, Patience, Plan, Via};
 
-use crate::boundary::{Text, c_string, export};
+use crate::boundary::{Text, bounded, export};
 use crate::cache::Cache;
-use crate::numbers::{self, CleartextNumber, FamiliesNumber};
-use crate::status::{MAILPORT_INVALID, MAILPORT_OK, Status};
+use crate::constants::{self, CleartextNumber, FamiliesNumber};
+use crate::status::{MAILPORT_ERR_INVALID, MAILPORT_OK, Status};
 
-/// In place of a time: the default, which for some times depends on the dial.
+/// The value of a time that restores its default, which for some times depends on the dial.
 pub const MAILPORT_AUTOMATIC: i32 = -1;
 
-/// The settings of dials. Without any, everything has its default, which is right for nearly
-/// everybody. A dial copies what it needs, so they can be changed, used again and freed at any time.
+/// The settings of dials. Each has a default that fits nearly every program. A dial copies them, so
+/// they can be changed, used again and freed at any time.
 ///
-/// What was set can be taken back: NULL in place of a text or a cache sets the default again,
-/// MAILPORT_AUTOMATIC does in place of a time, and any other number is set to its default.
+/// A default can be restored: by NULL for a text or a cache, by MAILPORT_AUTOMATIC for a time, and
+/// by its own value for any other number.
 #[derive(Debug, Default)]
 pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
-    /// Why the last setter failed; empty if it did not.
+    /// Why the last setter failed; empty if it succeeded.
     message: CString,
 }
 
 impl Options {
-    /// What starts the dials that have these options.
+    /// The dialer of these options.
     pub(crate) fn dialer(&self) -> Dialer {
         let mut dialer = Dialer::default();
         if let Some(via) = &self.via {
@@ -44,21 +44,21 @@ impl Options {
         dialer
     }
 
-    /// Carries out what a setter found, or says why not.
+    /// Carries out the change of a setter, or keeps the message why it cannot be.
     fn set(&mut self, change: Result<impl FnOnce(&mut Options), String>) -> Status {
         let (status, message) = match change {
             Ok(change) => {
                 change(self);
                 (MAILPORT_OK, CString::default())
             }
-            Err(message) => (MAILPORT_INVALID, c_string(message)),
+            Err(message) => (MAILPORT_ERR_INVALID, bounded(&message)),
         };
         self.message = message;
         status
     }
 
-    /// Changes one setting, if a dial could work with it. Settings that contradict each other are
-    /// the dial's to refuse: here they may come in any order.
+    /// Changes one setting, if it is valid by itself. Settings that contradict each other are
+    /// refused by the dial: setters may be called in any order.
     fn configure(&mut self, change: impl Fn(&mut Config)) -> Status {
         let mut alone = Config::default();
         change(&mut alone);
@@ -74,12 +74,12 @@ impl Options {
         let time = match u64::try_from(ms) {
             Ok(ms) => Some(Duration::from_millis(ms)),
             Err(_) if ms == MAILPORT_AUTOMATIC => None,
-            Err(_) => return self.refuse(format!("a time of {ms} ms is below zero")),
+            Err(_) => return self.refuse(format!("a time of {ms} ms is negative")),
         };
         self.configure(|config| change(config, time))
     }
 
-    /// Changes one setting that is text; `None`, which is NULL in C, is the default.
+    /// Changes one setting that is text; `None` (NULL in C) is the default.
     fn text(
         &mut self,
         text: Text,
@@ -96,7 +96,7 @@ impl Options {
     }
 }
 
-/// Options that all have their defaults. Free them with mailport_options_free().
+/// Returns new options with all defaults. Free them with mailport_options_free().
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -104,7 +104,7 @@ pub extern "C" fn mailport_options_new() -> Option<Box<Options>> {
     export!(None; => Some(Box::default()))
 }
 
-/// Frees options. Dials that were started with them go on.
+/// Frees options. It accepts NULL. Dials that were started with them go on.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -112,7 +112,7 @@ pub extern "C" fn mailport_options_free(options: Option<Box<Options>>) {
     export!(nothing; options => drop(options));
 }
 
-/// Why the last setter failed; empty if it did not, and until the next one is called.
+/// Returns why the last setter failed; empty if it succeeded. Valid until the next setter is called.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -120,9 +120,9 @@ pub extern "C" fn mailport_options_message(options: Option<&Options>) -> *const 
     export!(c"".as_ptr(); options => options.message.as_ptr())
 }
 
-/// The services to try, in order of preference: "587:starttls,25:starttls", each PORT:TLS or
-/// PORT/FAMILY:TLS, or the name of a plan: submission, submissions, rfc8314, mew, symmetric. A port
-/// that is given to a dial then counts for nothing. Default NULL: the port makes the plan.
+/// Sets the services to try, in order of preference: "587:starttls,25:starttls", each PORT:TLS or
+/// PORT/FAMILY:TLS, or the name of a plan: submission, submissions, rfc8314, mew, symmetric. The
+/// port that is given to a dial is then ignored. Default NULL: the port chooses the plan.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -132,8 +132,8 @@ pub extern "C" fn mailport_options_set_plan(
     cleartext: CleartextNumber,
 ) -> Status {
     export!(status; options => options.text(plan, |options, plan| {
-        let Some(cleartext) = numbers::to_cleartext(cleartext) else {
-            return options.refuse(format!("{cleartext} is no MAILPORT_CLEARTEXT number"));
+        let Some(cleartext) = constants::to_cleartext(cleartext) else {
+            return options.refuse(format!("{cleartext} is not a MAILPORT_CLEARTEXT_ constant"));
         };
         let plan = plan.map(|plan| Plan::parse(plan, cleartext)).transpose();
         let plan = plan.map_err(|error| error.to_string());
@@ -141,8 +141,8 @@ pub extern "C" fn mailport_options_set_plan(
     }))
 }
 
-/// How long the whole dial may take, name look-ups included. Default 30,000 ms; at least the
-/// attempt delay, at most 24 h, as every time.
+/// Sets how long the whole dial may take, name look-ups included. Default 30,000 ms; at least the
+/// attempt delay. The maximum of every time is 24 h.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -155,8 +155,8 @@ pub extern "C" fn mailport_options_set_timeout_ms(
     }))
 }
 
-/// How long an attempt may be silent before the next address of its service is tried besides (the
-/// Connection Attempt Delay of RFC 8305). Default 250 ms, at least 10 ms.
+/// Sets the delay before the next address of a service is tried in parallel while an attempt has no
+/// answer (the Connection Attempt Delay of RFC 8305). Default 250 ms, at least 10 ms.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -169,8 +169,8 @@ pub extern "C" fn mailport_options_set_attempt_delay_ms(
     }))
 }
 
-/// How long every live attempt of a service may be silent before the next service is tried besides.
-/// Default 1,000 ms, at least 10 ms. Shorter sends SYNs to a later port that was not needed.
+/// Sets the delay before the next service is tried in parallel while no attempt of a service has an
+/// answer. Default 1,000 ms, at least 10 ms. A shorter one sends needless SYNs to a later port.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -183,8 +183,9 @@ pub extern "C" fn mailport_options_set_port_delay_ms(
     }))
 }
 
-/// How long a silent attempt may hold back the connection of a later service: at least 10 ms, or
-/// MAILPORT_AUTOMATIC, the default: 1,300 ms, or a second and two round trips if that is longer.
+/// Sets how long an attempt without an answer may hold back the connection of a later service: at
+/// least 10 ms, or MAILPORT_AUTOMATIC, the default: 1,300 ms, or 1 s and two round trips if that is
+/// longer.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -211,8 +212,8 @@ pub extern "C" fn mailport_options_set_resolution_delay_ms(
     }))
 }
 
-/// How long a connection is waited upon for the server's first byte before it counts: at least
-/// 10 ms, 0 for not at all, or MAILPORT_AUTOMATIC, the default: not at all in a direct dial, 10 s
+/// Sets how long to wait for the server's greeting before a connection counts as established: at
+/// least 10 ms, 0 for no wait, or MAILPORT_AUTOMATIC, the default: no wait in a direct dial, 10 s
 /// through a proxy or a command. With a greeting wait services are tried one after the other.
 ///
 /// Since 0.1.
@@ -230,8 +231,9 @@ pub extern "C" fn mailport_options_set_greeting_wait_ms(
     }))
 }
 
-/// Whether the next service waits until every attempt of the one before has failed or is overdue,
-/// so that no SYN goes to a later port any sooner: 0 for no, the default, any other number for yes.
+/// Sets whether the next service begins only when every attempt of the one before has failed or is
+/// overdue, so that no SYN goes to a later port earlier: 0 for no, the default, any other number
+/// for yes.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -242,9 +244,9 @@ pub extern "C" fn mailport_options_set_sequential(
     export!(status; options => options.configure(|config| config.sequential = sequential != 0))
 }
 
-/// Whether the dial stops with a question before it begins another service: 0 for no, the default,
-/// any other number for yes. Such a dial is sequential. mailport_connect() refuses it, for nobody could
-/// answer.
+/// Sets whether the dial stops with a question before it begins another service: 0 for no, the
+/// default, any other number for yes. Such a dial is sequential. mailport_connect() refuses it,
+/// because it cannot ask.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -252,19 +254,21 @@ pub extern "C" fn mailport_options_set_ask(options: Option<&mut Options>, ask: i
     export!(status; options => options.configure(|config| config.ask = ask != 0))
 }
 
-/// Whether a service that is remembered as bad is tried last instead of first, though never after
-/// one of weaker TLS: 0 for no, the default, any other number for yes.
+/// Sets whether a service that the cache has as bad is tried last, though never after one with
+/// weaker TLS: 0 for no, the default, any other number for yes.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_options_set_try_failed_last(
     options: Option<&mut Options>,
-    skip: i32,
+    try_failed_last: i32,
 ) -> Status {
-    export!(status; options => options.configure(|config| config.try_failed_last = skip != 0))
+    export!(status; options => options.configure(|config| {
+        config.try_failed_last = try_failed_last != 0;
+    }))
 }
 
-/// Which address families are used, and which goes first. Default MAILPORT_FAMILIES_ANY.
+/// Sets which address families are used, and which goes first. Default MAILPORT_FAMILIES_ANY.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -272,14 +276,14 @@ pub extern "C" fn mailport_options_set_families(
     options: Option<&mut Options>,
     families: FamiliesNumber,
 ) -> Status {
-    export!(status; options => match numbers::to_families(families) {
+    export!(status; options => match constants::to_families(families) {
         Some(families) => options.configure(|config| config.families = families),
-        None => options.refuse(format!("{families} is no MAILPORT_FAMILIES number")),
+        None => options.refuse(format!("{families} is not a MAILPORT_FAMILIES_ constant")),
     })
 }
 
-/// The address of this machine to connect from, such as "192.0.2.1"; the other family is then left
-/// out. Default NULL: the kernel chooses.
+/// Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.
+/// Default NULL: the kernel chooses.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -296,7 +300,7 @@ pub extern "C" fn mailport_options_set_source(
     }))
 }
 
-/// The network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
+/// Sets the network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
 /// kernel chooses.
 ///
 /// Since 0.1.
@@ -310,7 +314,7 @@ pub extern "C" fn mailport_options_set_device(
     }))
 }
 
-/// The firewall mark of every packet (SO_MARK, needs CAP_NET_ADMIN). Default 0: none.
+/// Sets the firewall mark of every packet (SO_MARK, needs CAP_NET_ADMIN). Default 0: none.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -320,11 +324,11 @@ pub extern "C" fn mailport_options_set_mark(options: Option<&mut Options>, mark:
     }))
 }
 
-/// Goes through a SOCKS5 proxy, "socks5://[USER:PASSWORD@]HOST[:PORT]", or a command whose standard
-/// input and output are the connection, "command:ssh -W [%h]:%p gateway.example". No shell reads it;
-/// %h is the host, %p the port, %% a percent sign. Such a dial tries services one after the other,
-/// and waits for a greeting. No message ever has the password, or the words after the program.
-/// Default NULL: the dial connects by itself.
+/// Sets a SOCKS5 proxy, "socks5://[USER:PASSWORD@]HOST[:PORT]", or a command whose standard input
+/// and output are the connection, "command:ssh -W [%h]:%p gateway.example". No shell reads it; %h is
+/// the host, %p the port, %% a percent sign. Such a dial tries services one after the other and
+/// waits for a greeting. No message contains the password, or the words after the program.
+/// Default NULL: a direct dial.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -336,8 +340,7 @@ pub extern "C" fn mailport_options_set_via(options: Option<&mut Options>, via: T
     }))
 }
 
-/// Uses a cache, of which the options and their dials keep a handle of their own; NULL is none,
-/// the default.
+/// Sets the cache. The options and their dials keep their own handle to it. Default NULL: none.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -351,7 +354,7 @@ pub extern "C" fn mailport_options_set_cache(
     })
 }
 
-/// The longest time in milliseconds fits into what a setter takes.
+/// The longest time in milliseconds fits into the argument of a setter.
 const _: () = assert!(MAX_DELAY.as_millis() < i32::MAX as u128);
 
 #[cfg(test)]
@@ -363,13 +366,13 @@ mod tests {
     }
 
     #[test]
-    fn options_without_a_setter_are_the_library_s_defaults() {
+    fn new_options_are_the_library_s_defaults() {
         let options = Options::default();
         assert_eq!((options.config, options.plan), (Config::default(), None));
     }
 
     #[test]
-    fn every_setter_reaches_its_setting_and_takes_it_back() {
+    fn every_setter_changes_its_setting_and_restores_the_default() {
         let mut options = Options::default();
         let all = [
             mailport_options_set_attempt_delay_ms(Some(&mut options), 11),
@@ -398,12 +401,12 @@ mod tests {
         assert_eq!(options.config, expected);
         mailport_options_set_greeting_wait_ms(Some(&mut options), 0);
         assert_eq!(options.config.greeting_wait, GreetingWait::Off);
-        take_back(&mut options);
+        restore_defaults(&mut options);
         assert_eq!(options.config, Config::default());
     }
 
-    /// Text is taken back in `ffi/tests/c/options.c`, for only C makes it.
-    fn take_back(options: &mut Options) {
+    /// Text is restored in `ffi/tests/c/options.c`: only C can make it.
+    fn restore_defaults(options: &mut Options) {
         for set in [
             mailport_options_set_attempt_delay_ms,
             mailport_options_set_port_delay_ms,
@@ -426,22 +429,22 @@ mod tests {
     }
 
     #[test]
-    fn a_setter_that_fails_changes_nothing_and_says_why_until_the_next() {
+    fn a_setter_that_fails_changes_nothing_and_has_a_message_until_the_next() {
         let mut options = Options::default();
-        for (ms, words) in [(9, "too short"), (i32::MAX, "too long"), (-2, "below zero")] {
+        for (ms, words) in [(9, "too short"), (i32::MAX, "too long"), (-2, "negative")] {
             let status = mailport_options_set_port_delay_ms(Some(&mut options), ms);
-            assert_eq!(status, MAILPORT_INVALID);
+            assert_eq!(status, MAILPORT_ERR_INVALID);
             assert!(message(&options).contains(words), "{}", message(&options));
         }
-        assert_eq!(mailport_options_set_families(Some(&mut options), 5), MAILPORT_INVALID);
-        assert!(message(&options).starts_with("5 is no "));
+        assert_eq!(mailport_options_set_families(Some(&mut options), 5), MAILPORT_ERR_INVALID);
+        assert!(message(&options).starts_with("5 is not a "));
         assert_eq!(options.config, Config::default());
         assert_eq!(mailport_options_set_sequential(Some(&mut options), 0), MAILPORT_OK);
         assert_eq!(message(&options), "");
     }
 
     #[test]
-    fn settings_that_belong_together_may_come_in_any_order() {
+    fn settings_that_depend_on_each_other_may_be_set_in_any_order() {
         let mut options = Options::default();
         assert_eq!(mailport_options_set_timeout_ms(Some(&mut options), 100), MAILPORT_OK);
         assert!(options.config.check().is_err(), "the default attempt delay is longer");

@@ -1,4 +1,4 @@
-//! What a call says of itself.
+//! Statuses: the result of a call.
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
 use std::ffi::{CStr, c_char};
@@ -8,63 +8,72 @@ use mailport::report::{End, Report};
 
 use crate::boundary::export;
 
-/// How a call ended: 0 done, above 0 not yet, below 0 failed. A number never changes its meaning;
-/// a later version may have more.
+/// The result of a call: 0 for success, above 0 for not ended yet, below 0 for a failure. A number
+/// never changes its meaning; a later version may have more.
 pub type Status = i32;
 
-/// Done.
+/// Success.
 pub const MAILPORT_OK: Status = 0;
 /// The dial has not ended: wait until its descriptor is readable, then process it again.
 pub const MAILPORT_PENDING: Status = 1;
-/// The dial has stopped with a question, as the option ask wants. Answer it.
+/// The dial has stopped with a question, because the option ask is set. Answer it.
 pub const MAILPORT_ASK: Status = 2;
 /// A pointer that must not be NULL is NULL. Nothing was done.
-pub const MAILPORT_NULL: Status = -1;
-/// A bug in mailport itself, told on standard error. A dial that met it is at its end.
-pub const MAILPORT_BUG: Status = -2;
+pub const MAILPORT_ERR_NULL_POINTER: Status = -1;
+/// A bug in mailport itself, reported on standard error. A dial that met it has ended.
+pub const MAILPORT_ERR_INTERNAL: Status = -2;
 /// The host, the plan or a setting cannot be used. Nothing was sent.
-pub const MAILPORT_INVALID: Status = -3;
-/// This machine lacks something of its own: descriptors, cache, ports.
-pub const MAILPORT_SYSTEM: Status = -4;
-/// Called in a fork of the process that the dial belongs to. Only free it there.
-pub const MAILPORT_FORKED: Status = -5;
+pub const MAILPORT_ERR_INVALID: Status = -3;
+/// A local resource error: this machine refused a descriptor, memory, a thread or a port.
+pub const MAILPORT_ERR_LOCAL_RESOURCE: Status = -4;
+/// Called in a forked child of the process that the dial belongs to. Only free the dial there.
+pub const MAILPORT_ERR_FORKED: Status = -5;
 /// The connection has been taken already.
-pub const MAILPORT_TAKEN: Status = -6;
-/// The question no longer stands: it was answered, or withdrawn because an attempt connected.
-/// Nothing has changed.
-pub const MAILPORT_STALE: Status = -7;
+pub const MAILPORT_ERR_ALREADY_TAKEN: Status = -6;
+/// The question no longer waits for an answer: it was answered, or withdrawn because an attempt
+/// connected. Nothing has changed.
+pub const MAILPORT_ERR_STALE: Status = -7;
+/// Another thread is in a call of the same dial. Nothing was done.
+pub const MAILPORT_ERR_BUSY: Status = -8;
+/// The cache could not be saved in its file: see mailport_last_error_message().
+pub const MAILPORT_ERR_NOT_SAVED: Status = -9;
 /// Every service was tried, and none is left.
-pub const MAILPORT_EXHAUSTED: Status = -16;
-/// The deadline passed with nothing connected.
+pub const MAILPORT_ERR_EXHAUSTED: Status = -16;
+/// The timeout of the dial passed, and nothing had connected.
 pub const MAILPORT_ERR_TIMEOUT: Status = -17;
-/// The name has no address that could be tried.
-pub const MAILPORT_UNRESOLVED: Status = -18;
-/// The proxy or the command itself failed, which says nothing of any service.
-pub const MAILPORT_VIA: Status = -19;
+/// The name has no address that could be tried, or could not be looked up.
+pub const MAILPORT_ERR_UNRESOLVED: Status = -18;
+/// The proxy or the command itself failed, which says nothing about any service.
+pub const MAILPORT_ERR_VIA: Status = -19;
 /// The user was asked, now or earlier, and does not want the next service.
-pub const MAILPORT_DECLINED: Status = -20;
+pub const MAILPORT_ERR_DECLINED: Status = -20;
+/// The dial was cancelled with mailport_dial_cancel().
+pub const MAILPORT_ERR_CANCELLED: Status = -21;
 
 /// Every status with its sentence.
 const SENTENCES: &[(Status, &CStr)] = &[
-    (MAILPORT_OK, c"done"),
+    (MAILPORT_OK, c"success"),
     (MAILPORT_PENDING, c"not ended yet"),
-    (MAILPORT_ASK, c"a question waits for its answer"),
-    (MAILPORT_NULL, c"a pointer is NULL that must not be"),
-    (MAILPORT_BUG, c"a bug in mailport"),
-    (MAILPORT_INVALID, c"the host, the plan or a setting cannot be used"),
-    (MAILPORT_SYSTEM, c"this machine lacks descriptors, cache or ports"),
-    (MAILPORT_FORKED, c"a dial belongs to the process that started it, and this is a fork of that"),
-    (MAILPORT_TAKEN, c"the connection has been taken already"),
-    (MAILPORT_STALE, c"the question no longer stands"),
-    (MAILPORT_EXHAUSTED, c"no service could be reached"),
-    (MAILPORT_ERR_TIMEOUT, c"nothing connected before the deadline"),
-    (MAILPORT_UNRESOLVED, c"the name has no address"),
-    (MAILPORT_VIA, c"the proxy or the command failed"),
-    (MAILPORT_DECLINED, c"not falling back, as the user wishes"),
+    (MAILPORT_ASK, c"a question waits for an answer"),
+    (MAILPORT_ERR_NULL_POINTER, c"a pointer that must not be NULL is NULL"),
+    (MAILPORT_ERR_INTERNAL, c"a bug in mailport"),
+    (MAILPORT_ERR_INVALID, c"the host, the plan or a setting cannot be used"),
+    (MAILPORT_ERR_LOCAL_RESOURCE, c"this machine refused a descriptor, memory, a thread or a port"),
+    (MAILPORT_ERR_FORKED, c"the dial belongs to the parent process of this forked child"),
+    (MAILPORT_ERR_ALREADY_TAKEN, c"the connection has been taken already"),
+    (MAILPORT_ERR_STALE, c"the question no longer waits for an answer"),
+    (MAILPORT_ERR_BUSY, c"another thread is in a call of the same dial"),
+    (MAILPORT_ERR_NOT_SAVED, c"the cache could not be saved"),
+    (MAILPORT_ERR_EXHAUSTED, c"no service could be reached"),
+    (MAILPORT_ERR_TIMEOUT, c"nothing connected before the timeout"),
+    (MAILPORT_ERR_UNRESOLVED, c"the name has no address or could not be looked up"),
+    (MAILPORT_ERR_VIA, c"the proxy or the command failed"),
+    (MAILPORT_ERR_DECLINED, c"the user declined to fall back"),
+    (MAILPORT_ERR_CANCELLED, c"the dial was cancelled"),
 ];
 
-/// The sentence of a status; never NULL, and there for ever. What a dial says of itself
-/// (mailport_dial_message) tells more.
+/// Returns the sentence of a status; never NULL, and valid for the life of the process. A dial's own
+/// sentence (mailport_dial_message) says more.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -72,7 +81,8 @@ pub extern "C" fn mailport_status_message(status: Status) -> *const c_char {
     export!(c"".as_ptr(); => sentence(status).as_ptr())
 }
 
-/// The version of the library that runs, such as "0.1.0"; MAILPORT_VERSION is that of the header.
+/// Returns the version of the library that runs, such as "0.1.0". MAILPORT_VERSION and
+/// MAILPORT_VERSION_NUMBER are the version of the header.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -83,30 +93,31 @@ pub extern "C" fn mailport_version() -> *const c_char {
 
 pub(crate) fn sentence(status: Status) -> &'static CStr {
     let known = SENTENCES.iter().find(|(number, _)| *number == status);
-    known.map_or(c"a status of another version", |(_, sentence)| sentence)
+    known.map_or(c"a status that this version does not know", |(_, sentence)| sentence)
 }
 
-/// The verdict of a dial that has ended.
-pub(crate) fn of_report(report: &Report) -> Status {
+/// The status of a dial that has ended.
+pub(crate) fn from_report(report: &Report) -> Status {
     match report.end {
         Some(End::Connected(_)) => MAILPORT_OK,
         Some(End::Timeout) => MAILPORT_ERR_TIMEOUT,
-        Some(End::Unresolved) => MAILPORT_UNRESOLVED,
-        Some(End::LocalResourceError) => MAILPORT_SYSTEM,
-        Some(End::Via) => MAILPORT_VIA,
-        Some(End::Declined) => MAILPORT_DECLINED,
-        _ => MAILPORT_EXHAUSTED,
+        Some(End::Unresolved) => MAILPORT_ERR_UNRESOLVED,
+        Some(End::LocalResourceError) => MAILPORT_ERR_LOCAL_RESOURCE,
+        Some(End::Via) => MAILPORT_ERR_VIA,
+        Some(End::Declined) => MAILPORT_ERR_DECLINED,
+        Some(End::Cancelled) => MAILPORT_ERR_CANCELLED,
+        _ => MAILPORT_ERR_EXHAUSTED,
     }
 }
 
-pub(crate) fn of_error(error: &ConnectError) -> Status {
+pub(crate) fn from_error(error: &ConnectError) -> Status {
     match error {
-        ConnectError::Config(_) => MAILPORT_INVALID,
-        ConnectError::Setup(_) => MAILPORT_SYSTEM,
-        ConnectError::Failed(report) => of_report(report),
-        ConnectError::Forked => MAILPORT_FORKED,
-        ConnectError::NotConnected => MAILPORT_TAKEN,
-        _ => MAILPORT_BUG,
+        ConnectError::Config(_) => MAILPORT_ERR_INVALID,
+        ConnectError::Setup(_) => MAILPORT_ERR_LOCAL_RESOURCE,
+        ConnectError::Failed(report) => from_report(report),
+        ConnectError::Forked => MAILPORT_ERR_FORKED,
+        ConnectError::NotConnected => MAILPORT_ERR_ALREADY_TAKEN,
+        _ => MAILPORT_ERR_INTERNAL,
     }
 }
 
@@ -115,13 +126,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_status_has_a_sentence_and_a_number_of_its_own() {
+    fn every_status_has_its_own_sentence_and_number() {
         let source = include_str!("status.rs");
         let count = source.lines().filter(|line| line.starts_with("pub const MAILPORT_")).count();
         assert_eq!(SENTENCES.len(), count);
         for (index, (number, _)) in SENTENCES.iter().enumerate() {
             assert!(SENTENCES[..index].iter().all(|(other, _)| other != number), "{number}");
         }
-        assert_eq!(sentence(4711), c"a status of another version");
+        assert_eq!(sentence(4711), c"a status that this version does not know");
+    }
+
+    #[test]
+    fn only_success_pending_and_ask_have_no_err_in_their_name() {
+        let source = include_str!("status.rs");
+        let names = source.lines().filter_map(|line| line.strip_prefix("pub const "));
+        for line in names {
+            let is_error = line.starts_with("MAILPORT_ERR_");
+            assert_eq!(is_error, line.contains(" = -"), "{line}");
+        }
     }
 }

@@ -14,7 +14,27 @@ use crate::target::Target;
 /// Counts up when a key changes its meaning or goes.
 const VERSION: u32 = 1;
 
-/// What every version of the file has.
+/// How the text of every version begins; the number follows, and then [`PLACES`].
+const START: &[u8] = b"{\"version\":";
+const PLACES: &[u8] = b",\"places\":[";
+
+/// Whether the number of the version is followed by the places, as far as there is text.
+fn has_places(text: &[u8]) -> bool {
+    let rest = text.get(START.len()..).unwrap_or_default();
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let rest = &rest[digits..];
+    digits > 0 && rest.starts_with(PLACES) || PLACES.starts_with(rest)
+}
+
+/// What every version of the file has, in any order and spacing.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "only whether it is there matters")]
+struct Whole {
+    version: u64,
+    places: Vec<serde::de::IgnoredAny>,
+}
+
+/// The version of a file.
 #[derive(Deserialize)]
 struct Versioned {
     version: u64,
@@ -72,6 +92,15 @@ impl Table {
         let places = self.places.iter().map(|(place, known)| PlaceText::new(place, known));
         let file = File { version: VERSION, places: places.collect() };
         serde_json::to_string(&file).expect("every key of a cache is a string") + "\n"
+    }
+
+    /// Whether text is a cache of any version, whole or damaged: mailport replaces nothing else. An
+    /// empty file and one of zeros count as well, which is what a loss of power leaves.
+    pub(crate) fn is_recognised(text: &[u8]) -> bool {
+        let starts = text.starts_with(START) || START.starts_with(text);
+        starts && has_places(text)
+            || text.iter().all(|&byte| byte == 0)
+            || serde_json::from_slice::<Whole>(text).is_ok()
     }
 
     /// Whether a file is of a version to come: it holds what this one would lose.
@@ -209,6 +238,21 @@ mod tests {
             assert_eq!(Table::from_text(text.as_bytes(), NOW), Table::default(), "{text}");
         }
         assert_eq!(Table::from_text(b"\xff\xfe", NOW), Table::default());
+    }
+
+    #[test]
+    fn a_cache_is_recognised_whole_and_damaged_and_nothing_else_is() {
+        let text = filled().to_text();
+        let later = text.replacen("\"version\":1", "\"version\":27", 1);
+        for end in [0, 1, 5, 11, 12, 13, 20, 24, 100, text.len()] {
+            assert!(Table::is_recognised(&text.as_bytes()[..end]), "{}", &text[..end]);
+        }
+        for ours in [&*later, "\0\0\0", "{ \"places\": [], \"version\": 1 }"] {
+            assert!(Table::is_recognised(ours.as_bytes()), "{ours}");
+        }
+        for other in ["hello", "{}", "null", "[]", "{\"version\":2,\"name\":\"x\"}", "\0x", " "] {
+            assert!(!Table::is_recognised(other.as_bytes()), "{other}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod sys;
 mod transport;
 
 pub use cache::Cache;
+#[cfg(feature = "cache-file")]
+pub use cache::CacheError;
 pub use dial::{Connected, Dial, Status};
 pub use dialer::{Dialer, scope};
 pub use prober::{ProbeError, Prober, Progress};

@@ -121,7 +121,7 @@ impl Prober {
     ) -> Result<Vec<Probed>, ProbeError> {
         let config = self.config_of_one();
         self.config.check()?;
-        config.check()?;
+        config.check().map_err(of_attempt)?;
         let hosts = targets.iter().map(|target| self.host(target)).collect::<Result<_, _>>()?;
         let mut run = Run::new(self, config, hosts, progress).map_err(ProbeError::Setup)?;
         while run.admit() {
@@ -173,5 +173,17 @@ impl Prober {
         direct::check_options(&self.config, machine.families(), zone).map_err(refused)?;
         let families = machine.families().to_vec();
         Ok(Probing::new(target.clone(), address, families, now))
+    }
+}
+
+/// Names the setting as the caller knows it: the timeout of one attempt is that of its dial.
+fn of_attempt(error: ConfigError) -> ConfigError {
+    let name = "attempt timeout";
+    match error {
+        ConfigError::TooShort { name: "timeout", value, least } => {
+            ConfigError::TooShort { name, value, least }
+        }
+        ConfigError::TooLong { name: "timeout", value } => ConfigError::TooLong { name, value },
+        other => other,
     }
 }

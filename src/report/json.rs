@@ -1,11 +1,11 @@
 //! A report as JSON: one object, with the same keys in the same order whatever happened. Keys of
-//! what only a tunnel or a greeting wait has (via, via_error, greeting, note) are there where they have a value.
+//! what only a tunnel or a greeting wait has (via, `via_error`, greeting, note) are there where they have a value.
 
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{Attempt, Greeting, Report, host_of};
+use super::{Attempt, Greeting, Report, format_host};
 use crate::error::ConnectError;
 use crate::outcome::{Icmp, Outcome, ViaError};
 use crate::plan::Family;
@@ -155,7 +155,7 @@ impl ConnectedObject {
         ConnectedObject {
             port: winner.service.port(),
             tls: winner.service.tls().name(),
-            address: winner.address.map(host_of),
+            address: winner.address.map(format_host),
             family: winner.family.map(Family::name),
             via,
             greeting: winner.greeting.map(Greeting::name),
@@ -168,7 +168,7 @@ impl AttemptObject {
         AttemptObject {
             port: attempt.service.port(),
             tls: attempt.service.tls().name(),
-            address: attempt.address.map(host_of),
+            address: attempt.address.map(format_host),
             family: attempt.family.map(Family::name),
             started_ms: millis(attempt.started),
             ended_ms: millis(attempt.ended),
@@ -204,7 +204,7 @@ impl IcmpObject {
 /// Milliseconds to three decimals. A whole number divided by 1000 is the double nearest to the
 /// decimal fraction, so no more decimals than these are ever printed.
 #[expect(clippy::cast_precision_loss, reason = "microseconds are exact for 285 years")]
-pub(crate) fn millis(time: Duration) -> f64 {
+pub fn millis(time: Duration) -> f64 {
     // In whole numbers, for rounding a double would be the only call into the maths library.
     (time.as_nanos() + 500).div_euclid(1000) as f64 / 1000.0
 }
@@ -276,12 +276,12 @@ mod tests {
                 r#"administratively prohibited); connected to 25 over IPv4 in 3.00 s","#,
                 r#""error":null,"attempts":["#,
                 r#"{"port":587,"tls":"starttls","address":"2001:db8::1","family":"ipv6","#,
-                r#""started_ms":0.1,"ended_ms":40.3,"outcome":"icmp-hard","case":3,"#,
+                r#""started_ms":0.1,"ended_ms":40.3,"outcome":"icmp-hard","#,
                 r#""errno":"EACCES","icmp":{"version":6,"type":1,"code":1,"#,
-                r#""from":"2001:db8:ffff::1"},"syns":1,"#,
+                r#""sender":"2001:db8:ffff::1"},"syns":1,"#,
                 r#""reason":"first address of the first service"},"#,
                 r#"{"port":25,"tls":"starttls","address":"192.0.2.1","family":"ipv4","#,
-                r#""started_ms":40.4,"ended_ms":3000.0,"outcome":"connected","case":1,"#,
+                r#""started_ms":40.4,"ended_ms":3000.0,"outcome":"connected","#,
                 r#""errno":null,"icmp":null,"syns":null,"reason":"587 was refused"}]}"#,
             )
         );
@@ -312,7 +312,7 @@ mod tests {
 
     #[test]
     fn an_address_keeps_its_zone_and_loses_its_port() {
-        assert_eq!(host_of("[fe80::1%3]:587".parse().unwrap()), "fe80::1%3");
-        assert_eq!(host_of("[2001:db8::1]:587".parse().unwrap()), "2001:db8::1");
+        assert_eq!(format_host("[fe80::1%3]:587".parse().unwrap()), "fe80::1%3");
+        assert_eq!(format_host("[2001:db8::1]:587".parse().unwrap()), "2001:db8::1");
     }
 }

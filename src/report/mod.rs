@@ -10,7 +10,8 @@ use crate::plan::{Family, Service, Tls};
 #[cfg(feature = "json")]
 mod json;
 #[cfg(feature = "json")]
-pub(crate) use json::millis;
+#[doc(hidden)]
+pub use json::millis;
 mod summary;
 #[cfg(feature = "svg")]
 pub mod svg;
@@ -426,7 +427,7 @@ impl Attempt {
         };
         match self.address {
             Some(address) if in_full => {
-                format!("{what} at {} after {}", host_of(address), Millis(self.lasted()))
+                format!("{what} at {} after {}", format_host(address), Millis(self.lasted()))
             }
             _ => what,
         }
@@ -443,8 +444,9 @@ impl fmt::Display for Spoken {
     }
 }
 
-/// The address without its port, but with its zone: `fe80::1%2`.
-pub(crate) fn host_of(address: SocketAddr) -> String {
+/// Formats the host of a socket address: without the port, and with the zone of a link-local
+/// address as the number of its interface, `fe80::1%2`.
+pub fn format_host(address: SocketAddr) -> String {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
         _ => address.ip().to_string(),
@@ -452,7 +454,9 @@ pub(crate) fn host_of(address: SocketAddr) -> String {
 }
 
 /// A time as people read it: `84 ms`, `1.3 s`.
-pub(crate) struct Millis(pub(crate) Duration);
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Millis(pub Duration);
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

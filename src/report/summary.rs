@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use unicode_width::UnicodeWidthChar as _;
+
 use super::{Attempt, Lookup, LookupError, Millis};
 use crate::outcome::{Outcome, ViaError};
 use crate::plan::Family;
@@ -86,17 +88,14 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     }
     let mut used = 1;
     let kept = text.chars().take_while(|&c| {
-        used += columns_of(c);
+        used += c.width().unwrap_or(0);
         used <= width
     });
     kept.chain(['…']).collect()
 }
 
+/// The columns that a text takes on a terminal: the message of a failed look-up may be in any
+/// script.
 pub(super) fn columns(text: &str) -> usize {
-    text.chars().map(columns_of).sum()
-}
-
-/// Only the words of a failed look-up may be in another script: they are the C library's.
-pub(super) fn columns_of(c: char) -> usize {
-    if matches!(c, '\u{1100}'..='\u{1fff}' | '\u{2e80}'..) { 2 } else { 1 }
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }

@@ -1,38 +1,41 @@
-//! The dynamic module under mailport.el: a dial is an object of Lisp, and wakes Emacs by a pipe.
+//! The dynamic module under mailport.el. A dial is a Lisp object, which a timer of Emacs processes.
 //!
-//! Emacs calls in from its main thread, and nobody calls into Emacs from another one.
+//! Emacs calls the module from its main thread. No other thread calls Emacs.
 //!
-//! - `call`: a dial from its start to the connection handed over
-//! - `watch`: the thread that wakes Emacs when a dial can go on
-//! - `door`: the local socket through which Emacs takes a connection
-//! - `relay`: what joins the two then
-//! - `settings`: plan and settings, as Lisp says them
-//! - `kept`: what dials have learned
-//! - `lisp`: questions, reports and errors, as Lisp reads them
-//! - `words`: the line for the echo area
-//! - `boundary`: the only unsafe code
+//! - `dial`: a dial from its start until its connection is handed over
+//! - `local_socket`: the local socket by which Emacs gets a connection
+//! - `joined`: the thread that joins the two
+//! - `settings`: the plan and the settings of a dial, parsed
+//! - `cache`: the caches that the dials share
+//! - `lisp_values`: questions, reports and errors as Lisp values
+//! - `progress`: the line in the echo area while a dial runs
 #![allow(
     clippy::needless_pass_by_value,
     clippy::unnecessary_wraps,
-    reason = "a function of Lisp takes what was made for it, and always gives a result"
+    reason = "a Lisp function takes the values that were made for it, and returns a result"
 )]
 
-mod boundary;
-mod call;
-mod door;
-mod kept;
-mod lisp;
-mod options;
-mod relay;
-mod symbols;
-mod watch;
+mod cache;
+mod dial;
+mod joined;
+mod lisp_values;
+mod local_socket;
+mod progress;
+mod settings;
 
 use std::cell::RefCell;
 
 use emacs::{Env, IntoLisp, Result, Value, defun};
 
-use call::{Call, HandOff};
-use lisp::Plist;
+use dial::DialObject;
+use lisp_values as lisp;
+
+/// The symbol by which Emacs recognises a module with a compatible licence (MIT or Apache-2.0).
+mod licence {
+    #![allow(unsafe_code, reason = "the macro exports a symbol under a fixed name")]
+
+    emacs::plugin_is_GPL_compatible!();
+}
 
 #[emacs::module(name = "mailport-module", mod_in_name = false)]
 fn init(_: &Env) -> Result<()> {
@@ -45,129 +48,126 @@ fn version() -> Result<&'static str> {
     Ok(env!("CARGO_PKG_VERSION"))
 }
 
-/// Start to dial HOST by PLAN, and wake the pipe process PIPE when the dial can go on.
+/// Start to dial HOST by PLAN.
 /// CLEARTEXT allows services without TLS.  SETTINGS is an alist of strings.
-/// Return a dial, or a string that says what is wrong with the arguments.
+/// Return a dial, or a string that says which argument is wrong.
 #[defun]
 fn start<'e>(
     env: &'e Env,
-    pipe: Value<'e>,
     host: String,
     plan: String,
     cleartext: Value<'e>,
     settings: Value<'e>,
 ) -> Result<Value<'e>> {
     let settings = lisp::pairs(settings)?;
-    match options::read(&host, &plan, cleartext.is_not_nil(), &settings) {
-        Err(misuse) => misuse.into_lisp(env),
-        Ok(wish) => {
-            let channel = boundary::open_channel(env, pipe)?;
-            match Call::start(&wish, channel) {
-                Err(error) => error.to_string().into_lisp(env),
-                Ok(call) => RefCell::new(call).into_lisp(env),
-            }
-        }
+    match settings::parse(&host, &plan, cleartext.is_not_nil(), &settings) {
+        Err(message) => message.into_lisp(env),
+        Ok(settings) => match DialObject::start(&settings) {
+            Err(error) => error.to_string().into_lisp(env),
+            Ok(dial) => RefCell::new(dial).into_lisp(env),
+        },
     }
 }
 
-/// Do what can be done for CALL now, without blocking, and say how it stands.
-/// The answer is one of the symbols pending, asking, connected and failed.
+/// Process what has happened to DIAL, without blocking.
+/// Return one of the symbols pending, asking, connected and failed.
 #[defun]
-fn process<'e>(env: &'e Env, call: &mut Call) -> Result<Value<'e>> {
-    env.intern(call.process())
+fn process<'e>(env: &'e Env, dial: &mut DialObject) -> Result<Value<'e>> {
+    env.intern(dial.process())
 }
 
-/// Return what CALL is doing, in one line.
+/// Return one line that says what DIAL is doing.
 #[defun]
-fn progress(call: &Call) -> Result<String> {
-    Ok(call.progress())
+fn progress(dial: &DialObject) -> Result<String> {
+    Ok(dial.progress())
 }
 
-/// Return the question that CALL has stopped with as a property list, or nil.
+/// Return the question of DIAL as a property list, or nil if there is none.
 #[defun]
-fn question<'e>(env: &'e Env, call: &Call) -> Result<Option<Value<'e>>> {
-    call.question().map(|question| lisp::question(env, &question)).transpose()
+fn question<'e>(env: &'e Env, dial: &DialObject) -> Result<Option<Value<'e>>> {
+    dial.question().map(|question| lisp::question(env, &question)).transpose()
 }
 
-/// Answer question NUMBER of CALL with the string ANSWER, and for good with FOR-GOOD.
-/// Return nil, and change nothing, where that question no longer stands.
+/// Answer question NUMBER of DIAL with the string ANSWER, and keep the answer if REMEMBER.
+/// Return nil, and change nothing, if that question no longer stands.
 #[defun]
 fn answer<'e>(
     env: &'e Env,
-    call: &mut Call,
+    dial: &mut DialObject,
     number: u32,
     answer: String,
-    for_good: Value<'e>,
+    remember: Value<'e>,
 ) -> Result<Value<'e>> {
-    lisp::truth(env, call.answer(number, &answer, for_good.is_not_nil()))
+    lisp::boolean(env, dial.answer(number, &answer, remember.is_not_nil()))
 }
 
-/// Forget what was learned of HOST, or of every host if it is empty.
-/// Return how many outcomes and answers that were, or a string that says what is wrong.
+/// Remove the cache's entries of HOST, or all entries if HOST is empty.
+/// Return how many outcomes and answers were removed, or a string that says why it failed.
 #[defun]
 fn forget(env: &Env, host: String) -> Result<Value<'_>> {
-    match kept::forget(&host) {
+    match cache::forget(&host) {
         Ok(count) => count.into_lisp(env),
         Err(error) => error.to_string().into_lisp(env),
     }
 }
 
-/// Have what was learned saved, and wait a moment for that.
+/// Save the cache's file, and wait a moment for that.
 #[defun]
 fn flush() -> Result<()> {
-    kept::flush();
+    cache::flush();
     Ok(())
 }
 
-/// Return what CALL did so far as a property list.
+/// Return the report of DIAL as a property list.
 #[defun]
-fn report<'e>(env: &'e Env, call: &Call) -> Result<Value<'e>> {
-    lisp::report(env, &call.report(), call.trouble())
+fn report<'e>(env: &'e Env, dial: &DialObject) -> Result<Value<'e>> {
+    lisp::report(env, &dial.report(), dial.error())
 }
 
-/// Return what CALL did as a drawing of WIDTH columns.
+/// Return the attempts of DIAL as a drawing of WIDTH columns.
 #[defun]
-fn timeline(call: &Call, width: usize) -> Result<String> {
-    Ok(call.report().timeline(width).to_string())
+fn timeline(dial: &DialObject, width: usize) -> Result<String> {
+    Ok(dial.report().timeline(width).to_string())
 }
 
-/// Open a local socket for CALL and return its path.
-/// `mailport-module-admit' or `mailport-module-cancel' removes it.
+/// Open a local socket for DIAL and return its path.
+/// `mailport-module-accept' or `mailport-module-cancel' removes it.
 #[defun]
-fn listen<'e>(env: &'e Env, call: &mut Call) -> Result<Value<'e>> {
-    lisp::or_trouble(env, call.listen())
+fn listen<'e>(env: &'e Env, dial: &mut DialObject) -> Result<Value<'e>> {
+    lisp::string_or_error(env, dial.listen())
 }
 
-/// Take in the connection of this Emacs to the socket of CALL, and remove the socket.
-/// Return nil, or a string that says what went wrong.
+/// Accept the connection of this Emacs to the socket of DIAL, and remove the socket.
+/// Return nil, or a string that says why it failed.
 #[defun]
-fn admit<'e>(env: &'e Env, call: &mut Call) -> Result<Value<'e>> {
-    let admitted = call.admit();
-    lisp::trouble(env, admitted)
+fn accept<'e>(env: &'e Env, dial: &mut DialObject) -> Result<Value<'e>> {
+    let accepted = dial.accept();
+    lisp::error(env, accepted)
 }
 
-/// Join the connection that CALL reached to the one that it admitted.
-/// With DUP2, put it in the place of Emacs' own end instead.
-/// Return nil, or a string that says what went wrong; both are closed then.
+/// Join the connection that DIAL reached to the one that it accepted.
+/// Return nil, or a string that says why it failed.  Both are closed then.
 #[defun]
-fn hand_over<'e>(env: &'e Env, call: &mut Call, dup2: Value<'e>) -> Result<Value<'e>> {
-    let how = if dup2.is_not_nil() { HandOff::Dup2 } else { HandOff::Relay };
-    let handed = call.hand_over(how);
-    lisp::trouble(env, handed)
+fn hand_over<'e>(env: &'e Env, dial: &mut DialObject) -> Result<Value<'e>> {
+    let handed = dial.hand_over();
+    lisp::error(env, handed)
 }
 
-/// Close everything of CALL that was not handed over.  Its report stays.
+/// Close every descriptor of DIAL that was not handed over.  Its report stays.
 #[defun]
-fn cancel(call: &mut Call) -> Result<()> {
-    call.cancel();
+fn cancel(dial: &mut DialObject) -> Result<()> {
+    dial.cancel();
     Ok(())
 }
 
-/// Return what this module holds, as a property list: how many wakers and relays run.
+/// Return the number of connections that this module joins, each by a thread.
 #[defun]
-fn census(env: &Env) -> Result<Value<'_>> {
-    let mut list = Plist::new(env);
-    list.put("wakers", watch::running())?;
-    list.put("relays", relay::running())?;
-    list.done()
+fn joined() -> Result<usize> {
+    Ok(joined::running())
+}
+
+/// Return the default of each time of a dial in seconds, as a property list.
+#[defun]
+fn defaults(env: &Env) -> Result<Value<'_>> {
+    lisp::defaults(env)
 }

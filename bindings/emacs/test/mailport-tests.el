@@ -13,7 +13,7 @@
 (require 'mailport)
 (require 'nsm)
 
-;;;; Ports with a fate
+;;;; Servers
 
 (defvar mailport-tests--open nil "What the running test has opened.")
 
@@ -86,15 +86,16 @@ What they send is given to ON-INPUT."
       (accept-process-output nil 0.02))))
 
 (defun mailport-tests--idle-p ()
-  "Whether no dial and no relay is left."
+  "Whether no dial runs and no connection is joined."
   (garbage-collect)
-  (equal (mailport-module-census) '(:wakers 0 :relays 0)))
+  (and (= 0 (mailport-module-joined))
+       (cl-notany (lambda (timer) (eq (timer--function timer) #'mailport--on-timer)) timer-list)))
 
 (defmacro mailport-tests--with (&rest body)
   "Evaluate BODY with defaults, and see that it leaves nothing behind."
   (declare (indent 0) (debug t))
   `(let ((mailport-plans nil) (mailport-port-delay 0.2) (mailport-patience 0.4)
-         (mailport-ask nil) (mailport-handoff 'relay) (mailport-cache nil) (mailport-via nil)
+         (mailport-ask nil) (mailport-cache nil) (mailport-via nil)
          (mailport-verbose nil) (mailport--history nil)
          (mailport-tests--open nil))
      (mailport-mode 1)
@@ -115,7 +116,7 @@ What they send is given to ON-INPUT."
   (setq mailport-plans
         (list (cons "127.0.0.1"
                     (mapconcat (lambda (service)
-                                 (if (integerp service) (format "%d:none" service) service))
+                                 (if (integerp service) (format "%d:cleartext" service) service))
                                services ",")))))
 
 (defun mailport-tests--open (&rest parameters)
@@ -166,14 +167,14 @@ An Emacs that waits for the silent port waits longer.")
                           ("mine.example:587" . "465:implicit")))
         (smtp '(:success "2" :capability-command "EHLO")))
     (pcase-dolist (`(,host ,service ,parameters ,plan)
-                   `(("m.example" 587 ,smtp "submission")
-                     ("m.example" 25 ,smtp "submission")
-                     ("m.example" "25" ,smtp "submission")
-                     ("m.example" "smtp" ,smtp "submission")
-                     ("m.example" "submission" (:type starttls) "submission")
-                     ("m.example" 465 ,smtp "submissions")
+                   `(("m.example" 587 ,smtp "587:starttls,25:starttls")
+                     ("m.example" 25 ,smtp "25:starttls,587:starttls")
+                     ("m.example" "25" ,smtp "25:starttls,587:starttls")
+                     ("m.example" "smtp" ,smtp "25:starttls,587:starttls")
+                     ("m.example" "submission" (:type starttls) "587:starttls,25:starttls")
+                     ("m.example" 465 ,smtp "465:implicit")
                      ("m.example" "smtps" (:type tls) "465:implicit")
-                     ("m.example" "submissions" ,smtp "submissions")
+                     ("m.example" "submissions" ,smtp "465:implicit")
                      ("m.example" 587 (:type ssl) "587:implicit")
                      ("m.example" 25 (:type plain) "25:cleartext")
                      ("m.example" 25 nil "25:cleartext")
@@ -206,7 +207,7 @@ An Emacs that waits for the silent port waits longer.")
                    '((implicit nil tls) (implicit starttls tls) (implicit tls tls)
                      (starttls nil starttls) (starttls starttls starttls)
                      (starttls plain starttls)
-                     (none nil nil) (none plain plain)))
+                     (cleartext nil nil) (cleartext plain plain)))
       (should (eq type (mailport--type tls (list :type asked)))))
     (dolist (asked '(starttls tls ssl))
       (should-error (mailport--check "m" "25:cleartext" (append (list :type asked) smtp))
@@ -265,7 +266,7 @@ An Emacs that waits for the silent port waits longer.")
       (should (process-live-p (car (mailport-tests--open :type 'plain))))
       (let ((report (mailport--report (car mailport--history))))
         (should (= open (plist-get report :port)))
-        (should (eq 'none (plist-get report :tls)))
+        (should (eq 'cleartext (plist-get report :tls)))
         (should (equal '(reset connected)
                        (mapcar (lambda (attempt) (plist-get attempt :outcome))
                                (plist-get report :attempts))))))))
@@ -384,37 +385,32 @@ An Emacs that waits for the silent port waits longer.")
                            #'process-send-string)))
 
 (ert-deftest mailport-carries-what-is-sent-either-way ()
-  (dolist (handoff '(relay dup2))
-    (mailport-tests--with
-      (setq mailport-handoff handoff)
-      (mailport-tests--plan (mailport-tests--echo))
-      (let* ((process (car (mailport-tests--open :type 'plain :coding 'binary)))
-             (text (make-string 300000 ?x)) (received 0))
-        (should (= (if (eq handoff 'dup2) 0 1)
-                   (plist-get (mailport-module-census) :relays)))
-        (set-process-filter process (lambda (_ text) (cl-incf received (length text))))
-        (process-send-string process text)
-        (mailport-tests--until (lambda () (= received (length text))))))))
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--echo))
+    (let* ((process (car (mailport-tests--open :type 'plain :coding 'binary)))
+           (text (make-string 300000 ?x)) (received 0))
+      (should (= 1 (mailport-module-joined)))
+      (set-process-filter process (lambda (_ text) (cl-incf received (length text))))
+      (process-send-string process text)
+      (mailport-tests--until (lambda () (= received (length text)))))))
 
 (ert-deftest mailport-closes-both-sides-when-one-is-gone ()
-  (dolist (handoff '(relay dup2))
-    (mailport-tests--with
-      (setq mailport-handoff handoff)
-      (let* ((clients nil)
-             (port (mailport-tests--port
-                    (mailport-tests--server
-                     (lambda (client)
-                       (push client clients)
-                       (process-send-string client "220 hello\r\n"))))))
-        (mailport-tests--plan port)
-        ;; Emacs' side goes.
-        (delete-process (car (mailport-tests--open :type 'plain)))
-        (mailport-tests--until (lambda () (not (process-live-p (car clients)))))
-        ;; The server goes.
-        (let ((process (car (mailport-tests--open :type 'plain))))
-          (delete-process (car clients))
-          (mailport-tests--until (lambda () (not (process-live-p process)))))
-        (mailport-tests--until #'mailport-tests--idle-p)))))
+  (mailport-tests--with
+    (let* ((clients nil)
+           (port (mailport-tests--port
+                  (mailport-tests--server
+                   (lambda (client)
+                     (push client clients)
+                     (process-send-string client "220 hello\r\n"))))))
+      (mailport-tests--plan port)
+      ;; Emacs closes its side.
+      (delete-process (car (mailport-tests--open :type 'plain)))
+      (mailport-tests--until (lambda () (not (process-live-p (car clients)))))
+      ;; The server closes its side.
+      (let ((process (car (mailport-tests--open :type 'plain))))
+        (delete-process (car clients))
+        (mailport-tests--until (lambda () (not (process-live-p process)))))
+      (mailport-tests--until #'mailport-tests--idle-p))))
 
 (ert-deftest mailport-leaves-no-folder-of-its-socket ()
   (mailport-tests--with
@@ -427,8 +423,7 @@ An Emacs that waits for the silent port waits longer.")
   (mailport-tests--with
     (let ((refused (mailport-tests--refused)) (open (mailport-tests--greeter)))
       (cl-flet ((dials (count)
-                  (dotimes (turn count)
-                    (setq mailport-handoff (if (cl-evenp turn) 'relay 'dup2))
+                  (dotimes (_ count)
                     (mailport-tests--plan refused open)
                     (delete-process (car (mailport-tests--open :type 'plain)))
                     (mailport-tests--plan refused)
@@ -447,12 +442,13 @@ An Emacs that waits for the silent port waits longer.")
 
 (defun mailport-tests--async (&rest parameters)
   "Open a stream in the background with PARAMETERS.
-Return a function that returns the process of the dial, and what came, if anything."
+Return a function that returns what the callback was given, or nil.
+With an argument, it returns the dial."
   (let* (came
          (dial (apply #'mailport-open-network-stream-async (lambda (result) (push result came))
                       "mail" (get-buffer-create " *mail*") "127.0.0.1" 587 parameters)))
-    (lambda (&optional pipe)
-      (if pipe dial
+    (lambda (&optional of-dial)
+      (if of-dial dial
         (should-not (cdr came))
         (car came)))))
 
@@ -524,18 +520,18 @@ Return a function that returns the process of the dial, and what came, if anythi
       (should (string-match-p "closed before its greeting"
                               (error-message-string (funcall came)))))))
 
-(ert-deftest mailport-cancels-a-dial-whose-process-is-deleted ()
+(ert-deftest mailport-cancels-a-dial-in-the-background ()
   (mailport-tests--with
     (mailport-tests--plan (mailport-tests--silent))
     (let ((came (mailport-tests--async :type 'plain)))
-      (delete-process (funcall came t))
+      (mailport-cancel (funcall came t))
       (mailport-tests--until came)
       (should (eq 'mailport-connect-error (car (funcall came))))
       (should (string-match-p "cancelled" (error-message-string (funcall came)))))))
 
 (ert-deftest mailport-promises-a-process-at-once ()
   (mailport-tests--with
-    (let* ((plan (format "%d:none,%d:none" (mailport-tests--silent) (mailport-tests--greeter)))
+    (let* ((plan (format "%d:cleartext,%d:cleartext" (mailport-tests--silent) (mailport-tests--greeter)))
            (received "")
            (process (mailport--promise plan "mail" "127.0.0.1" 587 #'ignore
                                        :filter (lambda (_ text)
@@ -546,7 +542,7 @@ Return a function that returns the process of the dial, and what came, if anythi
 (ert-deftest mailport-breaks-a-promise-with-its-error ()
   (mailport-tests--with
     (let* (failed
-           (process (mailport--promise (format "%d:none" (mailport-tests--refused)) "mail"
+           (process (mailport--promise (format "%d:cleartext" (mailport-tests--refused)) "mail"
                                        "127.0.0.1" 587
                                        (lambda (process error)
                                          (push (cons process error) failed)))))
@@ -558,7 +554,7 @@ Return a function that returns the process of the dial, and what came, if anythi
 
 (ert-deftest mailport-cancels-a-promise-that-nobody-wants ()
   (mailport-tests--with
-    (let ((process (mailport--promise (format "%d:none" (mailport-tests--silent)) "mail"
+    (let ((process (mailport--promise (format "%d:cleartext" (mailport-tests--silent)) "mail"
                                       "127.0.0.1" 587 #'ignore)))
       (delete-process process)
       (mailport-tests--until #'mailport-tests--idle-p))))
@@ -586,19 +582,39 @@ Return a function that returns the process of the dial, and what came, if anythi
         (should (string-match-p (format "%d is refused.* Fall back to %d (cleartext)\\?"
                                         refused open)
                                 (car prompts)))
+        ;; Without a cache, no answer can be remembered.
         (should (= 3 (length prompts)))))))
 
-(ert-deftest mailport-takes-no-for-an-answer-and-remembers-it ()
+(ert-deftest mailport-explains-the-question ()
+  (mailport-tests--with
+    (setq mailport-ask t)
+    (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
+    (save-window-excursion
+      (mailport-tests--typing (list ?? ?f)
+        (let ((explained nil))
+          (cl-letf* ((end (symbol-function 'mailport--end-explanation))
+                     ((symbol-function 'mailport--end-explanation)
+                      (lambda ()
+                        (setq explained (with-current-buffer "*mailport question*"
+                                          (buffer-string)))
+                        (funcall end))))
+            (should (process-live-p (car (mailport-tests--open :type 'plain)))))
+          (should (string-match-p "is refused" explained))
+          (should (string-match-p "No packet is sent" explained))
+          (should-not (get-buffer-window "*mailport question*")))))))
+
+(ert-deftest mailport-remembers-an-answer-only-if-told-to ()
   (mailport-tests--with
     (setq mailport-ask t mailport-cache 'session)
     (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
-    (mailport-tests--typing (list ?G)
-      (dotimes (_ 2)
+    (mailport-tests--typing (list ?g ?n ?g ?y)
+      (dotimes (_ 3)
         (should-error (mailport-tests--open :type 'plain) :type 'mailport-connect-error)
         (should (eq 'declined (plist-get (mailport--report (car mailport--history)) :end))))
-      (should (= 1 (length prompts)))
+      (should (= 4 (length prompts)))
+      (should (string-match-p "Remember this answer for 30 days\\? \\[y/N\\]" (car prompts)))
       (mailport-forget "127.0.0.1")
-      (setq events (list ?f))
+      (setq events (list ?f ?\r))
       (should (process-live-p (car (mailport-tests--open :type 'plain)))))))
 
 (ert-deftest mailport-follows-the-default-where-nobody-can-be-asked ()
@@ -618,23 +634,80 @@ Return a function that returns the process of the dial, and what came, if anythi
       (should (eq 'quit (condition-case nil (mailport-tests--open :type 'plain)
                           (quit 'quit)))))))
 
-(ert-deftest mailport-goes-through-a-command ()
+(ert-deftest mailport-connects-by-a-command ()
   (mailport-tests--with
-    (let ((open (mailport-tests--greeter)))
-      (dolist (handoff '(relay dup2))
-        (setq mailport-handoff handoff
-              mailport-via (format "command:perl -MIO::Socket::INET -e %s"
-                                   (shell-quote-argument
-                                    (concat "print \"220 \" . join(\" \", @ARGV) . \"\\r\\n\";"
-                                            "$| = 1; sleep 9"))))
-        (setq mailport-via (concat mailport-via " %h %p"))
-        (mailport-tests--plan open)
-        (let ((result (mailport-tests--open :type 'plain)))
-          (should (equal (plist-get (cdr result) :greeting)
-                         (format "220 127.0.0.1 %d\r\n" open)))
-          (delete-process (car result)))))
+    (let* ((open (mailport-tests--greeter))
+           (mailport-via (format "command:perl -MIO::Socket::INET -e %s %%h %%p"
+                                 (shell-quote-argument
+                                  (concat "print \"220 \" . join(\" \", @ARGV) . \"\\r\\n\";"
+                                          "$| = 1; sleep 9")))))
+      (mailport-tests--plan open)
+      (let ((result (mailport-tests--open :type 'plain)))
+        (should (equal (plist-get (cdr result) :greeting)
+                       (format "220 127.0.0.1 %d\r\n" open)))
+        (delete-process (car result))))
     (let ((mailport-via "nonsense"))
       (should-error (mailport-tests--open :type 'plain) :type 'mailport-misuse-error))))
+
+;;;; Other advice
+
+(defun mailport-tests--proxy (open &rest arguments)
+  "Call OPEN with ARGUMENTS, as a package that connects by a proxy would not."
+  (apply open arguments))
+
+(ert-deftest mailport-refuses-to-bypass-the-advice-of-another-package ()
+  (dolist (function '(open-network-stream make-network-process))
+    (mailport-tests--with
+      (mailport-tests--plan (mailport-tests--greeter))
+      (unwind-protect
+          (progn
+            (advice-add function :around #'mailport-tests--proxy)
+            (let ((error (should-error (mailport-tests--open :type 'plain)
+                                       :type 'mailport-misuse-error)))
+              (should (string-match-p "advised by mailport-tests--proxy.*mailport-via"
+                                      (error-message-string error))))
+            (should-error (mailport-tests--async :type 'plain) :type 'mailport-misuse-error)
+            (should-not mailport--history)
+            (let ((mailport-allowed-advice '(mailport-tests--proxy)))
+              (should (process-live-p (car (mailport-tests--open :type 'plain))))))
+        (advice-remove function #'mailport-tests--proxy)))))
+
+;;;; Descriptors
+
+(ert-deftest mailport-dial-has-five-descriptors-at-most-and-no-thread ()
+  (mailport-tests--with
+    (let* ((silent (format "%d:cleartext" (mailport-tests--silent)))
+           (held (mailport-tests--held))
+           (dial (mailport--start "127.0.0.1" silent)))
+      (should-not (mailport--dial-status dial))
+      (should (>= 5 (- (mailport-tests--descriptors) (car held))))
+      (should (equal (cdr held) (cdr (mailport-tests--held))))
+      (mailport--close dial)
+      (mailport-tests--until-holds held))))
+
+(ert-deftest mailport-reports-how-long-a-cancelled-dial-took ()
+  (mailport-tests--with
+    (let ((dial (mailport--start "127.0.0.1" (format "%d:cleartext" (mailport-tests--silent)))))
+      (sleep-for 0.2)
+      (mailport--close dial)
+      (should (< 150 (plist-get (mailport--report dial) :elapsed)))
+      (should (equal '(cancelled)
+                     (mapcar (lambda (attempt) (plist-get attempt :outcome))
+                             (plist-get (mailport--report dial) :attempts)))))))
+
+(ert-deftest mailport-says-that-an-open-attempt-has-no-outcome ()
+  (mailport-tests--with
+    (let ((dial (mailport--start "127.0.0.1" (format "%d:cleartext" (mailport-tests--silent)))))
+      (should-not (plist-get (mailport--report dial) :end))
+      (should-not (plist-get (car (plist-get (mailport--report dial) :attempts)) :outcome))
+      (mailport--close dial))))
+
+(ert-deftest mailport-errors-are-short-when-they-are-printed ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--refused))
+    (let ((error (should-error (mailport-tests--open :type 'plain))))
+      (should (mailport-error-attempts error))
+      (should (> 200 (length (format "%S" error)))))))
 
 ;;;; The report, and the module
 
@@ -658,13 +731,37 @@ Return a function that returns the process of the dial, and what came, if anythi
       (should (tabulated-list-get-id))
       (kill-buffer))))
 
-(ert-deftest mailport-wants-a-module-of-its-own-version ()
-  (let ((mailport-version "9.9.9"))
+(ert-deftest mailport-refuses-a-module-of-another-version ()
+  (let ((mailport-version "9.9.9") (mailport--loaded-version nil))
     (let ((error (should-error (mailport-mode 1))))
       (should-not mailport-mode)
-      (should (string-match-p "module is mailport .* mailport.el is 9.9.9.*make emacs"
+      (should (string-match-p "module is mailport .* mailport.el is 9.9.9.*mailport-build-module"
                               (error-message-string error)))))
   (should-not (advice-member-p #'mailport--around 'open-network-stream)))
+
+(ert-deftest mailport-uses-the-loaded-module-after-an-upgrade ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--greeter))
+    (let* ((mailport--loaded-version mailport-version)
+           (mailport-version "9.9.9")
+           (told (mailport-tests--told
+                  (dotimes (_ 2)
+                    (should (process-live-p (car (mailport-tests--open :type 'plain))))))))
+      (should (equal 1 (cl-count-if (lambda (said) (string-match-p "until you restart" said))
+                                    told))))))
+
+(ert-deftest mailport-documents-the-defaults-of-the-library ()
+  (mailport--load)
+  (cl-loop for (key value) on (mailport-module-defaults) by #'cddr
+           for name = (intern (format "mailport-%s" (substring (symbol-name key) 1)))
+           do (should (equal (list name t)
+                             (list name
+                                   (and (string-match-p
+                                         (format "default\\(, \\|: \\)%s s" (if (= value (ftruncate value))
+                                                                    (truncate value)
+                                                                  value))
+                                         (documentation-property name 'variable-documentation))
+                                        t))))))
 
 (provide 'mailport-tests)
 

@@ -1,5 +1,5 @@
-//! Emacs on a real terminal: the echo area, C-g, the question and the report. Needs tmux, Emacs and
-//! the module that `make emacs` builds.
+//! Emacs in a terminal: the echo area, the windows, C-g, the question and the report. Needs tmux,
+//! Emacs and the module that `make emacs` builds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 #[path = "../../../tests/common/mod.rs"]
@@ -15,7 +15,7 @@ use common::{Port, open, refused, silent};
 
 const BINDING: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The name of its buffer from when the keys have their meaning.
+/// The name of its buffer as soon as the keys are bound.
 const READY: &str = "*keys are bound*";
 
 /// An Emacs in a terminal of its own; dropping it ends both.
@@ -27,7 +27,7 @@ impl Terminal {
     /// Starts Emacs, where `C-c m` opens a stream by a plan of these ports.
     fn start(name: &str, ports: &[u16], settings: &str) -> Terminal {
         assert!(Path::new(BINDING).join("mailport-module.so").exists(), "make emacs");
-        let plan: Vec<String> = ports.iter().map(|port| format!("{port}:none")).collect();
+        let plan: Vec<String> = ports.iter().map(|port| format!("{port}:cleartext")).collect();
         let script = format!(
             "(progn (require 'mailport) (setq mailport-cache nil mailport-plans '((\"127.0.0.1\" \
              . \"{}\")) inhibit-startup-screen t) {settings} (mailport-mode 1) \
@@ -63,15 +63,26 @@ impl Terminal {
         String::from_utf8_lossy(&shown).into_owned()
     }
 
+    fn resize(&self, width: u16, height: u16) {
+        let (width, height) = (width.to_string(), height.to_string());
+        let mut tmux = self.tmux(&["resize-window", "-x", &width, "-y", &height]);
+        assert!(tmux.status().unwrap().success());
+    }
+
     /// Waits until the screen shows this.
     fn until(&self, text: &str) -> String {
+        self.until_holds(text, |screen| screen.contains(text))
+    }
+
+    /// Waits until this is true of the screen.
+    fn until_holds(&self, what: &str, holds: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let screen = self.screen();
-            if screen.contains(text) {
+            if holds(&screen) {
                 return screen;
             }
-            assert!(Instant::now() < deadline, "no `{text}` on the screen:\n{screen}");
+            assert!(Instant::now() < deadline, "no `{what}` on the screen:\n{screen}");
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -101,6 +112,35 @@ fn the_echo_area_says_what_happens_and_the_report_draws_it() {
 }
 
 #[test]
+fn windows_are_redrawn_while_a_dial_runs() {
+    let (first, second) = (silent(), silent());
+    // A clock in a window below: a timer writes there, and redraws nothing.
+    let clock = "(progn (with-current-buffer (get-buffer-create \"clock\") (insert \"tick 0\")) \
+                 (display-buffer \"clock\") (defvar ticks 0) (run-at-time 0 0.1 (lambda () \
+                 (with-current-buffer \"clock\" (erase-buffer) (insert (format \"tick %d\" \
+                 (setq ticks (1+ ticks))))))))";
+    let terminal = Terminal::start("redraw", &[first.port(), second.port()], clock);
+    terminal.press(&["C-c", "m"]);
+    terminal.until(&format!("trying {}", first.port()));
+    let tick = |screen: &str| -> u32 {
+        let line = screen.lines().find_map(|line| line.strip_prefix("tick ")).unwrap();
+        line.trim().parse().unwrap()
+    };
+    let before = tick(&terminal.screen());
+    let later = before + 10;
+    terminal.until_holds("a later tick", |screen| tick(screen) >= later);
+    assert!(terminal.screen().contains("trying"), "the dial still runs");
+    // A resized frame is drawn again.
+    terminal.resize(90, 30);
+    terminal.until_holds("a mode line at the new height", |screen| {
+        screen.lines().nth(28).is_some_and(|line| line.contains("clock"))
+    });
+    assert!(terminal.screen().contains("trying"), "the dial still runs");
+    terminal.press(&["C-g"]);
+    terminal.until("Quit");
+}
+
+#[test]
 fn a_quit_ends_the_dial_at_once() {
     let (first, second) = (silent(), silent());
     let terminal = Terminal::start("quit", &[first.port(), second.port()], "");
@@ -109,7 +149,7 @@ fn a_quit_ends_the_dial_at_once() {
     let before = Instant::now();
     terminal.press(&["C-g"]);
     terminal.until("Quit");
-    assert!(before.elapsed() < Duration::from_secs(20), "the deadline is 30 s");
+    assert!(before.elapsed() < Duration::from_secs(20), "the timeout is 30 s");
     terminal.press(&["C-c", "r"]);
     terminal.until("cancelled after");
 }

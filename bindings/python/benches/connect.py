@@ -76,7 +76,7 @@ async def in_loop(port: int, rounds: int) -> Times:
         return (await aiohappyeyeballs.start_connection([info], happy_eyeballs_delay=0.25)).close
 
     async def ours() -> Callable[[], None]:
-        return (await mailport.start_connection(HERE, plan=plan)).close
+        return (await mailport.aconnect(HERE, plan=plan)).close
 
     async def streams() -> Callable[[], None]:
         return (await mailport.open_connection(HERE, plan=plan))[1].transport.abort
@@ -84,7 +84,7 @@ async def in_loop(port: int, rounds: int) -> Times:
     clients: dict[str, Callable[[], Awaitable[Callable[[], None]]]] = {
         "loop.create_connection(happy_eyeballs_delay=)": asyncio_s,
         "aiohappyeyeballs.start_connection": theirs,
-        "mailport.start_connection": ours,
+        "mailport.aconnect": ours,
         "mailport.open_connection": streams,
     }
     if isinstance(loop, uvloop.Loop):

@@ -1,4 +1,4 @@
-//! What dials have learned, shared by those that follow.
+//! The cache of earlier dials.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -7,12 +7,12 @@ use mailport::machine::Answer;
 use mailport::{Service, Via};
 use pyo3::prelude::*;
 
-use crate::options::{Settings, misuse, target};
+use crate::config::{Config, target_of, value_error};
 
 /// How long a wait goes on without a look at the interpreter's signals.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// A cache; a handle to what every thread may use at once.
+/// A cache: a handle that any number of threads may use at once.
 #[pyclass(frozen, module = "mailport._native")]
 pub(crate) struct Cache(pub(crate) mailport::Cache);
 
@@ -24,40 +24,37 @@ impl Cache {
         Cache(py.detach(|| path.map_or_else(mailport::Cache::new, mailport::Cache::open)))
     }
 
-    /// Where a user's cache is kept.
+    /// The path of the user's cache.
     #[staticmethod]
     fn default_path() -> Option<PathBuf> {
         mailport::Cache::default_path()
     }
 
-    /// Forgets a target in every network.
+    /// Removes the entries of a host in every network.
     fn forget(&self, py: Python<'_>, host: &str) -> PyResult<usize> {
-        let target = target(host)?;
+        let target = target_of(host)?;
         Ok(py.detach(|| self.0.forget(&target)))
     }
 
-    /// Forgets everything.
+    /// Removes every entry.
     fn clear(&self, py: Python<'_>) -> usize {
         py.detach(|| self.0.clear())
     }
 
-    /// Remembers an answer that was given for good; `False` where the network cannot be told.
-    #[pyo3(signature = (host, service, answer, settings, via))]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "what comes from Python is made for the call"
-    )]
+    /// Stores the answer to a question; returns `False` if the network is not known.
+    #[pyo3(signature = (host, service, answer, config, via))]
     fn remember_answer(
         &self,
         py: Python<'_>,
         host: &str,
         service: &str,
         answer: &str,
-        settings: Settings,
+        config: &Config,
         via: Option<&str>,
     ) -> PyResult<bool> {
-        let (target, config) = (target(host)?, settings.config()?);
-        let service: Service = service.parse().map_err(misuse)?;
+        let target = target_of(host)?;
+        let config = config.for_dial(None, true, None)?;
+        let service: Service = service.parse().map_err(value_error)?;
         let answer = answer_of(answer)?;
         let via = via_of(via)?;
         Ok(py.detach(|| {
@@ -69,9 +66,9 @@ impl Cache {
         }))
     }
 
-    /// Waits until everything is saved, and says whether it is. Signals are handled.
+    /// Waits until everything is saved, and returns whether it is. Signals are handled.
     fn flush(&self, py: Python<'_>, timeout: f64) -> PyResult<bool> {
-        let timeout = Duration::try_from_secs_f64(timeout).map_err(misuse)?;
+        let timeout = Duration::try_from_secs_f64(timeout).map_err(value_error)?;
         let begun = Instant::now();
         loop {
             let left = timeout.saturating_sub(begun.elapsed());
@@ -86,9 +83,9 @@ impl Cache {
 
 pub(crate) fn answer_of(name: &str) -> PyResult<Answer> {
     let known = Answer::ALL.into_iter().find(|known| known.name() == name);
-    known.ok_or_else(|| misuse(format!("`{name}` is not an answer")))
+    known.ok_or_else(|| value_error(format!("`{name}` is not an answer")))
 }
 
 pub(crate) fn via_of(text: Option<&str>) -> PyResult<Option<Via>> {
-    text.map(|text| text.parse().map_err(misuse)).transpose()
+    text.map(|text| text.parse().map_err(value_error)).transpose()
 }

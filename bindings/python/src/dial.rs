@@ -1,4 +1,4 @@
-//! One dial: a descriptor to watch, and calls that never block, but for one.
+//! One dial: a descriptor to watch, and calls of which only `wait` blocks.
 
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -9,16 +9,16 @@ use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
 use crate::cache::{Cache, answer_of, via_of};
-use crate::options::{Plan, Settings, misuse, target};
+use crate::config::{Config, Plan, ServiceTuple, target_of, tuple_of, value_error};
 use crate::report::{QuestionFacts, Report};
 
-/// How long a wait goes on without a look at the interpreter's signals. A signal that this thread
-/// gets ends the wait by itself; this is for one that came a moment before, or to another thread.
+/// How long a wait goes on without a look at the interpreter's signals. A signal to this thread
+/// ends the wait at once; this bound is for one that came just before, or to another thread.
 const SLICE: Duration = Duration::from_millis(100);
 
-/// A dial under way. Closing it, or dropping it, closes everything that it holds.
+/// A dial under way. Closing or dropping it closes everything that it holds.
 ///
-/// The lock is never waited for, and never held while Python runs.
+/// No call waits for the lock, and none holds it while Python runs.
 #[pyclass(frozen, module = "mailport._native")]
 pub(crate) struct Dial {
     dial: Mutex<Option<mailport::Dial>>,
@@ -26,22 +26,23 @@ pub(crate) struct Dial {
 
 #[pymethods]
 impl Dial {
-    /// Its descriptor has no timer yet: `wait` needs none.
+    /// Starts a dial; its descriptor has no timer.
     #[new]
-    #[pyo3(signature = (host, plan, settings, cache, via))]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "what comes from Python is made for the call"
-    )]
+    #[pyo3(signature = (host, plan, config, timeout, asks, source, cache, via))]
+    #[expect(clippy::too_many_arguments, reason = "called by the Python package alone")]
     fn new(
         py: Python<'_>,
         host: &str,
         plan: &Plan,
-        settings: Settings,
+        config: &Config,
+        timeout: f64,
+        asks: bool,
+        source: Option<&str>,
         cache: Option<&Cache>,
         via: Option<&str>,
     ) -> PyResult<Dial> {
-        let (target, config) = (target(host)?, settings.config()?);
+        let target = target_of(host)?;
+        let config = config.for_dial(Some(timeout), asks, source)?;
         let mut dialer = Dialer::default();
         if let Some(cache) = cache {
             dialer = dialer.with_cache(cache.0.clone());
@@ -49,33 +50,38 @@ impl Dial {
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
         }
-        let dial = py.detach(|| dialer.prepare(&target, &plan.0, &config)).map_err(told)?;
+        let dial = py.detach(|| dialer.prepare(&target, &plan.0, &config)).map_err(error_of)?;
         Ok(Dial { dial: Mutex::new(Some(dial)) })
     }
 
-    /// The descriptor to watch for reading.
+    /// The descriptor to watch for reading. Without `add_timer`, the caller brings the time.
     fn fileno(&self) -> PyResult<RawFd> {
         self.with(|dial| Ok(dial.as_raw_fd()))
     }
 
-    /// Puts a timer into the descriptor, which can then be watched.
+    /// Adds a timer to the descriptor, which is then readable when something is due.
     fn add_timer(&self) -> PyResult<()> {
-        self.with(|dial| dial.add_timer().map_err(|error| told(ConnectError::Setup(error))))
+        self.with(|dial| dial.add_timer().map_err(|error| error_of(ConnectError::Setup(error))))
     }
 
-    /// Does what can be done now, without blocking, and says how the dial stands.
+    /// In how many seconds `process` must be called at the latest.
+    fn poll_timeout(&self) -> PyResult<Option<f64>> {
+        self.with(|dial| Ok(dial.timeout().map(|timeout| timeout.as_secs_f64())))
+    }
+
+    /// Does what can be done now, without blocking, and returns the status.
     fn process(&self, py: Python<'_>) -> PyResult<&'static str> {
         let mut dial = self.lock()?;
         let dial = dial.as_mut().ok_or_else(closed)?;
-        py.detach(|| name_of(dial.process()))
+        name_of(py.detach(|| dial.process()))
     }
 
-    /// Blocks, at most for `timeout` seconds, while the status is `pending`. Other threads run
+    /// Blocks for at most `timeout` seconds while the status is `pending`. Other threads run
     /// meanwhile, and signals are handled.
     #[pyo3(signature = (timeout))]
     fn wait(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<&'static str> {
         let until = timeout
-            .map(|seconds| Duration::try_from_secs_f64(seconds).map_err(misuse))
+            .map(|seconds| Duration::try_from_secs_f64(seconds).map_err(value_error))
             .transpose()?
             .and_then(|timeout| Instant::now().checked_add(timeout));
         loop {
@@ -93,17 +99,16 @@ impl Dial {
         }
     }
 
-    /// The question that the dial has stopped with.
+    /// The question at which the dial has stopped.
     fn question(&self) -> PyResult<Option<QuestionFacts>> {
         self.with(|dial| Ok(dial.question().as_ref().map(QuestionFacts::new)))
     }
 
-    /// Answers a question, and remembers the answer where it is for good; `False` where the
-    /// question no longer stands.
-    fn answer(&self, number: u32, answer: &str, for_good: bool) -> PyResult<bool> {
+    /// Answers a question; returns `False` if that question is no longer current.
+    fn answer(&self, number: u32, answer: &str, remember: bool) -> PyResult<bool> {
         let answer = answer_of(answer)?;
         self.with(|dial| {
-            let answered = if for_good {
+            let answered = if remember {
                 dial.answer_and_remember(number, answer)
             } else {
                 dial.answer(number, answer)
@@ -112,18 +117,22 @@ impl Dial {
         })
     }
 
-    /// The dial so far.
+    /// The report of the dial so far.
     fn report(&self) -> PyResult<Report> {
         self.with(|dial| Ok(Report(dial.report())))
     }
 
-    /// The descriptor of the connection, which is the caller's from now on, or `None` where the
-    /// dial has failed; and the report.
-    fn take(&self) -> PyResult<(Option<RawFd>, Report)> {
+    /// The descriptor of the connection, which the caller owns from now on, and its service, or
+    /// `None` if the dial has failed; and the report.
+    fn take(&self) -> PyResult<(Option<(RawFd, ServiceTuple)>, Report)> {
         self.with(|dial| match dial.take() {
-            Ok(connected) => Ok((Some(connected.socket.into_raw_fd()), Report(connected.report))),
+            Ok(connected) => {
+                let service = tuple_of(connected.service);
+                let descriptor = connected.socket.into_raw_fd();
+                Ok((Some((descriptor, service)), Report(connected.report)))
+            }
             Err(ConnectError::Failed(report)) => Ok((None, Report(*report))),
-            Err(error) => Err(told(error)),
+            Err(error) => Err(error_of(error)),
         })
     }
 
@@ -139,10 +148,10 @@ impl Dial {
     fn lock(&self) -> PyResult<MutexGuard<'_, Option<mailport::Dial>>> {
         match self.dial.try_lock() {
             Ok(dial) => Ok(dial),
-            // What panicked has left the dial as it was between two calls.
+            // A panic leaves the dial as it was between two calls.
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => {
-                Err(PyRuntimeError::new_err("another thread is in this dial"))
+                Err(PyRuntimeError::new_err("another thread is using this dial"))
             }
         }
     }
@@ -162,15 +171,15 @@ fn name_of(status: Status) -> PyResult<&'static str> {
         Status::Asking => Ok("asking"),
         Status::Connected => Ok("connected"),
         Status::Failed => Ok("failed"),
-        Status::Forked => Err(told(ConnectError::Forked)),
+        Status::Forked => Err(error_of(ConnectError::Forked)),
         _ => Err(PyRuntimeError::new_err("a status that this module does not know")),
     }
 }
 
-/// An error without a report, as Python's own kinds.
-fn told(error: ConnectError) -> PyErr {
+/// An error without a report, as one of Python's own.
+fn error_of(error: ConnectError) -> PyErr {
     match error {
-        ConnectError::Config(error) => misuse(error),
+        ConnectError::Config(error) => value_error(error),
         ConnectError::Setup(source) => {
             let errno = source.raw_os_error();
             PyOSError::new_err((errno, ConnectError::Setup(source).to_string()))

@@ -1,41 +1,48 @@
-//! What a dial did, as plain Python data.
+//! The report of a dial, as plain Python data.
 
 use std::time::Duration;
 
 use mailport::Outcome;
 use mailport::machine::Question;
-use mailport::report::{Attempt, End, Greeting, Lookup, Stage};
+use mailport::report::{Attempt, End, Greeting, Lookup, LookupError, Stage};
 use pyo3::prelude::*;
 
-use crate::options::{ServiceTuple, tuple_of};
+use crate::config::{ServiceTuple, tuple_of};
 
-/// A report that can be drawn; its facts are given as dictionaries.
+/// A report, which can draw itself; `facts` returns it as dictionaries.
 #[pyclass(frozen, module = "mailport._native")]
 pub(crate) struct Report(pub(crate) mailport::Report);
 
 #[pymethods]
 impl Report {
-    /// One sentence for people.
+    /// The report in one sentence.
     fn summary(&self) -> String {
         self.0.summary()
     }
 
-    /// The drawing, at most this wide.
+    /// The timeline in text, at most this wide.
     fn timeline(&self, width: usize) -> String {
         self.0.timeline(width).to_string()
     }
 
-    /// The picture that the command writes with `--svg`.
+    /// The timeline as SVG, as the command writes it with `--svg`.
     fn to_svg(&self) -> String {
         self.0.to_svg()
     }
 
-    /// The object that the command prints with `--json`.
+    /// The report as JSON, as the command prints it with `--json`.
     fn to_json(&self) -> String {
         self.0.to_json()
     }
 
-    /// Everything else.
+    /// The `EAI_` number of the look-up that found no address; `None` if the dial has ended
+    /// otherwise.
+    fn lookup_errno(&self) -> Option<i32> {
+        let errors = self.0.lookups.iter().filter_map(|lookup| lookup.result.as_ref().err());
+        errors.map(eai).min_by_key(|errno| usize::from(*errno == libc::EAI_NONAME))
+    }
+
+    /// The data of the report.
     fn facts(&self) -> ReportFacts {
         ReportFacts {
             host: self.0.host.clone(),
@@ -53,10 +60,14 @@ impl Report {
     }
 }
 
-/// The JSON object of a dial that never began.
-#[pyfunction]
-pub(crate) fn json_of_refusal(sentence: &str) -> String {
-    mailport::Report::json_of_refusal(sentence)
+/// The number that `getaddrinfo` would return.
+fn eai(error: &LookupError) -> i32 {
+    match error {
+        LookupError::NotFound => libc::EAI_NONAME,
+        LookupError::TryAgain | LookupError::Unanswered => libc::EAI_AGAIN,
+        LookupError::Unusable(_) => libc::EAI_NODATA,
+        _ => libc::EAI_FAIL,
+    }
 }
 
 #[derive(IntoPyObject)]
@@ -171,7 +182,7 @@ fn name_of(end: End) -> &'static str {
     match end {
         End::Connected(_) => "connected",
         End::Exhausted => "exhausted",
-        End::Timeout => "deadline",
+        End::Timeout => "timeout",
         End::Unresolved => "unresolved",
         End::LocalResourceError => "local-resource-error",
         End::Via => "via",

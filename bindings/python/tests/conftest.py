@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
-import shutil
 import socket
 import ssl
 import sys
@@ -288,25 +287,3 @@ def unhandled(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]
     seen: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
     return seen
-
-
-PYTHON = [sys.executable, "-m", "mailport"]
-# No folder can be made below a device, so nothing is remembered from one run to the next.
-ENVIRONMENT = {
-    **{name: value for name, value in os.environ.items() if name != "MAILPORT_VIA"},
-    "COLUMNS": "80",
-    "XDG_CACHE_HOME": "/dev/null",
-}
-
-
-def command_line() -> list[str]:
-    """The command, which `make test` builds first."""
-    built = os.environ.get("MAILPORT_COMMAND") or shutil.which("mailport")
-    assert built, "the command mailport is in PATH, or named by MAILPORT_COMMAND"
-    return [built, "connect"]
-
-
-@pytest.fixture(params=["python", "command"])
-def program(request: pytest.FixtureRequest) -> list[str]:
-    """What both must do alike."""
-    return PYTHON if request.param == "python" else command_line()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import errno
 import functools
+import gc
 import math
 import pickle
 import selectors
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +21,23 @@ import pytest
 
 import mailport
 from conftest import HASTY, Silent, descriptors, starttls
-from mailport import Answer, Config, ConnectError, Dial, Outcome, Plan, Question, Tls
+from mailport import (
+    Answer,
+    Config,
+    ConnectError,
+    ConnectLookupError,
+    ConnectRefusedError,
+    ConnectTimeoutError,
+    Dial,
+    Family,
+    Outcome,
+    Plan,
+    Question,
+    Report,
+    Service,
+    Status,
+    TLSMode,
+)
 
 HERE = "127.0.0.1"
 
@@ -30,7 +50,7 @@ def port_of(sock: socket.socket) -> int:
 def test_an_open_port_is_connected(opened: socket.socket) -> None:
     with mailport.connect(HERE, plan=starttls(port_of(opened))) as sock:
         assert sock.getpeername() == opened.getsockname()
-        assert sock.gettimeout() == 30.0
+        assert sock.gettimeout() is None
         assert not sock.get_inheritable()
 
 
@@ -38,9 +58,9 @@ def test_a_refused_port_gives_way_to_the_next(refused: int, opened: socket.socke
     connected = mailport.dial(HERE, plan=starttls(refused, port_of(opened)))
     with connected.socket:
         assert connected.service.port == port_of(opened)
-        assert connected.tls is Tls.STARTTLS
+        assert connected.tls is TLSMode.STARTTLS
         first, second = connected.report.attempts
-        assert (first.outcome, first.case, first.errno) == (Outcome.RESET, 2, errno.ECONNREFUSED)
+        assert (first.outcome, first.errno) == (Outcome.RESET, errno.ECONNREFUSED)
         assert second.outcome == "connected"
         assert connected.report.winner == second
         assert connected.report.errno is None
@@ -99,12 +119,88 @@ def test_a_name_is_looked_up(opened: socket.socket) -> None:
         assert {lookup.family for lookup in connected.report.lookups} == {"ipv4", "ipv6"}
 
 
-def test_an_error_can_be_pickled(refused: int) -> None:
+def test_an_error_can_be_pickled_and_copied(refused: int) -> None:
     with pytest.raises(ConnectError) as caught:
         mailport.connect(HERE, plan=starttls(refused))
-    copy = pickle.loads(pickle.dumps(caught.value))
-    assert (type(copy), str(copy), copy.errno) == (ConnectError, str(caught.value), 111)
-    assert copy.attempts == caught.value.attempts
+    for again in [pickle.loads(pickle.dumps(caught.value)), copy.deepcopy(caught.value)]:
+        assert type(again) is ConnectRefusedError
+        assert (str(again), again.errno) == (str(caught.value), errno.ECONNREFUSED)
+        assert again.attempts == caught.value.attempts
+        assert again.report == caught.value.report
+
+
+def test_a_report_can_be_pickled_copied_and_made_a_dictionary(
+    refused: int, opened: socket.socket
+) -> None:
+    with mailport.dial(HERE, plan=starttls(refused, port_of(opened))) as connected:
+        report = connected.report
+    assert copy.copy(report) is copy.deepcopy(report) is report
+    again = pickle.loads(pickle.dumps(report))
+    assert again == report
+    assert again.winner == again.attempts[1]
+    for call in (str, Report.timeline, Report.to_svg, Report.to_json):
+        assert call(again) == call(report)
+    assert pickle.loads(pickle.dumps(again)).to_svg() == report.to_svg()
+    facts = dataclasses.asdict(report)
+    assert facts["host"] == HERE
+    assert facts["attempts"][0]["service"] == {"port": refused, "tls": "starttls", "family": None}
+    attempt = report.attempts[0]
+    assert copy.deepcopy(attempt) == pickle.loads(pickle.dumps(attempt)) == attempt
+    config = Config(families="ipv4", patience=2)
+    assert copy.deepcopy(config) == pickle.loads(pickle.dumps(config)) == config
+    again = pickle.loads(pickle.dumps(config))
+    mailport.connect(HERE, plan=starttls(port_of(opened)), config=again).close()
+
+
+def test_a_dial_takes_weak_references(opened: socket.socket) -> None:
+    dial = Dial(HERE, plan=starttls(port_of(opened)))
+    seen = weakref.ref(dial)
+    assert seen() is dial
+    del dial
+    gc.collect()
+    assert seen() is None
+
+
+def test_each_cause_is_the_exception_that_callers_catch(refused: int, silent: Silent) -> None:
+    causes: list[tuple[type[ConnectError], type[OSError], dict[str, Any]]] = [
+        (ConnectRefusedError, ConnectionRefusedError, {"host": HERE, "plan": starttls(refused)}),
+        (
+            ConnectTimeoutError,
+            TimeoutError,
+            {"host": HERE, "plan": starttls(silent.port), "timeout": 0.1},
+        ),
+        (ConnectLookupError, socket.gaierror, {"host": "nowhere.invalid", "timeout": 5}),
+    ]
+    for kind, builtin, arguments in causes:
+        with pytest.raises(builtin) as caught:
+            mailport.connect(**arguments)
+        assert type(caught.value) is kind
+        assert isinstance(caught.value, ConnectError)
+        assert isinstance(caught.value, mailport.MailportError)
+        assert caught.value.report is not None
+
+
+def test_a_name_that_does_not_exist_has_the_number_of_getaddrinfo() -> None:
+    with pytest.raises(socket.gaierror) as caught:
+        mailport.connect("nowhere.invalid", timeout=5)
+    assert caught.value.errno in (socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_AGAIN)
+
+
+def test_a_result_closes_its_socket_as_a_context_manager(opened: socket.socket) -> None:
+    with mailport.dial(HERE, plan=starttls(port_of(opened))) as connected:
+        assert connected.socket.fileno() >= 0
+        assert connected.server_hostname == HERE
+        assert repr(connected) == f"<Connected '{HERE}' {port_of(opened)}:starttls>"
+    assert connected.socket.fileno() == -1
+
+
+def test_an_open_attempt_has_no_outcome_yet(silent: Silent) -> None:
+    with Dial(HERE, plan=starttls(silent.port)) as dial:
+        assert dial.process() is Status.PENDING
+        report = dial.report
+        assert report.end is None
+        assert [attempt.outcome for attempt in report.attempts] == [None]
+        assert report.attempts[0].stage is mailport.Stage.CONNECT
 
 
 @pytest.mark.parametrize(
@@ -114,18 +210,26 @@ def test_an_error_can_be_pickled(refused: int) -> None:
         (ValueError, {"host": ""}, "empty"),
         (ValueError, {"host": "bücher.example"}, "xn--bcher-kva.example"),
         (TypeError, {"host": 5}, "host"),
-        (ValueError, {"host": HERE, "port": 0}, "port number"),
+        (ValueError, {"host": HERE, "port": 0}, "port must be"),
         (ValueError, {"host": HERE, "port": 70000}, "70000"),
         (ValueError, {"host": HERE, "port": 587, "plan": "mew"}, "both given"),
         (ValueError, {"host": HERE, "plan": "587:cleartext"}, "cleartext"),
         (ValueError, {"host": HERE, "plan": "rfc8314"}, "use dial"),
-        (ValueError, {"host": HERE, "timeout": 0}, "no time"),
-        (ValueError, {"host": HERE, "timeout": -1}, "not negative"),
-        (ValueError, {"host": HERE, "timeout": float("nan")}, "not negative"),
+        (ValueError, {"host": HERE, "timeout": 0}, "timeout=0"),
+        (ValueError, {"host": HERE, "timeout": -1}, "positive"),
+        (ValueError, {"host": HERE, "timeout": float("nan")}, "positive"),
         (TypeError, {"host": HERE, "timeout": "30"}, "timeout"),
-        (TypeError, {"host": HERE, "cache": "cache.json"}, "cache is a Cache"),
-        (TypeError, {"host": HERE, "config": {"sequential": True}}, "config is a Config"),
-        (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via is a str"),
+        (TypeError, {"host": HERE, "plan": 587}, "plan must be"),
+        (TypeError, {"host": HERE, "plann": "mew"}, "plann"),
+        (TypeError, {"host": HERE, "port": 587.0}, "port must be"),
+        (ValueError, {"host": HERE, "port": "smtp"}, "port must be"),
+        (ValueError, {"host": (HERE, 587), "port": 10}, "timeout="),
+        (ValueError, {"host": HERE, "source_address": ("here", 0)}, "source address"),
+        (ValueError, {"host": HERE, "source_address": (HERE, 5)}, "port of source_address"),
+        (TypeError, {"host": HERE, "source_address": HERE}, "source_address"),
+        (TypeError, {"host": HERE, "cache": "cache.json"}, "cache must be a Cache"),
+        (TypeError, {"host": HERE, "config": {"patience": 2}}, "config must be a Config"),
+        (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via must be a str"),
     ],
 )
 def test_misuse_is_told_before_anything_is_sent(
@@ -154,7 +258,8 @@ def test_settings_are_checked_where_they_are_made(
 
 
 def test_a_plan_is_a_value() -> None:
-    plan = Plan([mailport.Service(587, Tls.STARTTLS), mailport.Service(25, Tls.STARTTLS, "ipv4")])
+    only_ipv4 = Service(25, TLSMode.STARTTLS, Family.IPV4)
+    plan = Plan([Service(587, TLSMode.STARTTLS), only_ipv4])
     assert str(plan) == "587:starttls,25/ipv4:starttls"
     assert plan == Plan(str(plan))
     assert hash(plan) == hash(Plan(str(plan)))
@@ -237,7 +342,7 @@ def test_what_cannot_be_asked_by_a_call_that_blocks_is_refused_before_a_packet(
         lambda: mailport.SMTP(ask=ask),
     ]
     for call in calls:
-        with pytest.raises(TypeError, match="ask is a"):
+        with pytest.raises(TypeError, match=r"ask (must be|is) a"):
             call()
     opened.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -328,7 +433,7 @@ def test_a_dial_has_no_result_before_its_end(silent: Silent) -> None:
     with Dial(HERE, plan=starttls(silent.port)) as dial:
         assert dial.process() == "pending"
         assert dial.wait(0.01) == "pending"
-        assert dial.report.end == "cancelled"
+        assert dial.report.end is None
         with pytest.raises(RuntimeError):
             dial.result()
 
@@ -363,8 +468,31 @@ def test_a_hundred_threads_dial_at_once(
     assert unhandled == []
 
 
-def test_the_defaults_are_the_library_s() -> None:
-    from mailport import _native
-    from mailport._plan import DEFAULT_TIMEOUT, settings_of
+def test_a_port_and_an_address_are_taken_as_socket_and_smtplib_take_them(
+    opened: socket.socket,
+) -> None:
+    port = port_of(opened)
+    for arguments in [(HERE, port), (HERE, str(port)), ((HERE, port),), ((HERE, str(port)),)]:
+        with mailport.dial(*arguments) as connected:  # type: ignore[arg-type]
+            assert connected.service.port == port
 
-    assert settings_of(Config(), DEFAULT_TIMEOUT, ask=False) == _native.defaults()
+
+def test_the_source_address_is_used(opened: socket.socket) -> None:
+    plan = starttls(port_of(opened))
+    with mailport.connect(HERE, plan=plan, source_address=("127.0.0.5", 0)) as sock:
+        assert sock.getsockname()[0] == "127.0.0.5"
+    with mailport.connect(HERE, plan=plan, source_address=("", 0)) as sock:
+        assert sock.getsockname()[0] == HERE
+
+
+def test_the_default_timeout_of_sockets_is_that_of_a_dial(
+    opened: socket.socket, silent: Silent
+) -> None:
+    socket.setdefaulttimeout(0.1)
+    try:
+        with mailport.connect(HERE, plan=starttls(port_of(opened))) as sock:
+            assert sock.gettimeout() == 0.1
+        with pytest.raises(TimeoutError):
+            mailport.connect(HERE, plan=starttls(silent.port))
+    finally:
+        socket.setdefaulttimeout(None)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_aio import Scripted
+from test_asyncio import Scripted
 
 import mailport
 from conftest import HASTY, Silent, starttls
@@ -75,8 +75,9 @@ class TestCtrlC:
             mailport.connect(HERE, plan=starttls(silent.port, server.port), config=config)
 
     def test_the_wait_for_a_greeting(self) -> None:
+        config = mailport.Config(greeting_wait=30)
         with Scripted(b"") as server, AtOnce(), pytest.raises(KeyboardInterrupt):
-            mailport.connect(HERE, plan=starttls(server.port), config=mailport.Config(greeting_wait=30))
+            mailport.connect(HERE, plan=starttls(server.port), config=config)
 
     def test_a_question(self, refused: int, server: Server) -> None:
         def ask(_: Question) -> str:
@@ -138,7 +139,7 @@ class TestCtrlC:
 
     def test_a_dial_in_asyncio(self, silent: Silent) -> None:
         with AtOnce(), pytest.raises(KeyboardInterrupt):
-            asyncio.run(mailport.start_dial(HERE, plan=starttls(silent.port)))
+            asyncio.run(mailport.adial(HERE, plan=starttls(silent.port)))
 
     def test_a_coroutine_that_is_asked(self, refused: int, server: Server) -> None:
         async def ask(_: Question) -> str:
@@ -147,7 +148,7 @@ class TestCtrlC:
 
         plan = starttls(refused, server.port)
         with AtOnce(), pytest.raises(KeyboardInterrupt):
-            asyncio.run(mailport.start_dial(HERE, plan=plan, ask=ask))
+            asyncio.run(mailport.adial(HERE, plan=plan, ask=ask))
 
 
 def test_a_signal_whose_handler_returns_does_not_end_a_dial(silent: Silent) -> None:

@@ -1,7 +1,11 @@
 //! `mailport probe`.
 
+mod json;
+mod list;
+mod matrix;
+mod progress;
+mod survey;
 mod table;
-mod wait;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,25 +14,28 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use mailport::probe::{Entry, Probed, Seen, Survey, parse_list, to_json};
+use mailport::probe::Probed;
 use mailport::report::svg::{self, Decision, Panel};
 use mailport::{ConfigError, Plan, ProbeError, Prober, Report, Target};
 
+use self::list::{Entry, parse_list};
+use self::progress::ProgressLine;
+use self::survey::{Met, Seen, Survey, is_at_home};
 use crate::options::{Options, TIMES};
 use crate::{connect, svg_file, values};
 
-/// Tries every service at every address of servers, and says what a dial would choose
+/// Tries every service at every address of servers, and prints what a dial would choose
 ///
-/// All are tried at once, and none is left out because another one has connected. Nothing is sent
-/// to a server: each connection is closed as soon as it stands. What a dial would choose follows
-/// from what was found, by the rules of a dial, and from what is remembered of earlier dials. A
-/// probe itself remembers nothing.
+/// All are tried at once; a connection does not stop the others. Nothing is sent to a server: each
+/// connection is closed once it is established. The choice of a dial is computed from the results
+/// by the rules of a dial, with what the cache knows of earlier dials. The probe itself does not
+/// change the cache.
 ///
-/// Of several hosts, the two tables of the fallback paper's field test are printed too: servers by
+/// For several hosts it also prints the two tables of the fallback paper's field test: servers by
 /// kind, and how the first service of the plan was met.
 ///
-/// Exit status: 0 a dial would reach every host, 1 it would not (or the result could not be
-/// written), 2 the command line or a list of hosts is wrong.
+/// Exit status: 0 a dial would reach every host; 1 it would not reach one, or the result could not
+/// be written; 2 the command line or a list of hosts is wrong.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Args {
@@ -39,36 +46,36 @@ pub(crate) struct Args {
     #[arg(value_name = "HOST", required_unless_present = "file")]
     hosts: Vec<Target>,
 
-    /// Take hosts from this file too, one a line; - is standard input [default: none]
+    /// Read further hosts from this file, one per line; - is standard input [default: none]
     ///
-    /// After the host may stand kind=WORD (such as ISP or Company; home for a server in a home, which
-    /// the tables leave out) and user=WORD (a repeated pair of user and server is counted once).
-    /// What follows a # is a comment.
+    /// The host may be followed by kind=WORD (such as ISP or Company; home for a server in a home,
+    /// which the tables leave out) and user=WORD (the same user and server are counted once). A #
+    /// starts a comment.
     #[arg(long, value_name = "FILE", help_heading = "What to try")]
     file: Option<PathBuf>,
 
     #[command(flatten)]
     options: Options,
 
-    /// How long each service at each address may be silent
+    /// How long to wait for each service at each address
     ///
-    /// Silence until then is a timeout. At least 10ms. A name has the 30s that a dial would give its
-    /// look-up, and a dial is taken to wait as long as it does by default.
+    /// One that has not answered by then ends as timeout. At least 10ms. The look-up of a name has
+    /// 30s, as in a dial.
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
-    deadline: Duration,
+    attempt_timeout: Duration,
 
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
-    /// Its keys are version, hosts and survey. A host has host, lookups, attempts (as connect's),
-    /// choice (null where a dial would not connect) and summary. Times are in milliseconds.
+    /// Its keys are version, hosts and survey. A host has host, lookups, attempts (as in mailport
+    /// connect), choice (null if a dial would not connect) and summary. Times are in milliseconds.
     #[arg(long, help_heading = "What to print")]
     json: bool,
 
-    /// Draw every attempt as a picture, into this file [default: off]
+    /// Write a picture of every attempt to this file [default: off]
     ///
-    /// SVG, for a browser or a report: one bar an attempt on a scale of time, with its outcome, host
-    /// by host, and what a dial would choose. It takes the place of a file of that name.
+    /// SVG, for a browser or a bug report: for each host one bar for each attempt on a time scale,
+    /// with its outcome, and what a dial would choose. An existing file is replaced.
     #[arg(long, value_name = "FILE", value_parser = svg_file::path)]
     #[arg(help_heading = "What to print")]
     svg: Option<PathBuf>,
@@ -95,7 +102,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let survey = (entries.len() > 1).then(|| found.survey(&plan, &entries));
     let drawn = args.svg.as_ref().is_none_or(|path| svg_file::write(path, &found.picture()));
     let written = crate::written(if args.json {
-        writeln!(io::stdout(), "{}", to_json(&found.hosts, survey.as_ref()))
+        writeln!(io::stdout(), "{}", json::to_json(&found.hosts, survey.as_ref()))
     } else {
         found.print(&plan, survey.as_ref())
     });
@@ -132,14 +139,14 @@ impl Args {
             });
         }
         let config = self.options.config();
-        let wait = wait::Wait::begin(self.deadline, self.json);
+        let line = ProgressLine::begin(self.attempt_timeout, self.json);
         let mut prober =
-            Prober::new(plan.clone(), config.clone()).with_attempt_timeout(self.deadline);
+            Prober::new(plan.clone(), config.clone()).with_attempt_timeout(self.attempt_timeout);
         if let Some(cache) = self.options.cache() {
             prober = prober.with_cache(cache);
         }
-        let found = prober.run(&targets, |progress| wait.show(progress));
-        wait.end();
+        let found = prober.run(&targets, |progress| line.show(progress));
+        line.end();
         let with_forecast = |probed: Probed| {
             let forecast = probed.forecast(plan, &config, Instant::now())?;
             Ok::<_, ConfigError>((probed, forecast))
@@ -160,7 +167,7 @@ impl Found {
     fn survey(&self, plan: &Plan, entries: &[Entry]) -> Survey {
         let seen = entries.iter().filter_map(|entry| {
             let (probed, forecast) = &self.hosts[*self.places.get(&entry.server())?];
-            let (at_home, met) = (probed.is_at_home(), probed.met(plan, forecast));
+            let (at_home, met) = (is_at_home(probed), Met::new(plan, forecast));
             Some(Seen { entry: entry.clone(), at_home, met })
         });
         Survey::new(&seen.collect::<Vec<_>>())
@@ -172,7 +179,7 @@ impl Found {
         for (index, (probed, forecast)) in self.hosts.iter().enumerate() {
             let gap = if index > 0 { "\n" } else { "" };
             writeln!(out, "{gap}{}", probed.summary(forecast))?;
-            out.write_all(table::host(probed, plan, forecast, width).as_bytes())?;
+            out.write_all(matrix::host(probed, plan, forecast, width).as_bytes())?;
         }
         match survey {
             Some(survey) => write!(out, "\n{}", table::survey(survey)),

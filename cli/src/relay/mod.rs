@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use mailport::{Cache, Cleartext, Dialer, Plan, Target};
 use mailport_relay::{self as relay, Door, Line, Orders, Relay, Settings, Way};
 
-use crate::options::Remembering;
+use crate::options::CacheOption;
 use crate::values;
 
 mod nft;
@@ -114,7 +114,7 @@ pub(crate) struct Args {
     control: Option<PathBuf>,
 
     #[command(flatten)]
-    remembering: Remembering,
+    cache: CacheOption,
 
     /// How standard error is written
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = SERVICE)]
@@ -230,9 +230,9 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     let log = move |line: &Line| write(format, line);
     // Where a service is silent, only the first reader waits for it. A file may be out of reach of
     // the user that this process becomes; then what is learned ends with the process.
-    let cache = args.remembering.path();
+    let cache = args.cache.path();
     let mut dialer = Dialer::default();
-    if args.remembering.is_on() {
+    if args.cache.is_on() {
         dialer = dialer.with_cache(cache.as_ref().map_or_else(Cache::new, Cache::open));
     }
     let relay = Relay::start(settings, dialer, inherited, log)?;

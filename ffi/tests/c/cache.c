@@ -22,12 +22,12 @@ int main(int argc, char **argv)
     CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_OK && close(fd) == 0);
     again = mailport_cache_open(argv[1]);
     CHECK(mailport_cache_flush(again, -1) == MAILPORT_OK);
-    CHECK(mailport_cache_forget(again, "not a host") == MAILPORT_INVALID);
+    CHECK(mailport_cache_forget(again, "not a host") == MAILPORT_ERR_INVALID);
     CHECK(mailport_cache_forget(again, "127.0.0.1") == MAILPORT_OK);
     CHECK(mailport_cache_clear(again) == MAILPORT_OK);
     CHECK(mailport_cache_flush(again, 20000) == MAILPORT_OK && access(argv[1], F_OK) == 0);
     mailport_cache_free(again);
-    CHECK(mailport_options_set_via(options, "socks5://user:secret@[") == MAILPORT_INVALID);
+    CHECK(mailport_options_set_via(options, "socks5://user:secret@[") == MAILPORT_ERR_INVALID);
     CHECK(strstr(mailport_options_message(options), "secret") == NULL);
     CHECK(mailport_options_set_via(options, "socks5://proxy.example") == MAILPORT_OK);
     mailport_options_free(options);

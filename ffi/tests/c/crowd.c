@@ -37,7 +37,7 @@ static void ended(struct one *one, mailport_status status)
 
     event_free(one->watch);
     if (one->kind == 2) {
-        CHECK(status == MAILPORT_EXHAUSTED && mailport_dial_port(one->dial) == 0);
+        CHECK(status == MAILPORT_ERR_EXHAUSTED && mailport_dial_port(one->dial) == 0);
     } else {
         if (status != MAILPORT_OK)
             fprintf(stderr, "%s\n", mailport_dial_message(one->dial));

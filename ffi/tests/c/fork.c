@@ -17,11 +17,11 @@ static void in_child(mailport_dial *dial, mailport_options *options)
 {
     int fd = -1;
 
-    CHECK(mailport_dial_process(dial) == MAILPORT_FORKED);
-    CHECK(mailport_dial_wait(dial, -1) == MAILPORT_FORKED);
-    CHECK(mailport_dial_take_fd(dial, &fd) == MAILPORT_FORKED);
-    CHECK(mailport_dial_answer(dial, 1, MAILPORT_ANSWER_GIVE_UP) == MAILPORT_FORKED);
-    CHECK(mailport_dial_fd(dial) == -1 && mailport_dial_timeout_ms(dial) == -1);
+    CHECK(mailport_dial_process(dial) == MAILPORT_ERR_FORKED);
+    CHECK(mailport_dial_wait(dial, -1) == MAILPORT_ERR_FORKED);
+    CHECK(mailport_dial_take_fd(dial, &fd) == MAILPORT_ERR_FORKED);
+    CHECK(mailport_dial_answer(dial, 1, MAILPORT_ANSWER_GIVE_UP) == MAILPORT_ERR_FORKED);
+    CHECK(mailport_dial_fd(dial) == -1 && mailport_dial_poll_timeout_ms(dial) == -1);
     CHECK(strstr(mailport_dial_message(dial), "fork") != NULL);
     mailport_dial_free(dial);
     /* By address: a look-up of the parent's may have held a lock of the C library's. */

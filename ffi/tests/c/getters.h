@@ -12,7 +12,7 @@ static const struct {
     const char *(*get)(const mailport_dial *, uint32_t);
 } texts_of_one[] = {
     {mailport_dial_attempt_address},       {mailport_dial_attempt_icmp_message},
-    {mailport_dial_attempt_icmp_from},     {mailport_dial_attempt_proxy_message},
+    {mailport_dial_attempt_icmp_sender},     {mailport_dial_attempt_via_error_message},
     {mailport_dial_attempt_note},          {mailport_dial_attempt_reason_message},
     {mailport_dial_attempt_reason_service}, {mailport_dial_lookup_message},
 };
@@ -22,11 +22,11 @@ static const struct {
     int32_t nothing;
 } numbers[] = {
     {mailport_dial_fd, -1},
-    {mailport_dial_timeout_ms, -1},
+    {mailport_dial_poll_timeout_ms, -1},
     {mailport_dial_tls, MAILPORT_TLS_UNDECIDED},
     {mailport_dial_errno, 0},
     {mailport_dial_winner, -1},
-    {mailport_dial_question_unavailable_family, MAILPORT_FAMILY_NONE},
+    {mailport_dial_question_current_family, MAILPORT_FAMILY_NONE},
     {mailport_dial_question_next_family, MAILPORT_FAMILY_NONE},
     {mailport_dial_question_next_tls, MAILPORT_TLS_UNDECIDED},
 };
@@ -44,8 +44,8 @@ static const struct {
     {mailport_dial_attempt_icmp_version, 0},
     {mailport_dial_attempt_icmp_type, -1},
     {mailport_dial_attempt_icmp_code, -1},
-    {mailport_dial_attempt_proxy_error, 0},
-    {mailport_dial_attempt_proxy_code, -1},
+    {mailport_dial_attempt_via_error, 0},
+    {mailport_dial_attempt_via_error_code, -1},
     {mailport_dial_attempt_greeting, MAILPORT_GREETING_NOT_AWAITED},
     {mailport_dial_attempt_syns, -1},
     {mailport_dial_attempt_reason, 0},
@@ -56,13 +56,13 @@ static const struct {
 
 static const struct {
     uint32_t (*get)(const mailport_dial *);
-} counts[] = {{mailport_dial_attempts}, {mailport_dial_lookups}, {mailport_dial_question}};
+} counts[] = {{mailport_dial_attempt_count}, {mailport_dial_lookup_count}, {mailport_dial_question_id}};
 
 static const struct {
     uint16_t (*get)(const mailport_dial *);
 } ports[] = {
     {mailport_dial_port},
-    {mailport_dial_question_unavailable_port},
+    {mailport_dial_question_current_port},
     {mailport_dial_question_next_port},
 };
 

@@ -12,15 +12,15 @@ int main(int argc, char **argv)
     CHECK(argc == 2 && mailport_dial_start(argv[1], 0, NULL, &dial) == MAILPORT_OK);
     while ((status = mailport_dial_wait(dial, -1)) == MAILPORT_PENDING)
         continue;
-    CHECK(status == MAILPORT_OK && mailport_dial_attempts(dial) == 2);
+    CHECK(status == MAILPORT_OK && mailport_dial_attempt_count(dial) == 2);
     CHECK(mailport_dial_attempt_outcome(dial, 0) == MAILPORT_OUTCOME_ICMP_HARD);
     CHECK(mailport_dial_attempt_icmp_version(dial, 0) == mailport_dial_attempt_family(dial, 0));
     CHECK(mailport_dial_attempt_icmp_version(dial, 1) == 0);
     CHECK(mailport_dial_attempt_icmp_type(dial, 1) == -1);
-    CHECK(strcmp(mailport_dial_attempt_icmp_from(dial, 1), "") == 0);
+    CHECK(strcmp(mailport_dial_attempt_icmp_sender(dial, 1), "") == 0);
     printf("%d %d %d %s %s\n", (int)mailport_dial_attempt_icmp_version(dial, 0),
            (int)mailport_dial_attempt_icmp_type(dial, 0), (int)mailport_dial_attempt_icmp_code(dial, 0),
-           mailport_dial_attempt_icmp_from(dial, 0), mailport_dial_attempt_icmp_message(dial, 0));
+           mailport_dial_attempt_icmp_sender(dial, 0), mailport_dial_attempt_icmp_message(dial, 0));
     mailport_dial_free(dial);
     return 0;
 }

@@ -54,7 +54,7 @@ static void mark_is_set(void)
     CHECK(close(fd) == 0);
     CHECK(mailport_options_set_mark(options, mark) == MAILPORT_OK);
     CHECK(mailport_dial_start("127.0.0.1", ntohs(server.sin_port), options, &dial) == MAILPORT_OK);
-    CHECK((mailport_dial_process(dial) == MAILPORT_INVALID) == !may);
+    CHECK((mailport_dial_process(dial) == MAILPORT_ERR_INVALID) == !may);
     CHECK(may || strstr(mailport_dial_message(dial), "the mark `42` cannot be used") != NULL);
     mailport_dial_free(dial);
     if (may) {
@@ -77,20 +77,20 @@ int main(void)
     is_as_the_kernel_chooses();
     CHECK(mailport_options_set_source(options, "127.0.0.2") == MAILPORT_OK);
     CHECK(strcmp(connect_once().source, "127.0.0.2") == 0);
-    CHECK(mailport_options_set_source(options, "127.0.0.2:25") == MAILPORT_INVALID);
+    CHECK(mailport_options_set_source(options, "127.0.0.2:25") == MAILPORT_ERR_INVALID);
     CHECK(strcmp(connect_once().source, "127.0.0.2") == 0); /* as before */
     CHECK(mailport_options_set_source(options, NULL) == MAILPORT_OK);
     CHECK(mailport_options_set_device(options, "lo") == MAILPORT_OK);
     CHECK(strcmp(connect_once().device, "lo") == 0);
     CHECK(mailport_options_set_device(options, "nowhere0") == MAILPORT_OK);
-    CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_INVALID);
+    CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_ERR_INVALID);
     CHECK(mailport_options_set_device(options, NULL) == MAILPORT_OK);
     mark_is_set();
     CHECK(mailport_options_set_via(options, "command:false") == MAILPORT_OK);
-    CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_EXHAUSTED);
+    CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_ERR_EXHAUSTED);
     CHECK(mailport_options_set_via(options, NULL) == MAILPORT_OK);
     CHECK(mailport_options_set_plan(options, "465:implicit,587:starttls", 0) == MAILPORT_OK);
-    CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_INVALID); /* two TLS modes */
+    CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == MAILPORT_ERR_INVALID); /* two TLS modes */
     CHECK(mailport_options_set_plan(options, NULL, 0) == MAILPORT_OK);
     is_as_the_kernel_chooses();
     mailport_options_free(options);

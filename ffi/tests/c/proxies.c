@@ -26,8 +26,8 @@ static mailport_status ended(mailport_dial *dial)
 
     while ((status = mailport_dial_wait(dial, -1)) == MAILPORT_PENDING)
         continue;
-    CHECK(mailport_dial_attempts(dial) == 1 && mailport_dial_winner(dial) == -1);
-    CHECK(mailport_dial_attempt_outcome(dial, 0) == MAILPORT_OUTCOME_PROXY ||
+    CHECK(mailport_dial_attempt_count(dial) == 1 && mailport_dial_winner(dial) == -1);
+    CHECK(mailport_dial_attempt_outcome(dial, 0) == MAILPORT_OUTCOME_VIA ||
           mailport_dial_attempt_outcome(dial, 0) == MAILPORT_OUTCOME_CLOSED);
     CHECK(mailport_dial_attempt_family(dial, 0) == MAILPORT_FAMILY_NONE);
     CHECK(strcmp(mailport_dial_attempt_address(dial, 0), "") == 0);
@@ -52,11 +52,11 @@ static void a_reply(void)
     CHECK(mailport_dial_process(dial) == MAILPORT_PENDING);
     fd = accept(listener, NULL, NULL);
     CHECK(fd >= 0 && write(fd, says, sizeof says - 1) == (ssize_t)sizeof says - 1);
-    CHECK(ended(dial) == MAILPORT_EXHAUSTED);
+    CHECK(ended(dial) == MAILPORT_ERR_EXHAUSTED);
     CHECK(mailport_dial_attempt_stage(dial, 0) == MAILPORT_STAGE_CONFIRM);
-    CHECK(mailport_dial_attempt_proxy_error(dial, 0) == MAILPORT_PROXY_ERROR_REPLY);
-    CHECK(mailport_dial_attempt_proxy_code(dial, 0) == 5);
-    CHECK(strstr(mailport_dial_attempt_proxy_message(dial, 0), "connection refused") != NULL);
+    CHECK(mailport_dial_attempt_via_error(dial, 0) == MAILPORT_VIA_ERROR_REPLY);
+    CHECK(mailport_dial_attempt_via_error_code(dial, 0) == 5);
+    CHECK(strstr(mailport_dial_attempt_via_error_message(dial, 0), "connection refused") != NULL);
     CHECK(strncmp(mailport_dial_via(dial), "socks5://", 9) == 0);
     CHECK(strstr(mailport_dial_via(dial), "secret") == NULL);
     CHECK(strstr(mailport_dial_json(dial), "secret") == NULL);
@@ -71,10 +71,10 @@ static void no_proxy(const char *refused)
 
     snprintf(via, sizeof via, "socks5://127.0.0.1:%s", refused);
     dial = started(via);
-    CHECK(ended(dial) == MAILPORT_VIA);
-    CHECK(mailport_dial_attempt_proxy_error(dial, 0) == MAILPORT_PROXY_ERROR_UNREACHABLE);
-    CHECK(mailport_dial_attempt_proxy_code(dial, 0) == -1);
-    CHECK(mailport_dial_attempt_proxy_message(dial, 0)[0] != '\0');
+    CHECK(ended(dial) == MAILPORT_ERR_VIA);
+    CHECK(mailport_dial_attempt_via_error(dial, 0) == MAILPORT_VIA_ERROR_UNREACHABLE);
+    CHECK(mailport_dial_attempt_via_error_code(dial, 0) == -1);
+    CHECK(mailport_dial_attempt_via_error_message(dial, 0)[0] != '\0');
     mailport_dial_free(dial);
 }
 
@@ -82,7 +82,7 @@ static void last_words(void)
 {
     mailport_dial *dial = started("command:sh -c 'echo no way to %h >&2; exit 1'");
 
-    CHECK(ended(dial) == MAILPORT_EXHAUSTED);
+    CHECK(ended(dial) == MAILPORT_ERR_EXHAUSTED);
     CHECK(strcmp(mailport_dial_attempt_note(dial, 0), "no way to mail.example") == 0);
     mailport_dial_free(dial);
 }

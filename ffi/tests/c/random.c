@@ -100,6 +100,12 @@ static void read_all(const mailport_dial *dial)
     all += words(mailport_status_message(number())) + words(mailport_version());
     all += words(mailport_outcome_name(mailport_dial_attempt_outcome(dial, n)));
     all += words(mailport_tls_name(mailport_dial_attempt_tls(dial, n)));
+    all += words(mailport_stage_name(mailport_dial_attempt_stage(dial, n)));
+    all += words(mailport_reason_name(mailport_dial_attempt_reason(dial, n)));
+    all += words(mailport_via_error_name(number())) + words(mailport_lookup_error_name(number()));
+    all += words(mailport_last_error_message());
+    CHECK(mailport_last_error_errno() >= 0);
+    CHECK(mailport_dial_user_data(dial) == NULL || mailport_dial_user_data(dial) == &plans);
     CHECK(all < 1000000);
 }
 
@@ -126,8 +132,13 @@ static void step(void)
     switch (below(16)) {
     case 0: case 1: start(dial); break;
     case 2: case 3: case 4: case 5: mailport_dial_process(*dial); break;
-    case 6: mailport_dial_wait(*dial, 0); break;
-    case 7: mailport_dial_answer(*dial, mailport_dial_question(*dial), number()); break;
+    case 6:
+        mailport_dial_wait(*dial, 0);
+        mailport_dial_set_user_data(*dial, below(2) ? &plans : NULL);
+        if (below(9) == 0)
+            mailport_dial_cancel(*dial);
+        break;
+    case 7: mailport_dial_answer(*dial, mailport_dial_question_id(*dial), number()); break;
     case 8: mailport_dial_answer_and_remember(*dial, below(3), 1 + (int32_t)below(3)); break;
     case 9: case 10:
         if (mailport_dial_take_fd(*dial, &fd) == MAILPORT_OK)

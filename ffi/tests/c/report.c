@@ -24,9 +24,9 @@ static void falls_back(uint16_t refused, uint16_t open, mailport_options *option
     snprintf(plan, sizeof plan, "%s,%d:implicit", first, open);
     CHECK(mailport_options_set_plan(options, plan, MAILPORT_CLEARTEXT_REFUSE) == MAILPORT_OK);
     CHECK(mailport_dial_start("127.0.0.1", 0, options, &dial) == MAILPORT_OK);
-    CHECK(ended(dial) == MAILPORT_ASK && mailport_dial_question(dial) == 1);
-    CHECK(mailport_dial_question_unavailable_port(dial) == refused);
-    CHECK(mailport_dial_question_unavailable_family(dial) == MAILPORT_FAMILY_IPV4);
+    CHECK(ended(dial) == MAILPORT_ASK && mailport_dial_question_id(dial) == 1);
+    CHECK(mailport_dial_question_current_port(dial) == refused);
+    CHECK(mailport_dial_question_current_family(dial) == MAILPORT_FAMILY_IPV4);
     CHECK(mailport_dial_question_next_port(dial) == open);
     CHECK(mailport_dial_question_next_family(dial) == MAILPORT_FAMILY_NONE);
     CHECK(mailport_dial_question_next_tls(dial) == MAILPORT_TLS_IMPLICIT);
@@ -35,7 +35,7 @@ static void falls_back(uint16_t refused, uint16_t open, mailport_options *option
     CHECK(ended(dial) == MAILPORT_OK && mailport_dial_winner(dial) == 1);
     CHECK(strcmp(mailport_dial_host(dial), "127.0.0.1") == 0);
     CHECK(mailport_dial_port(dial) == open && mailport_dial_tls(dial) == MAILPORT_TLS_IMPLICIT);
-    CHECK(mailport_dial_attempts(dial) == 2 && mailport_dial_lookups(dial) == 0);
+    CHECK(mailport_dial_attempt_count(dial) == 2 && mailport_dial_lookup_count(dial) == 0);
     CHECK(mailport_dial_attempt_port(dial, 0) == refused);
     CHECK(mailport_dial_attempt_tls(dial, 0) == MAILPORT_TLS_STARTTLS);
     CHECK(mailport_dial_attempt_service_family(dial, 0) == MAILPORT_FAMILY_IPV4);
@@ -47,7 +47,7 @@ static void falls_back(uint16_t refused, uint16_t open, mailport_options *option
     CHECK(mailport_dial_attempt_errno(dial, 0) == ECONNREFUSED);
     CHECK(mailport_dial_attempt_errno(dial, 1) == 0);
     CHECK(mailport_dial_attempt_icmp_version(dial, 0) == 0);
-    CHECK(mailport_dial_attempt_proxy_error(dial, 0) == 0);
+    CHECK(mailport_dial_attempt_via_error(dial, 0) == 0);
     CHECK(mailport_dial_attempt_greeting(dial, 1) == MAILPORT_GREETING_NOT_AWAITED);
     CHECK(mailport_dial_attempt_syns(dial, 1) >= 1);
     CHECK(mailport_dial_attempt_reason(dial, 0) == MAILPORT_REASON_FIRST);
@@ -70,15 +70,15 @@ static void a_name_that_there_is_not(void)
     uint32_t i;
 
     CHECK(mailport_dial_start("name.invalid", 0, NULL, &dial) == MAILPORT_OK);
-    CHECK(mailport_dial_process(dial) == MAILPORT_PENDING && mailport_dial_lookups(dial) == 2);
-    CHECK(mailport_dial_lookup_error(dial, 0) == MAILPORT_LOOKUP_ERROR_PENDING);
+    CHECK(mailport_dial_process(dial) == MAILPORT_PENDING && mailport_dial_lookup_count(dial) == 2);
+    CHECK(mailport_dial_lookup_error(dial, 0) == MAILPORT_LOOKUP_ERROR_UNANSWERED);
     CHECK(mailport_dial_lookup_ended_us(dial, 0) == -1);
-    CHECK(ended(dial) == MAILPORT_UNRESOLVED && mailport_dial_attempts(dial) == 0);
+    CHECK(ended(dial) == MAILPORT_ERR_UNRESOLVED && mailport_dial_attempt_count(dial) == 0);
     for (i = 0; i < 2; i++) {
         CHECK(mailport_dial_lookup_family(dial, i) == (i ? MAILPORT_FAMILY_IPV4 : MAILPORT_FAMILY_IPV6));
         CHECK(mailport_dial_lookup_addresses(dial, i) == -1);
         CHECK(mailport_dial_lookup_error(dial, i) > 0 && mailport_dial_lookup_message(dial, i)[0]);
-        CHECK(mailport_dial_lookup_error(dial, i) != MAILPORT_LOOKUP_ERROR_PENDING);
+        CHECK(mailport_dial_lookup_error(dial, i) != MAILPORT_LOOKUP_ERROR_UNANSWERED);
         CHECK(mailport_dial_lookup_ended_us(dial, i) >= 0);
     }
     mailport_dial_free(dial);

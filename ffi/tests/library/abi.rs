@@ -1,5 +1,5 @@
-//! Programs that were compiled against a released header go on: `tests/abi/VERSION` is what there
-//! was, and nothing in it changes any more.
+//! Programs that were compiled against a released header still run: `tests/abi/VERSION` holds what
+//! that version had, and does not change after its release.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,6 +43,7 @@ fn a_symbol_and_a_number_that_were_released_stay() {
         }
         let is_number = |line: &&str| {
             line.starts_with("#define MAILPORT_")
+                && !line.contains("VERSION_NUMBER")
                 && line.split(' ').nth(2).is_some_and(|word| !word.starts_with('"'))
         };
         for line in read("mailport.h").lines().filter(is_number) {

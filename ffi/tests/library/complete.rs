@@ -1,4 +1,4 @@
-//! Whatever the Rust API can be told and tells, the C library can, too.
+//! The C library has every setting and every result of the Rust interface.
 
 /// The fields of a struct, as its source lists them.
 fn fields(source: &'static str, name: &str) -> Vec<&'static str> {
@@ -26,11 +26,11 @@ fn every_setting_has_its_setter() {
         ("attempt_delay", "attempt_delay_ms"),
         ("port_delay", "port_delay_ms"),
         ("patience", "patience_ms"),
-        ("deadline", "timeout_ms"),
+        ("timeout", "timeout_ms"),
         ("sequential", "sequential"),
         ("greeting_wait", "greeting_wait_ms"),
         ("ask", "ask"),
-        ("skip", "skip"),
+        ("try_failed_last", "try_failed_last"),
         ("families", "families"),
         ("source", "source"),
         ("device", "device"),
@@ -51,8 +51,8 @@ fn every_field_of_the_report_has_its_getter() {
     let report = [
         ("host", "host"),
         ("via", "via"),
-        ("attempts", "attempts"),
-        ("lookups", "lookups"),
+        ("attempts", "attempt_count"),
+        ("lookups", "lookup_count"),
         ("end", "process winner"),
         ("elapsed", "elapsed_us"),
     ];
@@ -67,8 +67,8 @@ fn every_field_of_the_report_has_its_getter() {
         ("ended", "ended_us"),
         ("outcome", "outcome"),
         ("errno", "errno"),
-        ("icmp", "icmp_version icmp_type icmp_code icmp_from icmp_message"),
-        ("via", "proxy_error proxy_code proxy_message"),
+        ("icmp", "icmp_version icmp_type icmp_code icmp_sender icmp_message"),
+        ("via_error", "via_error via_error_code via_error_message"),
         ("note", "note"),
         ("greeting", "greeting"),
         ("syns", "syns"),

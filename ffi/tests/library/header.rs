@@ -1,25 +1,55 @@
-//! The header is what cbindgen makes of the source, and compiles anywhere.
+//! The header is generated from the source by cbindgen, and compiles as C and as C++.
 
 use std::fs;
 use std::process::Command;
 
 use crate::c::{output_of, repository};
 
-/// In the order in which a reader wants them.
-const SOURCES: [&str; 8] =
-    ["status", "numbers", "options", "connect", "dial", "question", "attempts", "cache"];
+/// In the order in which a reader needs them.
+const SOURCES: [&str; 9] = [
+    "status",
+    "failure",
+    "constants",
+    "options",
+    "connect",
+    "dial",
+    "question",
+    "attempts",
+    "cache",
+];
+
+const VERSION: &str = "
+/**
+ * The version of this header.
+ */
+#define MAILPORT_VERSION \"@VERSION@\"
+
+/**
+ * The same for #if: 0x000100 is 0.1.0, and a later version is a larger number.
+ */
+#define MAILPORT_VERSION_NUMBER @NUMBER@";
+
+/// The version as a number that `#if` can compare: 0x000100 is 0.1.0.
+fn version_number() -> String {
+    let numbers = env!("CARGO_PKG_VERSION").split('.').map(|number| number.parse::<u8>());
+    numbers.fold("0x".to_owned(), |hex, number| format!("{hex}{:02x}", number.expect("a number")))
+}
 
 fn generated() -> String {
     let ffi = repository().join("ffi");
     let mut config = cbindgen::Config::from_file(ffi.join("cbindgen.toml")).expect("a config");
-    config.after_includes =
-        Some(format!("\n#define MAILPORT_VERSION \"{}\"", env!("CARGO_PKG_VERSION")));
+    config.after_includes = Some(
+        VERSION
+            .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
+            .replace("@NUMBER@", &version_number()),
+    );
     let builder = SOURCES.iter().fold(cbindgen::Builder::new(), |builder, name| {
         builder.with_src(ffi.join("src").join(name).with_extension("rs"))
     });
     let mut header = Vec::new();
     builder.with_config(config).generate().expect("a header").write(&mut header);
-    let header = String::from_utf8(header).expect("UTF-8").replace("const char * ", "const char *");
+    let header = String::from_utf8(header).expect("UTF-8");
+    let header = header.replace("char * ", "char *").replace("mailport_dial * ", "mailport_dial *");
     let lines = header.lines().map(|line| match line.split_once(" -") {
         // A number below zero must stand in any expression.
         Some((name, number)) if name.starts_with("#define") => format!("{name} (-{number})\n"),
@@ -46,7 +76,7 @@ fn beside_their_constants(header: &str) -> String {
     header
 }
 
-/// `make header` writes it anew.
+/// `make header` regenerates it.
 #[test]
 fn the_header_is_what_the_source_says() {
     let path = repository().join("include/mailport.h");

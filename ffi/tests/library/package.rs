@@ -31,7 +31,7 @@ fn command(folder: &Path) -> PathBuf {
 /// Runs make, but for the minutes that it takes to build the command.
 fn make(action: &str, folder: &Path, stage: &Path, command: &Path) {
     let rest =
-        format!("case $* in *'--features cli'*) ;; *) exec {} \"$@\" ;; esac", env!("CARGO"));
+        format!("case $* in *'-p mailport-cli'*) ;; *) exec {} \"$@\" ;; esac", env!("CARGO"));
     let cargo = script(folder, "cargo", &rest);
     let mut make = Command::new("make");
     make.args(["--no-print-directory", action, "PREFIX=/usr"]).current_dir(repository());

@@ -47,7 +47,7 @@ impl Ground {
 
     /// A program in an environment that narrows its plan.
     fn narrows<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command.args([&self.open_plan(), "plain"]).env("MAILPORT_PORTS", "1");
+        command.args([&self.open_plan(), "plain"]).env("MAILPORT_ONLY_PORTS", "1");
         command.env("HOME", self.folder.path())
     }
 
@@ -56,6 +56,8 @@ impl Ground {
         let (plan, open) = (self.plan(), self.open_plan());
         let silent = format!("{}:starttls", self.silent.listener.port());
         let file = |name| self.folder.path().join(name).display().to_string();
+        let folder = self.folder.path().display().to_string();
+        let refused_only = format!("{}:starttls", self.refused.port());
         let (file, other_file) = (file("cache.json"), file("other.json"));
         let run = |source: &str, flags, arguments: &[&str]| Run {
             source: source.to_owned(),
@@ -79,6 +81,8 @@ impl Ground {
             run("ffi/tests/c/misuse.c", "", &[&plan, &silent]),
             run("ffi/tests/c/report.c", "", &[&refused_port, &port]),
             run("ffi/tests/c/cache.c", "", &[&file, &open]),
+            run("ffi/tests/c/failures.c", "", &[&refused_only]),
+            run("ffi/tests/c/cache_file.c", "", &[&folder, &open]),
             run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),
             run("ffi/tests/c/through.c", "", &[&open]),
             run("ffi/tests/c/proxies.c", "", &[&refused_port]),

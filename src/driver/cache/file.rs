@@ -2,52 +2,96 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use crate::cache::{Change, Stamp, Table};
 
-/// A larger file is none of ours.
+/// A larger file is not a cache of mailport.
 const MOST: u64 = 4 << 20;
 
-/// What is in the file; an empty table where there is none, or none that is understood.
-pub(super) fn read(path: &Path, now: Stamp) -> Table {
-    let text = text(path).ok().flatten().unwrap_or_default();
-    Table::from_text(&text, now)
+/// What is in the file; an empty table where there is none. An error is a file that must not be
+/// used or replaced.
+pub(super) fn read(path: &Path, now: Stamp) -> io::Result<Table> {
+    let text = text(path)?.unwrap_or_default();
+    if Table::is_of_the_future(&text) {
+        return Err(later_version());
+    }
+    Ok(Table::from_text(&text, now))
 }
 
-/// The bytes of the file; `None` where there is none yet. An error is what may not be replaced.
+/// The bytes of the file; `None` where there is none yet. An error is a file that must not be used
+/// or replaced: anything but a cache of this user.
 fn text(path: &Path) -> io::Result<Option<Vec<u8>>> {
     let mut options = OpenOptions::new();
-    // A link is not followed to a file that is none of ours, and a pipe is not waited for.
+    // A link is not followed, and opening a pipe does not block.
     options.read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
     let file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err(refused("it is a symbolic link, which is not followed"));
+        }
         Err(error) => return Err(error),
     };
-    if !file.metadata()?.is_file() {
-        return Err(io::ErrorKind::InvalidInput.into());
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(refused("it is not a regular file"));
+    }
+    if metadata.uid() != rustix::process::geteuid().as_raw() {
+        return Err(refused("it belongs to another user"));
     }
     let mut text = Vec::new();
     let read = file.take(MOST + 1).read_to_end(&mut text)?;
-    Ok(Some(if read as u64 > MOST { Vec::new() } else { text }))
+    if read as u64 > MOST || !Table::is_recognised(&text) {
+        return Err(refused("it is not a cache of mailport"));
+    }
+    Ok(Some(text))
 }
 
-/// Brings changes to what is in the file by now, and gives what it holds then. Waits until no other
-/// process is at it. What another version of mailport has written, and this one cannot read, it
-/// replaces only where everything is to be forgotten.
+/// Why a file is left unchanged.
+fn refused(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, reason)
+}
+
+fn later_version() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "a later version of mailport has written it")
+}
+
+/// Makes the directory of the file, with those above it, where nothing is created in a directory of
+/// another user: root that runs with the home of a user must not leave files there.
+fn make_directory(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    for existing in parent.ancestors() {
+        match fs::metadata(existing) {
+            Ok(metadata) => {
+                // What root has made writable for this user is no other user's either.
+                let owner = metadata.uid();
+                if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+                    let existing = existing.display();
+                    return Err(refused(&format!("{existing} belongs to another user")));
+                }
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(parent)
+}
+
+/// Applies changes to what is in the file by now, and returns what it holds then. Waits until no
+/// other process uses it. A file that a later version of mailport has written is replaced only
+/// where everything is to be forgotten.
 ///
 /// Nothing is synced: after a loss of power the cache may be gone, and the disk was not woken.
 pub(super) fn save(path: &Path, changes: &[Change], now: Stamp) -> io::Result<Table> {
-    // Beside what is none of ours no lock is made either.
+    // Beside a file that is not ours no lock is made either.
     text(path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if let Some(folder) = folder {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
+    make_directory(path)?;
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -55,7 +99,7 @@ pub(super) fn save(path: &Path, changes: &[Change], now: Stamp) -> io::Result<Ta
     let before = text(path)?.unwrap_or_default();
     let clears = changes.iter().any(|change| matches!(change, Change::Cleared { .. }));
     if Table::is_of_the_future(&before) && !clears {
-        return Err(io::Error::new(io::ErrorKind::Unsupported, "of a later version"));
+        return Err(later_version());
     }
     let mut table = Table::from_text(&before, now);
     for change in changes {
@@ -65,7 +109,7 @@ pub(super) fn save(path: &Path, changes: &[Change], now: Stamp) -> io::Result<Ta
     Ok(table)
 }
 
-/// The lock of a cache, which ends with the process at the latest.
+/// The lock of a cache file, which ends with the process at the latest.
 struct Lock(File);
 
 impl Lock {
@@ -82,18 +126,20 @@ impl Drop for Lock {
     }
 }
 
-/// Puts a new file in the place of the old one. The lock is held, so whatever is left under the
-/// next one's name is of a process that was killed.
+/// Replaces the file. The lock is held, so a file with the next one's name was left by a process
+/// that was killed, if it is ours.
 fn replace(path: &Path, text: &[u8]) -> io::Result<()> {
     let next = beside(path, ".new");
-    match fs::remove_file(&next) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    if self::text(&next)
+        .map_err(|error| refused(&format!("{}: {error}", next.display())))?
+        .is_some()
+    {
+        fs::remove_file(&next)?;
     }
     let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&next)?;
     let replaced = file.write_all(text).and_then(|()| fs::rename(&next, path));
     if replaced.is_err() {
-        // What is half written is of no use to anybody.
+        // A file that is half written is of no use.
         let _ = fs::remove_file(&next);
     }
     replaced

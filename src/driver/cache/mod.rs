@@ -18,6 +18,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::cache::{Change, Place, Remembered, Stamp, Table};
 use crate::config::Config;
 use crate::machine::{Answer, Hints, Observation};
+#[cfg(feature = "cache-file")]
+use crate::outcome::Errno;
 use crate::plan::{Plan, Service};
 use crate::target::Target;
 use crate::via::Via;
@@ -65,6 +67,28 @@ impl fmt::Debug for Cache {
     }
 }
 
+/// Why the file of a [`Cache`] cannot be used. The cache then ends with the process.
+#[cfg(feature = "cache-file")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {reason}", path.display())]
+#[non_exhaustive]
+pub struct CacheError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong.
+    pub reason: String,
+    /// The error of the system, where there was one.
+    pub errno: Option<Errno>,
+}
+
+#[cfg(feature = "cache-file")]
+impl CacheError {
+    fn new(path: &Path, error: &std::io::Error) -> CacheError {
+        let errno = error.raw_os_error().map(Errno);
+        CacheError { path: path.to_owned(), reason: error.to_string(), errno }
+    }
+}
+
 /// The state of a cache in one process. A child of a fork must not wait for its parent's lock,
 /// which may be held by a thread that does not exist there.
 struct Generation {
@@ -82,6 +106,9 @@ struct State {
     pending: VecDeque<Change>,
     /// Whether a thread is at work.
     is_saving: bool,
+    /// Why the file cannot be used.
+    #[cfg(feature = "cache-file")]
+    error: Option<CacheError>,
 }
 
 impl Cache {
@@ -101,15 +128,31 @@ impl Cache {
     /// A cache that is kept in this file (feature `cache`), with what is in it. Reads the file,
     /// which may block.
     ///
-    /// Without a file, and with one that is not understood, too large, no file at all or a symbolic
-    /// link, it begins empty. One of a later version of mailport is left as it is until it is
-    /// [cleared](Cache::clear): this cache then ends with the process. Beside the file are its lock, with `.lock` after its name, and while
-    /// it is saved the next one, with `.new`. The folder is made when something is saved.
+    /// A file that does not exist yet is an empty cache. One that is not a cache of mailport, belongs
+    /// to another user or is a symbolic link is left unchanged, and so is one of a later version of
+    /// mailport until it is [cleared](Cache::clear): this cache then ends with the process, and
+    /// [`Cache::error`] says why. A relative path is made absolute here. The lock is a file beside
+    /// it, with `.lock` after its name; while it is saved there is another one, with `.new`. The
+    /// directory is made when something is saved, never in a directory of another user.
     #[cfg(feature = "cache-file")]
     pub fn open(path: impl Into<PathBuf>) -> Cache {
-        let path: Arc<Path> = path.into().into();
-        let table = file::read(&path, now());
-        Cache { path: Some(path), generation: Arc::new(Generation::with(table)) }
+        let path = path.into();
+        // It fails for an empty path, which fails again when it is opened.
+        let path: Arc<Path> = std::path::absolute(&path).unwrap_or(path).into();
+        let (table, error) = match file::read(&path, now()) {
+            Ok(table) => (table, None),
+            Err(error) => (Table::default(), Some(CacheError::new(&path, &error))),
+        };
+        let generation = Generation::with(table);
+        generation.lock().error = error;
+        Cache { path: Some(path), generation: Arc::new(generation) }
+    }
+
+    /// Why the file could not be read when it was opened, or written when it was last tried; `None`
+    /// when it could, and for a cache without a file.
+    #[cfg(feature = "cache-file")]
+    pub fn error(&self) -> Option<CacheError> {
+        self.generation().lock().error.clone()
     }
 
     /// Where a user's cache is kept: `mailport/cache.json` in `$XDG_CACHE_HOME` or else in
@@ -231,10 +274,19 @@ impl Cache {
         let theirs = Arc::clone(generation);
         let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
         let started = super::sys::with_signals_blocked(|| {
-            builder.spawn(move || work(&theirs, |changes| file::save(&path, changes, now())))
+            let path = Arc::clone(&path);
+            builder.spawn(move || {
+                work(&theirs, |changes| {
+                    file::save(&path, changes, now())
+                        .map_err(|error| CacheError::new(&path, &error))
+                });
+            })
         });
-        if started.is_err() {
-            generation.lock().is_saving = false;
+        if let Err(error) = started {
+            let mut state = generation.lock();
+            state.is_saving = false;
+            state.error = Some(CacheError::new(&path, &error));
+            drop(state);
             generation.settled.notify_all();
         }
     }
@@ -256,7 +308,7 @@ impl Cache {
 
 /// What the thread does: it saves until nothing is left to save, or something cannot be.
 #[cfg(feature = "cache-file")]
-fn work(generation: &Generation, save: impl Fn(&[Change]) -> std::io::Result<Table>) {
+fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     loop {
         let mut state = generation.lock();
@@ -268,6 +320,8 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> std::io::Result<Tab
         drop(state);
         let saved = catch_unwind(AssertUnwindSafe(|| save(&changes)));
         let mut state = generation.lock();
+        // A panic is a bug, which was reported when it happened.
+        state.error = saved.as_ref().ok().and_then(|saved| saved.as_ref().err().cloned());
         if let Ok(Ok(mut table)) = saved {
             // With what others have saved meanwhile, and what has come here.
             for change in &state.pending {
@@ -407,8 +461,10 @@ mod tests {
             let at = Stamp(number as u64);
             generation.lock().pending.push_back(Change::Cleared { at });
         }
-        work(&generation, |_| Err(std::io::ErrorKind::StorageFull.into()));
+        let full = CacheError::new(Path::new("/full"), &std::io::ErrorKind::StorageFull.into());
+        work(&generation, |_| Err(full.clone()));
         let state = generation.lock();
+        assert_eq!(state.error, Some(full.clone()));
         assert_eq!((state.pending.len(), state.is_saving), (MAX_PENDING, false));
         assert_eq!(
             state.pending.front(),

@@ -78,7 +78,6 @@ pub(super) fn close_leaked(descriptor: RawFd) {
 }
 
 /// Takes over a descriptor that the process was started with.
-
 pub fn adopt(descriptor: RawFd) -> OwnedFd {
     // SAFETY: whoever started the process has left it to us, and each is adopted once.
     unsafe { OwnedFd::from_raw_fd(descriptor) }

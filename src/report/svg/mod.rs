@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::summary::{notes, of_lookup, shorten, worth_seeing};
-use super::{Attempt, End, Lookup, Millis, Report, host_of};
+use super::{Attempt, End, Lookup, Millis, Report, format_host};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Service};
 
@@ -186,7 +186,7 @@ impl Row {
             None if outcome == Some(Outcome::Connected) => Some(ended),
             connected => connected.map(|at| at.clamp(started, ended)),
         };
-        let address = attempt.address.map_or_else(|| host.to_owned(), host_of);
+        let address = attempt.address.map_or_else(|| host.to_owned(), format_host);
         let mark = match outcome {
             Some(Outcome::Connected) => Mark::Connected,
             None | Some(Outcome::Timeout | Outcome::Cancelled) => Mark::Silent,

@@ -273,10 +273,10 @@ fn a_set_user_id_program_believes_nothing_of_its_user_s_environment() {
             let plan = format!("{}:starttls", open.local_addr().expect("bound").port());
             let mut command = Command::new(&program);
             command.args([&plan, word]).uid(NOBODY).gid(NOBODY).env_clear();
-            output_of(command.env("MAILPORT_PORTS", "1").env("HOME", folder.path()))
+            output_of(command.env("MAILPORT_ONLY_PORTS", "1").env("HOME", folder.path()))
         })
     };
-    assert_eq!(said("plain"), "MAILPORT_PORTS=1 leaves nothing to try\n");
+    assert_eq!(said("plain"), "MAILPORT_ONLY_PORTS=1 leaves nothing to try\n");
     chown(&program, Some(OWNER), Some(OWNER)).expect("root");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).expect("root");
     let printed = said("privileged");
@@ -395,15 +395,9 @@ fn a_small_mail_client_keeps_its_letter_from_a_server_it_cannot_trust() {
     let world = world(Software::Postfix, &[587, 25]);
     let certificate = world.1.certificate().map(Path::to_owned);
     let trusted = certificate.as_deref();
-    refuses(
-        &world,
-        trusted,
-        OTHER,
-        &[],
-        "no TLS with this server, so no mail through it: hostname",
-    );
-    refuses(&world, trusted, "192.0.2.1", &[], "no mail through it: IP address mismatch");
-    refuses(&world, None, HOST, &[], "no mail through it: unable to get local issuer");
+    refuses(&world, trusted, OTHER, &[], "TLS failed, so nothing is sent: hostname");
+    refuses(&world, trusted, "192.0.2.1", &[], "nothing is sent: IP address mismatch");
+    refuses(&world, None, HOST, &[], "nothing is sent: unable to get local issuer");
     refuses(&world, trusted, HOST, &LOGIN, "the login is refused");
 }
 
@@ -412,7 +406,7 @@ fn a_small_mail_client_keeps_its_letter_from_a_server_it_cannot_trust() {
 fn a_small_mail_client_keeps_its_letter_and_password_where_there_is_no_starttls() {
     let world = world(Software::OpenSmtpd, &[587, 25]);
     for settings in [LOGIN.as_slice(), &[]] {
-        refuses(&world, None, HOST, settings, "offers no STARTTLS, so no mail through it");
+        refuses(&world, None, HOST, settings, "does not offer STARTTLS, so nothing is sent");
     }
 }
 

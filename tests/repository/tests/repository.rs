@@ -1,6 +1,7 @@
 //! Facts that stand in two places agree.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -24,7 +25,7 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 /// The packages that a user of the crate, the command, the C library or the Python package builds:
 /// not what only tests need.
 fn built(metadata: &Value) -> BTreeSet<String> {
-    const OURS: [&str; 3] = ["mailport", "mailport-ffi", "mailport-python"];
+    const OURS: [&str; 4] = ["mailport", "mailport-cli", "mailport-ffi", "mailport-python"];
     let nodes = metadata["resolve"]["nodes"].as_array().expect("a resolved graph");
     let mut found = BTreeSet::new();
     let ours = |package: &&Value| OURS.contains(&text(package, "name"));
@@ -90,41 +91,71 @@ fn the_changelog_has_this_version() {
 fn the_emacs_package_has_this_version() {
     // No part of the crate that is published.
     let read = |name| {
-        let path = format!("{}/bindings/emacs/{name}", env!("CARGO_MANIFEST_DIR"));
+        let path = format!("{}/../../bindings/emacs/{name}", env!("CARGO_MANIFEST_DIR"));
         std::fs::read_to_string(path).expect("a file of this repository")
     };
     let version = env!("CARGO_PKG_VERSION");
     assert!(read("mailport.el").contains(&format!("\n;; Version: {version}\n")));
     let constant = format!("(defconst mailport-version \"{version}\"");
-    assert!(read("mailport-dial.el").contains(&constant));
+    assert!(read("mailport-load.el").contains(&constant));
     assert!(read("README.md").contains(&format!("mailport-{version}.tar")));
 }
 
-#[test]
-fn the_design_page_names_every_file_of_the_library() {
-    let page = include_str!("../../../docs/design.md");
-    let root = env!("CARGO_MANIFEST_DIR");
-    let folders = [
-        "src",
-        "src/machine",
-        "src/cache",
-        "src/driver",
-        "src/driver/via",
-        "src/driver/sys",
-        "src/driver/cache",
-        "ffi/src",
-        "src/join",
-        "src/relay",
-    ];
-    for folder in folders {
-        for entry in std::fs::read_dir(format!("{root}/{folder}")).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            let name = path.file_name().and_then(|name| name.to_str()).expect("UTF-8");
-            // The contents pages of these modules say little of their own.
-            let contents = !["src", "src/machine"].contains(&folder) && name == "mod.rs";
-            if path.extension().is_some_and(|end| end == "rs") && !contents {
-                assert!(page.contains(name), "docs/design.md does not name {folder}/{name}");
+/// The directories below this one that hold Rust source, from the root of the repository on.
+fn source_directories(root: &Path, directory: &Path, found: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(root.join(directory)).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let path = directory.join(entry.file_name());
+        let name = entry.file_name();
+        if entry.file_type().expect("a type").is_dir() {
+            let generated = name == "target" || name.as_encoded_bytes().starts_with(b".");
+            if !generated {
+                source_directories(root, &path, found);
+            }
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            let is_source = directory.components().any(|part| part.as_os_str() == "src");
+            if is_source {
+                found.insert(format!("{}/", directory.display()));
             }
         }
     }
+}
+
+#[test]
+fn the_layout_of_the_design_page_has_every_source_directory_and_no_other_path() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = include_str!("../../../docs/design.md");
+    let (_, layout) = page.split_once("\n## Layout\n").expect("a section");
+    let layout = layout.split("\n## ").next().expect("a text");
+    let named: BTreeSet<String> = layout
+        .lines()
+        .filter_map(|line| line.strip_prefix("    ")?.split_once("  "))
+        .map(|(path, _)| path.to_owned())
+        .collect();
+    for path in &named {
+        assert!(root.join(path).is_dir(), "docs/design.md names {path}, which does not exist");
+    }
+    let mut found = BTreeSet::new();
+    source_directories(&root, Path::new(""), &mut found);
+    let missing: Vec<_> = found.difference(&named).collect();
+    assert!(missing.is_empty(), "docs/design.md, Layout, does not name {missing:?}");
+}
+
+#[test]
+fn the_design_page_states_the_default_times() {
+    let config = mailport::Config::default();
+    let page = include_str!("../../../docs/design.md");
+    for (row, time) in [
+        ("| attempt delay |", config.attempt_delay),
+        ("| port delay |", config.port_delay),
+        ("| timeout |", config.timeout),
+    ] {
+        let stated = if time.subsec_millis() == 0 {
+            format!("{row} {} s |", time.as_secs())
+        } else {
+            format!("{row} {} ms |", time.as_millis())
+        };
+        assert!(page.contains(&stated), "{stated}");
+    }
+    assert!(page.contains("| patience | 1.3 s, or 1 s and two round trips"));
 }

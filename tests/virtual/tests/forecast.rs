@@ -1,8 +1,6 @@
 //! What a dial would choose, in virtual time.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
-mod probed;
-
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -12,7 +10,34 @@ use mailport::{Cleartext, Config, Family, Outcome, Plan, Target};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network, scenarios};
 use mailport_lab::world::{self, Names, World};
 use mailport_lab::{Fate, Network};
-use probed::probed_in;
+
+/// What a probe that gives every candidate five seconds finds in a virtual world.
+fn probed_in(world: &World, plan: &Plan, config: &Config) -> Probed {
+    let target: Target = world.host.parse().unwrap();
+    let families = Family::ALL.into_iter().filter(|&family| config.allows(family));
+    let answers = families.zip(world.sources).map(|(family, source)| {
+        let (ended, addresses) = match world.names.of(family) {
+            world::Answer::Addresses { after, list } => {
+                (Some(*after), Ok(list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect()))
+            }
+            world::Answer::Fails { after, error } => (Some(*after), Err(error.clone())),
+            world::Answer::Never => (None, Err(LookupError::Unanswered)),
+        };
+        Answer::new(family, ended, addresses, source)
+    });
+    let mut probed = Probed::new(target, answers.collect(), Vec::new());
+    let mut of_one = Config::default();
+    of_one.timeout = Duration::from_secs(5);
+    for (service, address) in probed.candidates(plan) {
+        let mut alone = world.clone();
+        alone.host = address.ip().to_string();
+        alone.names = Names::at_once(&[address.ip()]);
+        let plan = Plan::new([service], Cleartext::Allow).unwrap();
+        // A probe makes no second attempts, and they change nothing of the first one.
+        probed.attempts.extend(alone.dial(&plan, &of_one).report.attempts.into_iter().take(1));
+    }
+    probed
+}
 
 /// A forecast has no SYNs; for the rest it must be the dial.
 fn check_forecast(name: &str, world: &World, plan: &Plan, config: &Config) {

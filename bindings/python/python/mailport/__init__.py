@@ -1,64 +1,84 @@
-"""Connects to a mail server's best port: 587, else 25, over IPv6 and IPv4 at once.
+"""Connects to a mail submission server on its best port: 587, else 25, over IPv6 and IPv4.
 
-:func:`connect` and :func:`dial` block; :func:`start_connection`, :func:`start_dial`,
-:func:`open_connection` and :func:`open_submission` are for asyncio; :class:`SMTP` and
-:class:`SMTP_SSL` are smtplib's with a plan; :class:`Dial` is for every other event loop.
+:func:`connect` and :func:`dial` block. :func:`aconnect`, :func:`adial`, :func:`open_connection` and
+:func:`open_submission` are for asyncio. :class:`SMTP` and :class:`SMTP_SSL` are smtplib's clients
+with a plan. :class:`Dial` is for every other event loop.
 
->>> with mailport.connect("127.0.0.1", plan=f"{server.port}:starttls") as connection:
-...     connection.recv(4)
+>>> with mailport.connect("127.0.0.1", plan=f"{server.port}:starttls") as sock:
+...     sock.recv(4)
 b'220 '
 
-A result states the TLS mode that its plan demands. Whoever uses the connection keeps to it,
-verifies the name that was dialled, and sends no credentials before. What goes wrong after the
-connection stands is never a reason to try another port.
+A result states the TLS mode that its plan demands. Insist on that mode, verify the name that was
+dialled, and send no credentials before. A failure after the connection is never a reason to try
+another port.
+
+The functions that ask take an ``Ask``, a function of a :class:`Question` that returns an
+:class:`Answer`, or an ``AsyncAsk``, which may also be a coroutine function.
 """
 
-from ._aio import (
-    StreamWriter,
-    open_connection,
-    open_submission,
-    start_connection,
-    start_dial,
-)
-from ._dial import Connected, Dial, connect, dial
-from ._errors import ConnectError, MailportError, TLSRequiredError
+from ._asyncio import aconnect, adial
 from ._cache import Cache
+from ._config import Config, DialOptions
+from ._connect import connect, dial
+from ._dial import Ask, AsyncAsk, Connected, Dial
+from ._enums import Answer, End, Families, Family, Greeting, Outcome, Stage, Status, TLSMode
+from ._errors import (
+    ConnectError,
+    ConnectLookupError,
+    ConnectRefusedError,
+    ConnectTimeoutError,
+    MailportError,
+    TLSRequiredError,
+)
 from ._native import __version__
-from ._plan import Config, Plan, Service, Tls
-from ._report import Answer, Attempt, Icmp, Lookup, Outcome, Question, Report
-from ._smtp import SMTP, SMTP_SSL
+from ._plan import Plan, Service
+from ._report import Attempt, ICMPError, Lookup, Question, Report
+from ._smtplib import SMTP, SMTP_SSL
+from ._streams import StreamWriter, open_connection, open_submission
 
 __all__ = [
     "SMTP",
     "SMTP_SSL",
     "Answer",
+    "Ask",
+    "AsyncAsk",
     "Attempt",
+    "Cache",
     "Config",
     "ConnectError",
+    "ConnectLookupError",
+    "ConnectRefusedError",
+    "ConnectTimeoutError",
     "Connected",
     "Dial",
-    "Icmp",
+    "DialOptions",
+    "End",
+    "Families",
+    "Family",
+    "Greeting",
+    "ICMPError",
     "Lookup",
     "MailportError",
-    "Cache",
     "Outcome",
     "Plan",
     "Question",
     "Report",
     "Service",
+    "Stage",
+    "Status",
     "StreamWriter",
+    "TLSMode",
     "TLSRequiredError",
-    "Tls",
     "__version__",
+    "aconnect",
+    "adial",
     "connect",
     "dial",
     "open_connection",
     "open_submission",
-    "start_connection",
-    "start_dial",
 ]
 
-# What is raised and printed names the public module.
+# Tracebacks and pickles name the public module.
 for _name in __all__:
     _value = globals()[_name]
     if getattr(_value, "__module__", "").startswith("mailport."):

@@ -1,4 +1,4 @@
-"""What dials have learned, for those that follow."""
+"""The cache of earlier dials."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _native
-from ._plan import LONGEST, Config, Service, settings_of
-from ._report import Answer
+from ._config import DEFAULT_CONFIG, Config, native_of
+from ._enums import Answer
+from ._plan import Service
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
 class Cache:
-    """What dials have learned: a later one does not wait again for what an earlier found silent.
+    """What dials have found out, so that a later one does not wait for a silent service again.
 
-    It shortens waiting and never decides; what is found out counts for this network and host
-    alone, for 10 minutes and more. Pass one cache to every dial; any number of threads may.
+    A cache shortens waiting; it never decides which service is used. Its entries count for one
+    network and host, for 10 minutes and more. Pass one cache to every dial; it is thread-safe.
 
-    Without *path* it ends with the process. With one it is kept in that file, which the processes
-    of a user share; a file that cannot be read is an empty cache. It is saved by a thread that
-    lives while there is something to save.
+    path
+        The file in which the cache is kept, which the processes of a user share. A thread saves
+        it. Default ``None``: the cache ends with the process.
 
     >>> cache = Cache()
     >>> mailport.connect("127.0.0.1", plan=f"{server.port}:starttls", cache=cache).close()
@@ -30,7 +31,7 @@ class Cache:
     1
     """
 
-    __slots__ = ("_native", "_path")
+    __slots__ = ("__weakref__", "_native", "_path")
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = None if path is None else Path(path)
@@ -38,24 +39,24 @@ class Cache:
 
     @classmethod
     def default(cls) -> Self:
-        """Gives the cache of the user, which the command ``mailport`` uses, too.
+        """Returns the user's cache, which the command ``mailport`` uses too.
 
-        It is ``mailport/cache.json`` in ``$XDG_CACHE_HOME`` or else in ``~/.cache``; one that ends
-        with the process where neither is known.
+        Its file is ``mailport/cache.json`` in ``$XDG_CACHE_HOME`` or else in ``~/.cache``. It ends
+        with the process if neither directory is known.
         """
         return cls(_native.Cache.default_path())
 
     @property
     def path(self) -> Path | None:
-        """The file; ``None`` where it ends with the process."""
+        """The file of the cache. ``None`` if it ends with the process."""
         return self._path
 
     def forget(self, host: str) -> int:
-        """Forgets a host in every network, and gives how many things that were."""
+        """Removes the entries of *host* in every network, and returns their number."""
         return self._native.forget(host)
 
     def clear(self) -> int:
-        """Forgets everything, and gives how many things that were."""
+        """Removes every entry, and returns their number."""
         return self._native.clear()
 
     def remember_answer(
@@ -67,16 +68,16 @@ class Cache:
         config: Config | None = None,
         via: str | None = None,
     ) -> bool:
-        """Remembers what the user answered for good when *service* would come next.
+        """Stores the answer to the question whether *service* may be tried next, for 30 days.
 
         Later dials to *host* in this network, with the same *config* and *via*, then do not ask.
-        ``False``, with nothing remembered, where this network cannot be told from another one.
+        Returns ``False`` and stores nothing if this network cannot be told from another one.
         """
-        settings = settings_of(config or Config(), LONGEST, ask=True)
+        settings = native_of(config or DEFAULT_CONFIG)
         return self._native.remember_answer(host, str(service), Answer(answer), settings, via)
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Waits at most *timeout* seconds until everything is saved, and says whether it is."""
+        """Waits at most *timeout* seconds until the file is saved, and returns whether it is."""
         return self._native.flush(timeout)
 
     def __repr__(self) -> str:

@@ -1,60 +1,108 @@
-"""A dial in one call, and a dial for any event loop."""
+"""A dial for any event loop, its result, and how every call of the package starts one."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import math
+import select
 import socket
+import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, ClassVar, Literal
+from types import BuiltinFunctionType
+from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._errors import ConnectError
 from ._cache import Cache
-from ._plan import DEFAULT_TIMEOUT, LONGEST, Config, Plan, Service, Tls, settings_of
-from ._report import Answer, Question, Report, question_of, report_of
+from ._config import DEFAULT_CONFIG, DEFAULT_TIMEOUT, LONGEST, OPTIONS, Config, native_of
+from ._enums import Answer, Status, TLSMode
+from ._errors import ConnectError, connect_error
+from ._plan import Plan, Service, service_of
+from ._report import Question, Report, question_of, report_of
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from ._config import DialOptions
 
 Ask = Callable[[Question], "Answer | str"]
+"""A function that answers a :class:`Question`."""
 AsyncAsk = Callable[[Question], "Answer | str | Awaitable[Answer | str]"]
-FLUSH = 0.05
-"""How long a cache may take to save what a dial has taught, in seconds."""
-Status = Literal["pending", "asking", "connected", "failed"]
+"""A function or a coroutine function that answers a :class:`Question`."""
+# The default of smtplib and of create_connection: the timeout that new sockets get.
+UNSET: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
+_DEFAULT_PLAN = Plan()
 
 
-@dataclasses.dataclass(frozen=True)
 class Connected:
-    """A connection, and how it came about."""
+    """A connection and its report. As a context manager, it closes the socket.
 
-    socket: socket.socket
-    """The connected socket; the caller's to close."""
+    socket : socket.socket
+        The connected socket. The caller closes it.
+    service : Service
+        The service that was reached.
+    """
+
+    __slots__ = ("__weakref__", "_host", "_native", "_report", "service", "socket")
     service: Service
-    """The service that was reached."""
-    report: Report
-    """What the dial did; ``report.host`` is the name that TLS must verify."""
+
+    def __init__(
+        self, connection: socket.socket, service: Service, native: _native.Report, host: str
+    ) -> None:
+        self.socket = connection
+        self.service = service
+        self._native = native
+        self._host = host
+        self._report: Report | None = None
 
     @property
-    def tls(self) -> Tls:
-        """The TLS mode that the plan demands: insist on it, and send no credentials before."""
+    def tls(self) -> TLSMode:
+        """The TLS mode that the plan demands. Insist on it, and send no credentials before."""
         return self.service.tls
+
+    @property
+    def report(self) -> Report:
+        """What the dial did."""
+        if self._report is None:
+            self._report = report_of(self._native)
+        return self._report
+
+    @property
+    def server_hostname(self) -> str:
+        """The name that the server's certificate must have: the host in ASCII (IDNA 2008)."""
+        return _native.tls_name(self._host)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.socket.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._host!r} {self.service}>"
 
 
 class Dial:
-    """A dial under way, for any event loop: a descriptor to watch, a call that never blocks.
+    """A dial for any event loop: a descriptor to watch, and a call that never blocks.
 
-    Watch :meth:`fileno` for reading with whatever watches descriptors, and call :meth:`process`
-    when it is readable, and once at the start; timers are inside the descriptor. When the status is
-    neither ``"pending"`` nor ``"asking"``, take it out of the loop, and :meth:`result` gives the
-    connection. Where *asks* is true, the dial stops with a :attr:`question` before each further
-    service, and goes on with the :meth:`answer`.
+    Watch :meth:`fileno` for reading, and call :meth:`process` once at the start and whenever the
+    descriptor is readable; timers are inside the descriptor. When the status is neither ``PENDING``
+    nor ``ASKING``, remove the descriptor from the loop and call :meth:`result`.
 
-    Closing it cancels it. It belongs to one thread at a time, and to the process that started it.
+    A dial belongs to one thread at a time, and to the process that started it. Closing it cancels
+    it.
+
+    asks
+        Stop with a :attr:`question` before each further service, until :meth:`answer`. Default
+        ``False``.
+
     The other arguments are those of :func:`connect`.
 
     >>> import selectors
@@ -65,98 +113,74 @@ class Dial:
     ...             _ = selector.select()
     ...     connected = dial.result()
     >>> connected.tls
-    <Tls.STARTTLS: 'starttls'>
+    <TLSMode.STARTTLS: 'starttls'>
     >>> connected.socket.close()
     """
 
-    __slots__ = ("_host", "_native")
-    _has_timer: ClassVar[bool] = True
+    __slots__ = ("__weakref__", "_host", "_native")
 
     def __init__(
         self,
-        host: str,
-        port: int | None = None,
+        host: str | tuple[str, int | str],
+        port: int | str | None = None,
         *,
-        plan: Plan | str | None = None,
-        timeout: float | None = DEFAULT_TIMEOUT,
-        config: Config | None = None,
+        timeout: float | None = UNSET,
+        source_address: tuple[str, int] | None = None,
         asks: bool = False,
-        cache: Cache | None = None,
-        via: str | None = None,
+        **options: Unpack[DialOptions],
     ) -> None:
-        if not isinstance(host, str):
-            raise TypeError(f"host is a str, not {type(host).__name__}")
-        if not isinstance(config, (Config, type(None))):
-            raise TypeError(f"config is a Config, not {type(config).__name__}")
-        if not isinstance(cache, (Cache, type(None))):
-            raise TypeError(f"cache is a Cache, not {type(cache).__name__}")
-        if not isinstance(via, (str, type(None))):
-            raise TypeError(f"via is a str, not {type(via).__name__}")
-        parsed = plan_of(port, plan)._parsed
-        settings = settings_of(config or Config(), deadline_of(timeout), ask=asks)
-        self._host = host
-        remembers = None if cache is None else cache._native
+        self._host, self._native = start(
+            host, port, limits_of(timeout)[0], source_address, asks, options
+        )
         try:
-            self._native = _native.Dial(host, parsed, settings, remembers, via)
-            if self._has_timer:
-                self._native.add_timer()
+            self._native.add_timer()
         except OSError as error:
-            raise ConnectError(error.errno, f"{host}: {error.strerror}") from None
+            raise ConnectError(error.errno, f"{self._host}: {error.strerror}") from None
 
     def fileno(self) -> int:
-        """Gives the descriptor, which is the same for the dial's whole life."""
+        """Returns the descriptor, which is the same until the dial is closed."""
         return self._native.fileno()
 
     def process(self) -> Status:
-        """Does what can be done now, and says how the dial stands. Never blocks."""
-        return self._native.process()
+        """Does what can be done now, and returns the status. Never blocks."""
+        return Status(self._native.process())
 
     def wait(self, timeout: float | None = None) -> Status:
-        """Blocks until the status is not ``"pending"``, at most for *timeout* seconds.
+        """Blocks while the status is ``PENDING``, at most *timeout* seconds, and returns it.
 
-        Other threads run meanwhile, and signals are handled.
+        Other threads run meanwhile, and signals are handled. ``None`` is no limit.
         """
-        return self._native.wait(timeout)
+        return Status(wait(self._native, timeout))
 
     @property
     def question(self) -> Question | None:
-        """The question that the dial has stopped with."""
+        """The question at which the dial has stopped. ``None`` if there is none."""
         raw = self._native.question()
         return None if raw is None else question_of(raw)
 
-    def answer(self, question: Question, answer: Answer | str, *, for_good: bool = False) -> bool:
+    def answer(self, question: Question, answer: Answer | str, *, remember: bool = False) -> bool:
         """Answers a question; :meth:`process` then goes on.
 
-        Where it is *for_good*, the dial's cache keeps the answer for 30 days, and later dials do
-        not ask (:meth:`Cache.remember_answer`). ``False``, with nothing changed, where that question no
-        longer stands.
+        Returns ``False`` and changes nothing if that question is no longer the current one. With
+        *remember*, the dial's cache keeps the answer for 30 days, and later dials do not ask.
         """
-        return self._native.answer(question.number, Answer(answer), for_good)
+        return self._native.answer(question.number, Answer(answer), remember)
 
     @property
     def report(self) -> Report:
-        """The dial so far; complete once it has ended."""
+        """The report of the dial so far; complete once it has ended."""
         return report_of(self._native.report())
 
     def result(self) -> Connected:
-        """Gives the connection, non-blocking, or raises the :exc:`ConnectError` of the dial.
+        """Returns the connection, with a non-blocking socket, or raises :exc:`ConnectError`.
 
-        The connection is given once; :exc:`RuntimeError` before the end and after that.
+        Raises :exc:`RuntimeError` if the dial has not ended, and if the connection was returned
+        before.
         """
-        connection, native = self._take()
-        connection.settimeout(0.0)
-        return connected_of(connection, native)
-
-    def _take(self) -> tuple[socket.socket, _native.Report]:
-        """The connection, whose timeout is still to be set, and the report as it comes."""
-        descriptor, native = self._native.take()
-        if descriptor is None:
-            report = report_of(native)
-            raise ConnectError(report.errno, report.summary(), report)
-        return socket.socket(fileno=descriptor), native
+        return take(self._host, self._native, 0.0)
 
     def close(self) -> None:
-        """Closes everything that the dial holds; harmless when done twice."""
+        """Cancels the dial and closes everything that it holds. A second call does nothing."""
         self._native.close()
 
     def __enter__(self) -> Self:
@@ -174,147 +198,119 @@ class Dial:
         return f"<{type(self).__name__} {self._host!r}>"
 
 
-class Untimed(Dial):
-    """A dial without a timer in its descriptor: only waited for, or not yet watched.
-
-    A timer that is due at once costs more than a whole dial to an address nearby.
-    """
-
-    __slots__ = ()
-    _has_timer = False
-
-    def add_timer(self) -> None:
-        """Puts one in, so that the descriptor can be watched from now on."""
-        try:
-            self._native.add_timer()
-        except OSError as error:
-            raise ConnectError(error.errno, f"{self._host}: {error.strerror}") from None
-
-
-def connect(
-    host: str,
-    port: int | None = None,
+def start(
+    host: str | tuple[str, int | str],
+    port: int | str | None,
+    limit: float,
+    source_address: tuple[str, int] | None,
+    asks: bool,
+    options: DialOptions,
     *,
-    plan: Plan | str | None = None,
-    timeout: float | None = DEFAULT_TIMEOUT,
-    config: Config | None = None,
-    ask: Ask | None = None,
-    cache: Cache | None = None,
-    via: str | None = None,
-) -> socket.socket:
-    """Connects to a mail server's best port, in the manner of :func:`socket.create_connection`.
+    socket_only: str | None = None,
+) -> tuple[str, _native.Dial]:
+    """Checks the arguments and starts a dial without a timer in its descriptor.
 
-    *host* is a name or an address; TLS must verify this and nothing else. *port* is what the user
-    configured, and becomes a plan (:meth:`Plan.for_port`); or *plan* says which services are tried,
-    a :class:`Plan` or its text. The default plan is 587 and then 25, both with STARTTLS.
-
-    *timeout* is how long the dial may take, in seconds, look-up included, and then the timeout of
-    the socket; ``None`` is no limit. *config* has the rarer settings. *ask*, if given, is called
-    with a :class:`Question` before each further service, and returns the :class:`Answer`.
-
-    *cache* is a :class:`Cache` of earlier dials. *via* is a SOCKS5 proxy,
-    ``socks5://[USER:PASSWORD@]HOST[:PORT]``, or a command whose standard input and output are the
-    connection, such as ``command:ssh -W '[%h]:%p' GATEWAY``; no shell reads it, and the socket is
-    then an AF_UNIX one.
-
-    Other threads run while it blocks, and Ctrl-C works at once.
-
-    The socket alone does not say which TLS mode was reached. So every service of the plan must have
-    the same; for another plan use :func:`dial`. Raises :exc:`ConnectError`; :exc:`ValueError` and
-    :exc:`TypeError` for the caller's mistakes.
-
-    >>> with mailport.connect("127.0.0.1", plan=f"{server.port}:starttls") as connection:
-    ...     connection.recv(4)
-    b'220 '
+    *socket_only* names the call to use instead where the plan has more than one TLS mode.
     """
-    resolved = plan_of(port, plan)
-    one_mode(resolved, "dial")
-    return _connection(host, resolved, timeout, config, ask, cache, via)[0]
-
-
-def dial(
-    host: str,
-    port: int | None = None,
-    *,
-    plan: Plan | str | None = None,
-    timeout: float | None = DEFAULT_TIMEOUT,
-    config: Config | None = None,
-    ask: Ask | None = None,
-    cache: Cache | None = None,
-    via: str | None = None,
-) -> Connected:
-    """Does what :func:`connect` does, and gives the whole result, of any plan.
-
-    >>> connected = mailport.dial("127.0.0.1", plan=f"{server.port}:starttls")
-    >>> connected.service.port == server.port, connected.tls
-    (True, <Tls.STARTTLS: 'starttls'>)
-    >>> print(connected.report)  # doctest: +ELLIPSIS
-    connected to ... over IPv4 in ... ms
-    >>> connected.socket.close()
-    """
-    resolved = plan_of(port, plan)
-    return connected_of(*_connection(host, resolved, timeout, config, ask, cache, via))
-
-
-def _connection(
-    host: str,
-    plan: Plan,
-    timeout: float | None,
-    config: Config | None,
-    ask: Ask | None,
-    cache: Cache | None,
-    via: str | None,
-) -> tuple[socket.socket, _native.Report]:
-    """Dials and waits: the connection with its timeout, and the report as it comes."""
-    check_ask(ask)
-    asks = ask is not None
-    given = Untimed(
-        host, plan=plan, timeout=timeout, config=config, asks=asks, cache=cache, via=via
-    )
-    with given as dial:
-        while dial.wait() == "asking":
-            question = dial.question
-            if question is not None and ask is not None:
-                answer = answer_of(ask(question))
-                # What has connected meanwhile counts more.
-                if dial.process() == "asking":
-                    dial.answer(question, answer)
-        connection, native = dial._take()
+    if not options.keys() <= OPTIONS:
+        unknown = next(iter(options.keys() - OPTIONS))
+        raise TypeError(f"unexpected keyword argument {unknown!r}")
+    if isinstance(host, tuple):
+        host, port = _address_of(host, port)
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a str, not {type(host).__name__}")
+    plan = plan_of(port, options.get("plan"))
+    if socket_only is not None:
+        _check_one_mode(plan, socket_only)
+    config, cache, via = options.get("config"), options.get("cache"), options.get("via")
+    if config is None:
+        config = DEFAULT_CONFIG
+    elif not isinstance(config, Config):
+        raise TypeError(f"config must be a Config, not {type(config).__name__}")
+    if cache is not None and not isinstance(cache, Cache):
+        raise TypeError(f"cache must be a Cache, not {type(cache).__name__}")
+    if via is not None and not isinstance(via, str):
+        raise TypeError(f"via must be a str, not {type(via).__name__}")
     try:
-        connection.settimeout(seconds_of(timeout))
-        if cache is not None:
-            cache.flush(FLUSH)
+        return host, _native.Dial(
+            host,
+            plan._parsed,
+            native_of(config),
+            limit,
+            asks,
+            None if source_address is None else _source_of(source_address),
+            None if cache is None else cache._native,
+            via,
+        )
+    except OSError as error:
+        raise ConnectError(error.errno, f"{host}: {error.strerror}") from None
+
+
+def _address_of(
+    address: tuple[str, int | str], port: int | str | None
+) -> tuple[str, int | str | None]:
+    if len(address) != 2:
+        raise ValueError(f"an address must be (host, port): {address!r}")
+    if port is not None:
+        raise ValueError("the port is in the address already; a timeout must be timeout=")
+    return address
+
+
+def _source_of(source_address: tuple[str, int]) -> str | None:
+    if not isinstance(source_address, tuple) or len(source_address) != 2:
+        raise TypeError(f"source_address must be (host, port), not {source_address!r}")
+    source, port = source_address
+    if port:
+        raise ValueError(f"the port of source_address must be 0, not {port!r}")
+    return source or None
+
+
+def take(host: str, native: _native.Dial, timeout: float | None) -> Connected:
+    """The result of a dial that has ended; *timeout* is that of the socket."""
+    taken, report = native.take()
+    if taken is None:
+        raise connect_error(report)
+    descriptor, service = taken
+    connection = socket.socket(fileno=descriptor)
+    try:
+        connection.settimeout(timeout)
+        return Connected(connection, service_of(service), report, host)
     except BaseException:
         connection.close()
         raise
-    return connection, native
 
 
-def connected_of(connection: socket.socket, native: _native.Report) -> Connected:
-    """The whole result, with the facts of the report spread out."""
-    report = report_of(native)
-    if report.winner is None:
-        connection.close()
-        raise RuntimeError("a connection that no attempt of its report has won")
-    return Connected(connection, report.winner.service, report)
+def wait(native: _native.Dial, timeout: float | None = None) -> str:
+    """Waits for a dial, without blocking the greenlets of a program that gevent has patched."""
+    if isinstance(select.select, BuiltinFunctionType):
+        return native.wait(timeout)
+    until = math.inf if timeout is None else time.monotonic() + timeout
+    while True:
+        status = native.process()
+        left = until - time.monotonic()
+        if status != "pending" or left <= 0:
+            return status
+        due = native.poll_timeout()
+        left = min(left, LONGEST if due is None else due)
+        select.select([native.fileno()], [], [], left)
 
 
-def seconds_of(timeout: float | None) -> float | None:
-    """The timeout as a socket takes it, which knows no infinity."""
-    return None if timeout == math.inf else timeout
-
-
-def plan_of(port: int | None, plan: Plan | str | None) -> Plan:
+def plan_of(port: int | str | None, plan: Plan | str | None) -> Plan:
     """The plan that the two arguments mean."""
     if plan is None:
-        return Plan.for_port(port)
+        return _DEFAULT_PLAN if port is None else Plan.for_port(port)
     if port is not None:
-        raise ValueError("port and plan are both given: a plan has its ports")
-    return plan if isinstance(plan, Plan) else Plan(plan)
+        raise ValueError("port and plan are both given: the plan names the ports")
+    if isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, str):
+        return Plan(plan)
+    raise TypeError(f"plan must be a Plan or a str, not {type(plan).__name__}")
 
 
-def one_mode(plan: Plan, instead: str) -> None:
-    """Refuses a plan where a socket alone would not say which TLS mode was reached."""
+def _check_one_mode(plan: Plan, instead: str) -> None:
+    if plan is _DEFAULT_PLAN:
+        return
     modes = list(dict.fromkeys(service.tls.value for service in plan.services))
     if len(modes) > 1:
         raise ValueError(
@@ -323,23 +319,29 @@ def one_mode(plan: Plan, instead: str) -> None:
         )
 
 
-def deadline_of(timeout: float | None) -> float:
-    """The deadline of a dial; without a limit, the longest there is."""
+def limits_of(timeout: float | None) -> tuple[float, float | None]:
+    """The timeout of a dial, and that of the socket that it returns, in seconds."""
+    if timeout is UNSET:
+        timeout = socket.getdefaulttimeout()
+        if timeout is None:
+            return DEFAULT_TIMEOUT, None
     if timeout is None:
-        return LONGEST
-    if not isinstance(timeout, (int, float)):
-        raise TypeError(f"timeout is a number of seconds or None, not {type(timeout).__name__}")
+        return LONGEST, None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None: {timeout!r}")
     if timeout == 0:
-        raise ValueError("a timeout of 0 leaves no time to connect")
-    return LONGEST if math.inf == timeout else timeout
+        raise ValueError("Non-blocking socket (timeout=0) is not supported")
+    if not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds: {timeout!r}")
+    return min(float(timeout), LONGEST), None if timeout == math.inf else timeout
 
 
-def check_ask(ask: object, *, awaits: bool = False) -> None:
-    """Refuses, before anything is sent, what cannot be asked in the middle of a dial."""
+def check_ask(ask: Any, *, awaits: bool = False) -> None:
+    """Fails, before anything is sent, for what cannot be called in the middle of a dial."""
     if ask is None:
         return
     if not callable(ask):
-        raise TypeError(f"ask is a function that answers a Question, not {type(ask).__name__}")
+        raise TypeError(f"ask must be a function that answers a Question: {ask!r}")
     while isinstance(ask, functools.partial):
         ask = ask.func
     called = type(ask).__call__
@@ -348,11 +350,11 @@ def check_ask(ask: object, *, awaits: bool = False) -> None:
 
 
 def answer_of(answer: object) -> Answer:
-    """What `ask` returned, as an answer."""
+    """The answer that `ask` returned."""
     if isinstance(answer, str):
         return Answer(answer)
     if inspect.iscoroutine(answer):
-        # Nobody will await it, which is no second mistake.
+        # Nothing will await it; without this it would warn as well.
         answer.close()
         raise TypeError("ask returned a coroutine, which only the asyncio functions can await")
     raise TypeError(f"ask returned {answer!r}, which is not an Answer")

@@ -2,36 +2,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, TypedDict, final
 
-__all__ = [
-    "Dial",
-    "Cache",
-    "Plan",
-    "Report",
-    "__version__",
-    "check",
-    "defaults",
-    "json_of_refusal",
-]
+__all__ = ["Cache", "Config", "Dial", "Plan", "Report", "__version__", "tls_name"]
 
 __version__: str
 
 _Service = tuple[int, str, str | None]
 _Status = Literal["pending", "asking", "connected", "failed"]
-
-class _Settings(TypedDict):
-    resolution_delay: float
-    attempt_delay: float
-    port_delay: float
-    patience: float | None
-    deadline: float
-    sequential: bool
-    greeting_wait: float | None
-    ask: bool
-    try_failed_last: bool
-    families: str
-    source: str | None
-    device: str | None
-    mark: int | None
 
 class _Attempt(TypedDict):
     service: _Service
@@ -41,11 +17,10 @@ class _Attempt(TypedDict):
     started: float
     connected: float | None
     ended: float
-    outcome: str
-    case: int | None
+    outcome: str | None
     errno: int | None
     icmp: tuple[int, int, int, str | None, str] | None
-    via: str | None
+    via_error: str | None
     note: str | None
     greeting: str | None
     syns: int | None
@@ -62,7 +37,7 @@ class _Report(TypedDict):
     via: str | None
     attempts: list[_Attempt]
     lookups: list[_Lookup]
-    end: str
+    end: str | None
     winner: int | None
     errno: int | None
     elapsed: float
@@ -92,6 +67,24 @@ class Plan:
     def __hash__(self) -> int: ...
 
 @final
+class Config:
+    def __new__(
+        cls,
+        *,
+        attempt_delay: float | None,
+        port_delay: float,
+        patience: float | None,
+        greeting_wait: float | None,
+        try_failed_last: bool,
+        families: str,
+        source: str | None,
+        device: str | None,
+        mark: int | None,
+    ) -> Config: ...
+    @staticmethod
+    def defaults() -> tuple[float, float]: ...
+
+@final
 class Cache:
     def __new__(cls, path: str | PathLike[str] | None) -> Cache: ...
     @staticmethod
@@ -99,7 +92,7 @@ class Cache:
     def forget(self, host: str) -> int: ...
     def clear(self) -> int: ...
     def remember_answer(
-        self, host: str, service: str, answer: str, settings: _Settings, via: str | None
+        self, host: str, service: str, answer: str, config: Config, via: str | None
     ) -> bool: ...
     def flush(self, timeout: float) -> bool: ...
 
@@ -110,6 +103,7 @@ class Report:
     def to_svg(self) -> str: ...
     def to_json(self) -> str: ...
     def facts(self) -> _Report: ...
+    def lookup_errno(self) -> int | None: ...
 
 @final
 class Dial:
@@ -117,20 +111,22 @@ class Dial:
         cls,
         host: str,
         plan: Plan,
-        settings: _Settings,
+        config: Config,
+        timeout: float,
+        asks: bool,
+        source: str | None,
         cache: Cache | None,
         via: str | None,
     ) -> Dial: ...
     def add_timer(self) -> None: ...
     def fileno(self) -> int: ...
+    def poll_timeout(self) -> float | None: ...
     def process(self) -> _Status: ...
     def wait(self, timeout: float | None) -> _Status: ...
     def question(self) -> _Question | None: ...
-    def answer(self, number: int, answer: str, for_good: bool) -> bool: ...
+    def answer(self, number: int, answer: str, remember: bool) -> bool: ...
     def report(self) -> Report: ...
-    def take(self) -> tuple[int | None, Report]: ...
+    def take(self) -> tuple[tuple[int, _Service] | None, Report]: ...
     def close(self) -> None: ...
 
-def defaults() -> _Settings: ...
-def json_of_refusal(sentence: str) -> str: ...
-def check(settings: _Settings) -> None: ...
+def tls_name(host: str) -> str: ...

@@ -1,226 +1,285 @@
-"""What a dial did: attempts, look-ups, and the question that it may stop with."""
+"""The report of a dial: attempts, the look-up, and the question at which a dial may stop."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
-from . import _native
-from ._plan import Family, Service, Word, service_of
+from ._enums import End, Family, Greeting, Outcome, Stage
+from ._plan import Service, service_of
 
-
-class Outcome(Word):
-    """How an attempt ended. Members are strings: ``Outcome.RESET == "reset"``."""
-
-    CONNECTED = "connected"
-    """Case 1 of the fallback paper: the connection stands, and won."""
-    RESET = "reset"
-    """Case 2: the peer answered with a RST."""
-    ICMP_HARD = "icmp-hard"
-    """Case 3: an ICMP hard error, as from a firewall that says so."""
-    ICMP_SOFT = "icmp-soft"
-    """Case 4: an ICMP soft error: routing trouble, which speaks of the path."""
-    TIMEOUT = "timeout"
-    """Case 5: silence until given up."""
-    LOCAL = "local"
-    """This machine said no: no route, a local firewall, no descriptors."""
-    CLOSED = "closed"
-    """Accepted, then closed by the peer before the connection was used."""
-    PROXY = "proxy"
-    """A proxy's reply, or the trouble of a proxy or a command."""
-    CANCELLED = "cancelled"
-    """Still in time when another attempt won, or given up by the caller's wish."""
+if TYPE_CHECKING:
+    from . import _native
 
 
 @dataclasses.dataclass(frozen=True)
-class Icmp:
-    """An ICMP error, as the kernel kept it."""
+class ICMPError:
+    """An ICMP error that ended an attempt.
+
+    version : int
+        4 for ICMP, 6 for ICMPv6.
+    type : int
+        The type (RFC 792 or RFC 4443).
+    code : int
+        The code.
+    sender : str or None
+        The address that sent it. ``None`` if the kernel does not tell.
+    message : str
+        Type and code in words.
+    """
 
     version: int
-    """4 or 6."""
     type: int
-    """The type, as in RFC 792 or RFC 4443."""
     code: int
-    """The code."""
-    router: str | None
-    """The address that sent it; ``None`` where the kernel does not say."""
-    words: str
-    """Type and code in words."""
+    sender: str | None
+    message: str
 
     def __str__(self) -> str:
-        return self.words
+        return self.message
 
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """One try of one service at one address. Times are in seconds from the dial's beginning."""
+    """One try of one service at one address. Times are in seconds from the start of the dial.
+
+    service : Service
+        The service.
+    family : Family or None
+        The family. ``None`` if a proxy or a command was given the name.
+    address : str or None
+        The address without its port, with its IPv6 zone. ``None`` if a proxy or a command was
+        given the name.
+    stage : Stage
+        How far it came.
+    started : float
+        When it was started.
+    connected : float or None
+        When its connection could be used. ``None`` if it never was.
+    ended : float
+        When it ended. While it is open, when the report was made.
+    outcome : Outcome or None
+        How it ended. ``None`` while it is open.
+    errno : int or None
+        The system's error number, if there was one.
+    icmp : ICMPError or None
+        The ICMP error, if there was one.
+    via_error : str or None
+        What the proxy or the command did, if the outcome is ``Outcome.VIA``.
+    note : str or None
+        More text about the attempt, such as the last line that a command wrote to standard error.
+    greeting : Greeting or None
+        What the greeting wait saw. ``None`` without a greeting wait.
+    syns : int or None
+        How many SYNs were sent. ``None`` if the kernel does not tell.
+    reason : str
+        Why it was started, in words.
+    """
 
     service: Service
-    """The service."""
     family: Family | None
-    """``"ipv4"`` or ``"ipv6"``; ``None`` where a proxy or a command was given the name."""
     address: str | None
-    """The address without its port, with its zone; ``None`` where the name was given on."""
-    stage: str
-    """How far it came: ``"connect"`` (the handshake) or ``"confirm"`` (a proxy's reply, the
-    greeting)."""
+    stage: Stage
     started: float
-    """When it was started."""
     connected: float | None
-    """When its connection could be used; ``None`` if it never came so far."""
     ended: float
-    """When it ended."""
-    outcome: Outcome
-    """How it ended."""
-    case: int | None
-    """The case of the fallback paper, 1 to 5; ``None`` for what the paper does not have."""
+    outcome: Outcome | None
     errno: int | None
-    """The system's error, where there was one."""
-    icmp: Icmp | None
-    """The ICMP error, where there was one."""
-    via: str | None
-    """What the proxy or the command did, in words, where the outcome is :attr:`Outcome.PROXY`."""
+    icmp: ICMPError | None
+    via_error: str | None
     note: str | None
-    """What else was heard, for people."""
-    greeting: str | None
-    """``"received"`` or ``"none"``; ``None`` where nobody waited for a greeting."""
+    greeting: Greeting | None
     syns: int | None
-    """SYNs sent; ``None`` where the kernel does not tell."""
     reason: str
-    """Why it was started, in words."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Lookup:
-    """One look-up of the host's name."""
+    """One look-up of the host's name.
+
+    family : Family
+        The family that was asked for.
+    ended : float or None
+        When it ended, in seconds from the start of the dial. ``None`` while it is pending.
+    addresses : int or None
+        How many addresses it gave. ``None`` if it failed.
+    error : str or None
+        Why it gave none, in words.
+    """
 
     family: Family
-    """The family that was asked for: ``"ipv6"`` (AAAA records) or ``"ipv4"`` (A records)."""
     ended: float | None
-    """When it ended, in seconds from the beginning of the dial; ``None`` while still pending."""
     addresses: int | None
-    """How many addresses it gave; ``None`` where it failed."""
     error: str | None
-    """Why it gave none, in words."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a dial did, from its call to its result. ``str(report)`` is its :meth:`summary`."""
+    """What a dial did, from its call to its result. ``str(report)`` is its :meth:`summary`.
+
+    host : str
+        The host that was dialled, as the caller wrote it.
+    via : str or None
+        The proxy or the command that the dial went through, without its password.
+    attempts : tuple of Attempt
+        Every attempt, in the order in which they were started.
+    lookups : tuple of Lookup
+        Every name look-up. Empty for an address.
+    end : End or None
+        How the dial ended. ``None`` while it has not.
+    winner : Attempt or None
+        The attempt that won.
+    errno : int or None
+        The system's error number of the attempt that explains a failure best. ``ETIMEDOUT`` if
+        that attempt was silent. ``None`` if no number fits, and for a dial that connected.
+    elapsed : float
+        Seconds from the call to the result.
+
+    It can be pickled; the copy draws its :meth:`timeline` 80 columns wide, whatever the width.
+    """
 
     host: str
-    """The host that was dialled, as the caller wrote it: the name that TLS verifies."""
     via: str | None
-    """The proxy or the command that the dial went through, without its password."""
     attempts: tuple[Attempt, ...]
-    """Every attempt, in the order in which they were started."""
     lookups: tuple[Lookup, ...]
-    """Every name look-up; none for an address."""
-    end: str
-    """How the dial ended: ``"connected"``, ``"exhausted"``, ``"deadline"``, ``"unresolved"``,
-    ``"local-resource-error"``, ``"via"``, ``"declined"``, or ``"cancelled"``, which it also is before the
-    end."""
+    end: End | None
     winner: Attempt | None
-    """The attempt that won."""
     errno: int | None
-    """The system's error of the attempt that says most, where the dial has failed; ``ETIMEDOUT``
-    where that was silent."""
     elapsed: float
-    """From the call to the result, in seconds."""
-    _native: _native.Report = dataclasses.field(repr=False, compare=False)
 
     def summary(self) -> str:
-        """Gives one sentence for people: what became of each service, and how the dial ended."""
-        return self._native.summary()
+        """Returns one sentence: what became of each service, and how the dial ended."""
+        return _texts(self).summary()
 
     def timeline(self, width: int = 80) -> str:
-        """Draws the dial: the scale, then a line an attempt, none wider than *width* columns.
+        """Draws the dial as text: a scale, then a line for each attempt, at most *width* columns.
 
-        The least width is 40. Empty where there was no attempt and no slow look-up.
+        The least width is 40.
         """
-        return self._native.timeline(max(0, width))
+        return _texts(self).timeline(width)
 
     def to_svg(self) -> str:
-        """Draws the dial as an SVG picture, which ``mailport connect --svg FILE`` writes."""
-        return self._native.to_svg()
+        """Draws the dial as the text of an SVG file, which needs no other file."""
+        return _texts(self).to_svg()
 
     def to_json(self) -> str:
-        """Gives the one-line JSON object that ``mailport connect --json`` prints."""
-        return self._native.to_json()
+        """Returns the report as one JSON object, as the command ``mailport --json`` prints it."""
+        return _texts(self).to_json()
 
     def __str__(self) -> str:
         return self.summary()
 
+    def __copy__(self) -> Report:
+        return self
 
-class Answer(Word):
-    """What the user says to a :class:`Question`. Members are strings: ``"fall-back"`` and so on."""
+    def __deepcopy__(self, _: dict[int, Any]) -> Report:
+        return self
 
-    FALL_BACK = "fall-back"
-    """Begin the next service."""
-    WAIT_ON = "wait-on"
-    """Begin no other service, and wait on for the attempts that are open; with none open, the
-    same as to give up."""
-    GIVE_UP = "give-up"
-    """End the dial."""
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_texts": _Kept.of(_texts(self))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+    """The texts of a report that was pickled."""
+
+    texts: tuple[str, str, str, str]
+
+    @classmethod
+    def of(cls, native: _native.Report | _Kept) -> _Kept:
+        texts = native.summary(), native.timeline(80), native.to_svg(), native.to_json()
+        return cls(texts)
+
+    def summary(self) -> str:
+        return self.texts[0]
+
+    def timeline(self, width: int) -> str:  # noqa: ARG002  # the native report's signature
+        return self.texts[1]
+
+    def to_svg(self) -> str:
+        return self.texts[2]
+
+    def to_json(self) -> str:
+        return self.texts[3]
+
+
+def _texts(report: Report) -> _native.Report | _Kept:
+    texts: _native.Report | _Kept = report.__dict__["_texts"]
+    return texts
 
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """A dial has stopped, for the next service would begin: the facts that a user needs.
+    """A dial has stopped because the next service would start. ``str(question)`` is its text.
 
-    Until the answer no packet goes to the next service, and no time passes. Open attempts live on:
-    one that connects withdraws the question. ``str(question)`` is the facts and the question, such
-    as ``587 is silent. Fall back to 25 (STARTTLS)?``
+    Until the answer no packet goes to the next service, and no time of the dial passes. Open
+    attempts go on: one that connects withdraws the question.
+
+    number : int
+        The number of the question in this dial, from 1.
+    unavailable : Service
+        The service that is not available.
+    next : Service
+        The service that would start, with the TLS mode that would hold there.
+    reason : str
+        Why it would start, in words.
+    attempts : tuple of Attempt
+        Every attempt so far.
+    asked : float
+        When it was asked, in seconds from the start of the dial.
+    text : str
+        The question in one line, such as ``587 is silent. Fall back to 25 (STARTTLS)?``
     """
 
     number: int
-    """Its number in this dial, from 1 on."""
     unavailable: Service
-    """The service that is not available."""
     next: Service
-    """The service that would come next, with the TLS mode that would hold there."""
     reason: str
-    """Why it would, in words."""
     attempts: tuple[Attempt, ...]
-    """Every attempt so far; one that is still open is shown as a timeout that ended now."""
     asked: float
-    """When it was asked, in seconds from the beginning of the dial."""
     text: str
-    """The facts and the question, in one line."""
 
     def __str__(self) -> str:
         return self.text
 
 
 def _attempt_of(raw: _native._Attempt) -> Attempt:
-    return Attempt(
-        **{
-            **raw,
-            "service": service_of(raw["service"]),
-            "outcome": Outcome(raw["outcome"]),
-            "icmp": Icmp(*raw["icmp"]) if raw["icmp"] else None,
-        }  # type: ignore[arg-type]  # the same keys
-    )
+    facts: dict[str, Any] = {**raw}
+    facts["service"] = service_of(raw["service"])
+    facts["stage"] = Stage(raw["stage"])
+    for name, kind in (("family", Family), ("outcome", Outcome), ("greeting", Greeting)):
+        if facts[name] is not None:
+            facts[name] = kind(facts[name])
+    if raw["icmp"] is not None:
+        facts["icmp"] = ICMPError(*raw["icmp"])
+    return Attempt(**facts)
 
 
 def report_of(native: _native.Report) -> Report:
-    """The report with its facts spread out."""
+    """The report as a dataclass."""
     facts = native.facts()
     attempts = tuple(map(_attempt_of, facts["attempts"]))
-    return Report(
+    report = Report(
         host=facts["host"],
         via=facts["via"],
         attempts=attempts,
-        lookups=tuple(Lookup(**lookup) for lookup in facts["lookups"]),  # type: ignore[arg-type]
-        end=facts["end"],
+        lookups=tuple(
+            Lookup(Family(raw["family"]), raw["ended"], raw["addresses"], raw["error"])
+            for raw in facts["lookups"]
+        ),
+        end=None if facts["end"] is None else End(facts["end"]),
         winner=None if facts["winner"] is None else attempts[facts["winner"]],
         errno=facts["errno"],
         elapsed=facts["elapsed"],
-        _native=native,
     )
+    report.__dict__["_texts"] = native
+    return report
 
 
 def question_of(raw: _native._Question) -> Question:
-    """The question with its facts spread out."""
+    """The question as a dataclass."""
     return Question(
         number=raw["number"],
         unavailable=service_of(raw["unavailable"]),

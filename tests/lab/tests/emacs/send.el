@@ -1,4 +1,4 @@
-;;; send.el --- Send one letter as a mail reader would  -*- lexical-binding: t; -*-
+;;; send.el --- Send one letter as a mail client does  -*- lexical-binding: t; -*-
 
 ;;; Commentary:
 
@@ -30,8 +30,7 @@
 
 (when (lab-get "MAILPORT")
   (require 'mailport)
-  (setq mailport-cache nil
-        mailport-handoff (intern (lab-get "MAILPORT")))
+  (setq mailport-cache nil)
   (when (lab-get "PLAN")
     (push (cons smtpmail-smtp-server (lab-get "PLAN")) mailport-plans))
   (mailport-mode 1))
@@ -82,7 +81,7 @@
     (run-at-time (string-to-number (lab-get "QUIT")) nil (lambda () (setq quit-flag t)))
     ;; Patient, so that a slow machine quits in time.
     (let ((trouble (let ((mailport-patience 20)) (lab-send))))
-      ;; The thread that wakes Emacs takes a moment to end.
+      ;; A thread takes a moment to end.
       (list trouble
             (with-timeout (30 nil)
               (while (not (equal held (lab-held)))
@@ -150,6 +149,6 @@
                     `((gap . ,lab-gap) (dial . ,lab-dial) (took . ,(- (float-time) began))
                       (trouble . ,trouble) (quit . ,quit)
                       (summary . ,(and dial (plist-get (mailport--report (car dial)) :summary)))
-                      (census . ,(and dial (progn (sleep-for 0.3) (mailport-module-census))))))))))
+                      (joined . ,(and dial (progn (sleep-for 0.3) (mailport-module-joined))))))))))
 
 ;;; send.el ends here

@@ -30,7 +30,7 @@ def by_dial(host: str) -> Result:
 def in_loop(new: Callable[[], asyncio.AbstractEventLoop], host: str) -> Result:
     loop = new()
     try:
-        connected = loop.run_until_complete(mailport.start_dial(host))
+        connected = loop.run_until_complete(mailport.adial(host))
     finally:
         loop.close()
     return connected.socket, connected.report

@@ -69,7 +69,7 @@ async def by_streams(host: str, port: int, subject: str) -> Sent:
 
 async def by_aiosmtplib(host: str, port: int, subject: str) -> Sent:
     """As the package page's recipe does."""
-    connected = await mailport.start_dial(host, port)
+    connected = await mailport.adial(host, port)
     smtp = aiosmtplib.SMTP(
         hostname=host,
         sock=connected.socket,

@@ -1,0 +1,37 @@
+"""Every example of the README runs as it is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+HOSTS = "127.0.0.1 localhost mail.example.com proxy.example\n"
+# By each example, in its order: the first one, a connect, asyncio, aiosmtplib, Django (by two
+# ports), logging, asking, the cache and ways through.
+MESSAGES = [1, 0, 0, 1, 2, 1, 0, 0]
+
+
+def test_every_example_of_the_readme_runs_as_it_is_written(
+    tmp_path: Path, authority: tuple[Path, Path]
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(HOSTS)
+    root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+    examples = Path(__file__).with_name("readme_examples.py")
+    done = subprocess.run(
+        ["unshare", *root, "--net", "--mount", "sh", "-c", script, "sh", hosts,
+         sys.executable, examples, tmp_path, *authority],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    # The examples print, too.
+    said = [line for line in done.stdout.splitlines() if line.startswith("example ")]
+    counts = enumerate(MESSAGES, 1)
+    assert said == [f"example {number}: {count} messages" for number, count in counts], done.stderr

@@ -1,0 +1,133 @@
+//! A probe as JSON: one object, with the same keys whatever was found.
+
+use std::time::Duration;
+
+use mailport::internal::millis;
+use mailport::probe::{Answer, Probed};
+use mailport::report::{Attempt, format_host};
+use mailport::target::Host;
+use mailport::{Family, Report};
+use serde::Serialize;
+
+use super::survey::{Survey, Tally};
+
+/// Counts up when a key changes its meaning or goes; a new key does not change it.
+const VERSION: u8 = 1;
+
+/// Formats a probe as one JSON object on one line: each host with its [`forecast`](Probed::forecast),
+/// and the survey where there is one. Times are in milliseconds, counted from the start of the
+/// host's look-ups.
+///
+/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookups` (none
+/// for an address; each has `family`, `ended_ms`, `addresses` and `error`), `attempts` (as in
+/// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
+/// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
+/// `servers` and `cases`, the last two with `name` and `count`.
+pub(super) fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
+    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::new(probed, forecast)).collect();
+    let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
+    serde_json::to_string(&object).expect("every key of a probe is a string")
+}
+
+#[derive(Serialize)]
+struct Object<'a> {
+    version: u8,
+    hosts: Vec<HostObject<'a>>,
+    survey: Option<SurveyObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct HostObject<'a> {
+    host: &'a str,
+    lookups: Vec<LookupObject>,
+    attempts: &'a [Attempt],
+    choice: Option<ChoiceObject>,
+    summary: String,
+}
+
+#[derive(Serialize)]
+struct LookupObject {
+    family: &'static str,
+    ended_ms: Option<f64>,
+    addresses: Vec<String>,
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ChoiceObject {
+    port: u16,
+    tls: &'static str,
+    address: Option<String>,
+    family: Option<&'static str>,
+    after_ms: f64,
+}
+
+#[derive(Serialize)]
+struct SurveyObject<'a> {
+    reports: usize,
+    at_home: usize,
+    redundant: usize,
+    n: usize,
+    servers: Vec<TallyObject<'a>>,
+    cases: Vec<TallyObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct TallyObject<'a> {
+    name: &'a str,
+    count: usize,
+}
+
+impl<'a> HostObject<'a> {
+    fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
+        let is_name = matches!(probed.target.host(), Host::Name(_));
+        let looked_up = probed.answers.iter().filter(|_| is_name);
+        HostObject {
+            host: probed.target.as_str(),
+            lookups: looked_up.map(LookupObject::new).collect(),
+            attempts: &probed.attempts,
+            choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
+            summary: probed.summary(forecast),
+        }
+    }
+}
+
+impl LookupObject {
+    fn new(answer: &Answer) -> LookupObject {
+        LookupObject {
+            family: answer.family.name(),
+            ended_ms: answer.ended.map(millis),
+            addresses: answer.list().iter().copied().map(format_host).collect(),
+            error: answer.addresses.as_ref().err().map(ToString::to_string),
+        }
+    }
+}
+
+impl ChoiceObject {
+    fn new(winner: &Attempt, elapsed: Duration) -> ChoiceObject {
+        ChoiceObject {
+            port: winner.service.port(),
+            tls: winner.service.tls().name(),
+            address: winner.address.map(format_host),
+            family: winner.family.map(Family::name),
+            after_ms: millis(elapsed),
+        }
+    }
+}
+
+impl<'a> SurveyObject<'a> {
+    fn new(survey: &'a Survey) -> SurveyObject<'a> {
+        let rows = |rows: &'a [Tally]| {
+            let rows = rows.iter().map(|row| TallyObject { name: &row.name, count: row.count });
+            rows.collect()
+        };
+        SurveyObject {
+            reports: survey.reports,
+            at_home: survey.at_home,
+            redundant: survey.redundant,
+            n: survey.n(),
+            servers: rows(&survey.servers),
+            cases: rows(&survey.cases),
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! The progress of a probe, on a terminal.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mailport::Progress;
+
+/// A line on standard error while the probe runs; it is cleared at the end.
+pub(super) struct ProgressLine {
+    bar: ProgressBar,
+    timeout: Duration,
+}
+
+impl ProgressLine {
+    pub(super) fn begin(timeout: Duration, quiet: bool) -> ProgressLine {
+        let shown = io::stderr().is_terminal() && !quiet;
+        let target =
+            if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(1), target);
+        // The last part is cut where the terminal is narrow, so that the line never wraps.
+        let style = ProgressStyle::with_template("[{bar:20}] {elapsed} {wide_msg}")
+            .expect("a template of ours is sound");
+        bar.set_style(style.progress_chars("=> "));
+        if shown {
+            bar.enable_steady_tick(Duration::from_millis(100));
+        }
+        ProgressLine { bar, timeout }
+    }
+
+    pub(super) fn show(&self, progress: Progress) {
+        let Progress { hosts, hosts_done, candidates, done, .. } = progress;
+        let of_hosts = match hosts {
+            1 => String::new(),
+            _ => format!(", {hosts_done} of {hosts} hosts done"),
+        };
+        let timeout = humantime::format_duration(self.timeout);
+        // Never full before the end: hosts whose names are still looked up count as one candidate.
+        let unknown = usize::from(hosts_done < hosts && done == candidates);
+        self.bar.set_length((candidates + unknown) as u64);
+        self.bar.set_position(done as u64);
+        self.bar.set_message(format!("{done} of {candidates} tried{of_hosts} (timeout {timeout})"));
+    }
+
+    pub(super) fn end(self) {
+        self.bar.finish_and_clear();
+    }
+}
