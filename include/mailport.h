@@ -457,6 +457,16 @@ typedef int32_t mailport_reason;
 #define MAILPORT_REASON_AGAIN 11
 
 /**
+ * The same candidate again: its first attempt has no answer.
+ */
+#define MAILPORT_REASON_SECOND_ATTEMPT 12
+
+/**
+ * The same candidate again: a later service has connected, so the path is good now.
+ */
+#define MAILPORT_REASON_PROOF 13
+
+/**
  * What a proxy or a command did instead of connecting.
  */
 typedef int32_t mailport_via_error;
