@@ -152,12 +152,15 @@ impl Config {
 /// How long a silent attempt may hold back the connection of a later service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Patience {
-    /// 1.3 s, or 1 s and two round trips of the held connection if that is longer: the first SYN
-    /// and its retransmission (after 1 s, RFC 6298 section 2) have then both gone unanswered.
+    /// Until the proof: a SYN that was sent while the path was good, as the held connection shows,
+    /// has had no answer (docs/design.md, rule 6). Where the cache says that the service has
+    /// connected lately, and where the port delay is set, the patience counts: 1.3 s, or 1 s and two
+    /// round trips of the held connection if that is longer. The first SYN and its retransmission
+    /// (after 1 s, RFC 6298 section 2) have then both gone unanswered.
     #[default]
     Automatic,
-    /// This long, at least 10 ms, whatever the round trip. Below a second, one lost SYN is enough
-    /// to end up on the later port.
+    /// This long, at least 10 ms, whatever the round trip. A short time lets lost SYNs lead to the
+    /// later port.
     Fixed(Duration),
 }
 

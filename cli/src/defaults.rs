@@ -129,7 +129,7 @@ fn setting(arg: &Arg) -> Setting {
         "try_failed_last" => (switch(config.try_failed_last, "off"), Some(DESIGN)),
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
-        "port_delay" => (Default::Time(config.port_delay), Some("RFC 6298 section 2")),
+        "port_delay" => (Default::Time(config.port_delay), Some("design.md, rule 4")),
         "patience" => (patience(config.patience, arg), Some("RFC 6298 section 2")),
         "timeout" => (Default::Time(config.timeout), Some(DESIGN)),
         "greeting_wait" => (greeting_wait(config.greeting_wait, arg), Some(DESIGN)),

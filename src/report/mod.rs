@@ -357,7 +357,7 @@ pub(crate) fn told(
             if telling.outcome.is_some_and(|outcome| outcome != Outcome::Cancelled) {
                 let same = of_it()
                     .filter(|a| (a.address, a.outcome) == (telling.address, telling.outcome));
-                let syns = same.filter_map(|attempt| attempt.syns).sum();
+                let syns = same.filter_map(|attempt| attempt.syns).fold(0, u32::saturating_add);
                 return Some(telling.clause(in_full, syns));
             }
             // What was not waited for says nothing, but why it was not.
