@@ -79,11 +79,11 @@ pub(crate) struct Options {
     /// How long a silent attempt can hold back the connection of a later service
     ///
     /// Counted for each address from its first attempt: if the second address is tried 250ms after
-    /// the first, it holds back a later service 250ms longer. By default, an address stops holding
-    /// back the later service when a packet that was sent to it while the path was good has had no
-    /// answer. Where the service has connected lately, 1.3s must also have passed, or 1s and two
-    /// round trips of that connection if this is longer. A time given here is used instead of
-    /// both. At least 10ms. With a short time, lost packets can lead to the later port.
+    /// the first, it holds back a later service 250ms longer. The default is until a packet has had
+    /// no answer that was sent while the path was good, and at least 1.3s, or 1s and two round trips
+    /// of that connection if this is longer, where the service has connected lately: by then a SYN
+    /// and its retransmission (RFC 6298 section 2) have both gone unanswered. At least 10ms. With a
+    /// short time, lost packets can lead to the later port.
     #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::patience)]
     #[arg(help_heading = TIMES)]
     patience: Patience,
