@@ -48,7 +48,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for round in 0..=ROUNDS {
         let one = time(&|| Ok(bare(address)?))?;
         let ours = time(&|| {
-            mailport::connect(&target, &plan, &config)?;
+            mailport::Dialer::new()
+                .with_plan(plan.clone())
+                .with_config(config.clone())
+                .connect(&target)?;
             Ok(())
         })?;
         // The first round warms up.

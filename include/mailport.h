@@ -502,9 +502,9 @@ typedef int32_t mailport_via_error;
 typedef int32_t mailport_lookup_error;
 
 /**
- * The name does not exist, or has no address of this family.
+ * The name does not exist.
  */
-#define MAILPORT_LOOKUP_ERROR_NOT_FOUND 1
+#define MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME 1
 
 /**
  * The name service did not answer for now; trying again later may help.
@@ -525,6 +525,21 @@ typedef int32_t mailport_lookup_error;
  * Any other failure.
  */
 #define MAILPORT_LOOKUP_ERROR_FAILED 5
+
+/**
+ * The name exists and has no address, or none of the families that the dial uses.
+ */
+#define MAILPORT_LOOKUP_ERROR_NO_ADDRESS 6
+
+/**
+ * This machine lacked memory, threads or descriptors for the look-up.
+ */
+#define MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR 7
+
+/**
+ * Too many look-ups of this process were unanswered for this one to begin.
+ */
+#define MAILPORT_LOOKUP_ERROR_BUSY 8
 
 /**
  * The answer to a question.
@@ -701,14 +716,6 @@ mailport_status mailport_options_set_port_delay_ms(mailport_options *options,
  */
 mailport_status mailport_options_set_patience_ms(mailport_options *options,
                                                  int32_t ms);
-
-/**
- * How long the answer of the family that goes second waits for the first one's (the Resolution
- * Delay of RFC 8305). Default 50 ms; 0 does not wait.
- *
- * Since 0.1.
- */
-mailport_status mailport_options_set_resolution_delay_ms(mailport_options *options, int32_t ms);
 
 /**
  * Sets how long to wait for the server's greeting before a connection counts as established: at
@@ -1256,18 +1263,20 @@ const char *mailport_dial_attempt_reason_message(const mailport_dial *dial, uint
 const char *mailport_dial_attempt_reason_service(const mailport_dial *dial, uint32_t attempt);
 
 /**
- * Returns how many name look-ups there were; 0 for a dial of an address.
+ * Returns 1 if the dial looks up a name, and 0 for an address and through a proxy or a command.
+ * The number of the look-up is 0.
  *
  * Since 0.1.
  */
 uint32_t mailport_dial_lookup_count(const mailport_dial *dial);
 
 /**
- * Returns the family that was looked up.
+ * Returns 1 if the look-up was slow or failed temporarily, so that one look-up of each family was
+ * started beside it; 0 otherwise.
  *
  * Since 0.1.
  */
-mailport_family mailport_dial_lookup_family(const mailport_dial *dial, uint32_t lookup);
+int32_t mailport_dial_lookup_hedged(const mailport_dial *dial, uint32_t lookup);
 
 /**
  * Returns when it ended, in microseconds from the start of the dial; -1 if it has not.
@@ -1277,7 +1286,7 @@ mailport_family mailport_dial_lookup_family(const mailport_dial *dial, uint32_t 
 int64_t mailport_dial_lookup_ended_us(const mailport_dial *dial, uint32_t lookup);
 
 /**
- * Returns how many addresses it found; -1 where it failed.
+ * Returns how many addresses it found, of both families; -1 where it failed.
  *
  * Since 0.1.
  */

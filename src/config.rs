@@ -26,9 +26,6 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long an answer of the family that goes second waits for the first one's: the Resolution
-    /// Delay of RFC 8305 section 3. Default 50 ms; zero does not wait.
-    pub resolution_delay: Duration,
     /// How long an attempt may be silent before the next address of its service is tried in
     /// parallel: the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms.
     /// Shorter opens more connections to a server that is merely far away. Left at its default, it
@@ -46,9 +43,6 @@ pub struct Config {
     /// How long the whole dial may take, name resolution included. Default 30 s; at least the
     /// attempt delay.
     pub timeout: Duration,
-    /// Whether the next service waits until every attempt of the one before has failed or is
-    /// overdue, so that no SYN goes to a later port any sooner. Default no.
-    pub sequential: bool,
     /// How long a connection is waited upon for the server's first byte before it counts. Default
     /// [`GreetingWait::Automatic`]. With a greeting wait, services are tried one after the other: the next starts
     /// only when this one has failed, never for silence.
@@ -74,12 +68,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            resolution_delay: Duration::from_millis(50),
             attempt_delay: Config::DEFAULT_ATTEMPT_DELAY,
             port_delay: Config::DEFAULT_PORT_DELAY,
             patience: Patience::Automatic,
             timeout: Duration::from_secs(30),
-            sequential: false,
             greeting_wait: GreetingWait::Automatic,
             ask: false,
             try_failed_last: false,
@@ -106,7 +98,6 @@ impl Config {
             GreetingWait::Automatic | GreetingWait::Off => None,
         };
         let settings = [
-            ("resolution delay", Some(self.resolution_delay), Duration::ZERO),
             ("attempt delay", Some(self.attempt_delay), MIN_DELAY),
             ("port delay", Some(self.port_delay), MIN_DELAY),
             ("patience", patience, MIN_DELAY),
@@ -324,8 +315,6 @@ mod tests {
         assert!(message(|c| c.patience = Patience::Fixed(Duration::ZERO)).contains("patience"));
         assert!(message(|c| c.timeout = Duration::ZERO).contains("timeout"));
         assert!(message(|c| c.timeout = Duration::MAX).contains("at most 24 h"));
-        let config = Config { resolution_delay: Duration::ZERO, ..Config::default() };
-        assert_eq!(config.check(), Ok(()), "not to wait for the other family is a choice");
     }
 
     #[test]

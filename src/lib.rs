@@ -1,51 +1,102 @@
-#![doc = include_str!("../README.md")]
+//! Connects a mail client to its submission server on the best port that the network allows.
+//!
+//! mailport tries the Submission port (587) first and falls back to the SMTP port (25) where 587 is
+//! not available, over IPv4 and IPv6 at once. The result states the TLS mode that its plan demands,
+//! so a fallback is never less safe.
+//!
+//! ```no_run
+//! use mailport::Tls;
+//!
+//! let connected = mailport::connect("mail.example.com")?;
+//! match connected.service.tls() {
+//!     Tls::StartTls => { /* speak SMTP on connected.stream, and insist on STARTTLS */ }
+//!     Tls::Implicit => { /* TLS from the first byte */ }
+//!     Tls::Cleartext => { /* only in a plan that allowed cleartext */ }
+//! }
+//! # Ok::<(), mailport::ConnectError>(())
+//! ```
+//!
+//! # After you connect
+//!
+//! Whoever can drop a packet chooses the port. So ask [`Service::tls`], never the port. For
+//! [`Tls::StartTls`], end the session if STARTTLS is not offered or fails, and send no credentials
+//! before. Verify the certificate against [`Target::canonical`] on every port. A failed TLS
+//! handshake, a certificate that does not match or a refused login is for the user to see, and never
+//! a reason to try another port.
+//!
+//! # Contents
+//!
+//! - [`connect`] and [`Dialer`]: a dial in one call, with a [`Plan`], settings ([`Config`]), a
+//!   [`Cache`], and a proxy or a command ([`Via`]).
+//! - [`Dial`]: a dial for an event loop: one descriptor, one call.
+//! - [`Report`]: what a dial did, and one sentence for people.
+//! - [`Prober`]: every candidate of a host, without stopping at the first that connects.
+//! - [`machine`]: the rules without clock, socket or thread; [`outcome`]: what a kernel's errors mean.
+//!
+//! # Features
+//!
+//! - `driver` (default): sockets, look-ups, tunnels. Without it the rules build alone.
+//! - `cache-file`: a cache that lasts, in a file that the processes of a user share.
+//! - `json`: reports as JSON. `svg`: reports as pictures.
+//!
+//! Linux is the supported system.
+
+// Equal inputs give equal outputs: the time, the network and files come in as arguments everywhere
+// but in `driver` and `join` (clippy.toml lists what is denied).
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 #[cfg(all(feature = "driver", not(target_os = "linux")))]
 compile_error!("mailport's driver supports Linux only; without default features the core builds");
 
-#[cfg(feature = "driver")]
-mod blocking;
-#[cfg(feature = "driver")]
-mod driver;
-#[cfg(feature = "driver")]
-pub mod join;
-
-// The pure modules: no clock, socket, file, thread or randomness, as clippy.toml lists them.
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#[doc(hidden)]
 pub mod cache;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod config;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#[cfg(feature = "driver")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it is the part that has a clock, sockets, files and threads"
+)]
+mod driver;
 mod error;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#[cfg(feature = "driver")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "it reads and writes sockets, on threads if they block"
+)]
+pub mod join;
 pub mod machine;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod outcome;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod plan;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod probe;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod report;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
+#[doc(hidden)]
 pub mod socks5;
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod target;
 #[cfg(feature = "driver")]
-#[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod via;
 
-#[cfg(feature = "driver")]
-pub use blocking::connect;
+pub use cache::{Remembered, What};
+pub use config::{Config, ConfigError, Families, GreetingWait, Patience};
 #[cfg(feature = "driver")]
 #[cfg(all(feature = "driver", feature = "cache-file"))]
 pub use driver::CacheError;
 #[cfg(feature = "driver")]
 pub use driver::{
-    Cache, Connected, Dial, Dialer, LookupResult, ProbeError, Prober, Progress, Resolver, Status,
+    Cache, Canceller, Connected, Dial, Dialer, ProbeError, Prober, Progress, Resolver, Status,
+    Stream, connect,
 };
+pub use error::ConnectError;
 #[cfg(feature = "driver")]
 pub use join::join;
+pub use machine::{Answer, Question, Stale};
+pub use outcome::{Errno, Icmp, Outcome, ViaError};
+pub use plan::{Cleartext, Family, Plan, PlanError, Service, Tls};
+pub use report::{Attempt, End, Greeting, Lookup, LookupError, Reason, Report, Stage};
+pub use target::{Target, TargetError};
+#[cfg(feature = "driver")]
+pub use via::{Via, ViaParseError};
 
 /// What the crates of this repository share; no public API, and it may change in any version.
 #[cfg(feature = "driver")]
@@ -56,12 +107,3 @@ pub mod internal {
     #[cfg(feature = "json")]
     pub use crate::report::millis;
 }
-
-pub use config::{Config, ConfigError, Families, GreetingWait, Patience};
-pub use error::ConnectError;
-pub use outcome::Outcome;
-pub use plan::{Cleartext, Family, Plan, PlanError, Service, Tls};
-pub use report::Report;
-pub use target::{Target, TargetError};
-#[cfg(feature = "driver")]
-pub use via::Via;

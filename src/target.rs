@@ -1,23 +1,29 @@
 //! The host that the user configured: a name or a literal, parsed once, at the door.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
+
+use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 /// The longest host that is taken, in bytes (RFC 1035 section 2.3.4, without the final dot).
 pub const MAX_LENGTH: usize = 253;
 /// The longest label of a name, in bytes (RFC 1035 section 2.3.4).
 const MAX_LABEL: usize = 63;
 
-/// The host that the user configured, as it was written. TLS must verify this and nothing else,
-/// whichever service is reached.
+/// The host that the user configured: a name or an address.
+///
+/// TLS must verify [`Target::canonical`] and nothing else, whichever service is reached. A name
+/// outside ASCII stands for its A-labels (IDNA 2008, as UTS #46 maps it): those are dialled and
+/// verified.
 ///
 /// ```
 /// use mailport::Target;
 ///
 /// let target: Target = "mail.example.com".parse()?;
 /// assert_eq!(target.as_str(), "mail.example.com");
-/// assert!("bücher.example".parse::<Target>().unwrap_err().to_string().contains("xn--bcher-kva.example"));
+/// let target: Target = "Bücher.example".parse()?;
+/// assert_eq!(target.canonical(), "xn--bcher-kva.example");
 /// # Ok::<(), mailport::TargetError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,7 +35,7 @@ pub struct Target {
 /// What a [`Target`] turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Host {
-    /// A name to look up, in ASCII.
+    /// A name to look up, in ASCII (A-labels).
     Name(String),
     /// An address, which needs no look-up. An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
     /// is the IPv4 address that it stands for.
@@ -44,8 +50,8 @@ impl Target {
         &self.text
     }
 
-    /// The host without what makes no difference: letter case and the final dot of a name, the
-    /// spelling of an address.
+    /// The host in its canonical spelling, which is the name that TLS verifies: a name in ASCII and
+    /// lower case without its final dot, or an address as the standard library writes it.
     pub fn canonical(&self) -> String {
         match &self.host {
             Host::Name(name) => name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase(),
@@ -63,6 +69,53 @@ impl Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// Formats the host of a socket address: without the port, and with the zone of a link-local
+/// address as the number of its interface, `fe80::1%2`.
+pub fn format_host(address: SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
+        _ => address.ip().to_string(),
+    }
+}
+
+/// Parses as [`FromStr`] does.
+impl TryFrom<&str> for Target {
+    type Error = TargetError;
+
+    fn try_from(text: &str) -> Result<Target, TargetError> {
+        text.parse()
+    }
+}
+
+/// Parses as [`FromStr`] does.
+impl TryFrom<&String> for Target {
+    type Error = TargetError;
+
+    fn try_from(text: &String) -> Result<Target, TargetError> {
+        text.parse()
+    }
+}
+
+/// The host of an address; its port is ignored, and its zone only matters where it is link-local.
+impl TryFrom<SocketAddr> for Target {
+    type Error = TargetError;
+
+    fn try_from(mut address: SocketAddr) -> Result<Target, TargetError> {
+        if let SocketAddr::V6(v6) = &mut address
+            && !v6.ip().is_unicast_link_local()
+        {
+            v6.set_scope_id(0);
+        }
+        format_host(address).parse()
+    }
+}
+
+impl From<&Target> for Target {
+    fn from(target: &Target) -> Target {
+        target.clone()
     }
 }
 
@@ -143,7 +196,14 @@ fn parse_ipv6(text: &str) -> Result<Host, TargetError> {
 
 fn parse_name(text: &str) -> Result<Host, TargetError> {
     if !text.is_ascii() {
-        return Err(TargetError::Unicode { text: text.to_owned(), hint: a_label_hint(text) });
+        return Uts46::new()
+            .to_ascii(text.as_bytes(), AsciiDenyList::URL, Hyphens::Check, DnsLength::Ignore)
+            .ok()
+            .filter(|name| {
+                name.is_ascii() && name.strip_suffix('.').unwrap_or(name).len() <= MAX_LENGTH
+            })
+            .and_then(|name| parse_name(&name).ok())
+            .ok_or_else(|| TargetError::NotIdna { text: text.to_owned() });
     }
     let labels = text.strip_suffix('.').unwrap_or(text);
     for label in labels.split('.') {
@@ -171,46 +231,6 @@ fn parse_name(text: &str) -> Result<Host, TargetError> {
     Ok(Host::Name(text.to_owned()))
 }
 
-/// The name in A-labels (RFC 5890 section 2.3.2.1), for an error message only. It is left out
-/// where lower-casing and Punycode alone might not give what IDNA would: the answer must be right
-/// or absent.
-fn a_label_hint(text: &str) -> Option<String> {
-    // Letter by letter: `str::to_lowercase` has a rule of its own for a final sigma.
-    let lower: String = text.chars().flat_map(char::to_lowercase).collect();
-    let lower = lower.replace(['\u{3002}', '\u{ff0e}', '\u{ff61}'], ".");
-    let labels = lower.split('.').map(|label| {
-        if label.is_ascii() {
-            return Some(label.to_owned());
-        }
-        // Letters that stand alone in normal form C, of scripts where case is the only mapping:
-        // no combining marks, no compatibility characters, nothing that joins.
-        let plain = |c: char| {
-            c.is_ascii_alphanumeric()
-                || c == '-'
-                || ('\u{e0}'..='\u{17e}').contains(&c)
-                    && c.is_alphabetic()
-                    && !LIGATURES.contains(&c)
-                || ('\u{3b1}'..='\u{3c9}').contains(&c)
-                || ('\u{430}'..='\u{45f}').contains(&c)
-                || ('\u{3041}'..='\u{3096}').contains(&c)
-                || ('\u{30a1}'..='\u{30fc}').contains(&c)
-                || ('\u{4e00}'..='\u{9fff}').contains(&c)
-                || ('\u{ac00}'..='\u{d7a3}').contains(&c)
-        };
-        let hyphens = label.starts_with('-') || label.ends_with('-') || label.contains("--");
-        if hyphens || !label.chars().all(plain) {
-            return None;
-        }
-        let encoded = punycode::encode(label).ok()?;
-        Some(format!("xn--{encoded}")).filter(|a| a.len() <= MAX_LABEL)
-    });
-    let name = labels.collect::<Option<Vec<String>>>()?.join(".");
-    parse_host(&name).ok().map(|_| name)
-}
-
-/// Letters of Latin Extended-A that IDNA takes apart.
-const LIGATURES: [char; 3] = ['\u{133}', '\u{140}', '\u{149}'];
-
 /// Why a host was refused; the caller's mistake, found before anything is sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -230,16 +250,11 @@ pub enum TargetError {
         /// Its length in bytes.
         length: usize,
     },
-    /// A name with letters outside ASCII; the message gives its A-label where that is certain.
-    #[error(
-        "`{text}` is not in ASCII: {}",
-        .hint.as_ref().map_or("write its A-label (xn--...)".to_owned(), |h| format!("write {h}"))
-    )]
-    Unicode {
+    /// A name outside ASCII that IDNA 2008 does not allow (RFC 5891).
+    #[error("`{text}` is not an internationalized domain name (IDNA 2008)")]
+    NotIdna {
         /// The host.
         text: String,
-        /// The same name in A-labels.
-        hint: Option<String>,
     },
     /// A name that cannot exist.
     #[error("`{text}` is not a host name: {reason}")]
@@ -323,18 +338,33 @@ mod tests {
     }
 
     #[test]
-    fn a_u_label_is_refused_with_its_a_label() {
-        assert!(message("Bücher.example").contains("write xn--bcher-kva.example"));
-        assert!(message("例え.jp").contains("write xn--r8jz45g.jp"));
-        assert!(message("почта.рф").contains("write xn--80a1acny.xn--p1ai"));
-        assert!(message("ΑΣ一.example").contains("write xn--mxa0b9481b.example"));
-        // Decomposed, compatibility forms, an emoji, hyphens, too long: no hint rather than a
-        // wrong one.
-        let long = format!("{}ü.example", "ü.".repeat(60));
-        let others = ["ｍａｉｌ.example", "📮.example", "ĳ.example", "Ŀ.example", "-ü.example"];
-        for text in others.into_iter().chain(["bu\u{308}cher.example", "ü--a.example", &long]) {
-            assert!(message(text).contains("write its A-label"), "{text}");
+    fn a_name_outside_ascii_is_its_a_labels() {
+        for (text, name) in [
+            ("Bücher.example", "xn--bcher-kva.example"),
+            ("bu\u{308}cher.example", "xn--bcher-kva.example"),
+            ("straße.example", "xn--strae-oqa.example"),
+            ("例え.jp", "xn--r8jz45g.jp"),
+            ("почта.рф", "xn--80a1acny.xn--p1ai"),
+            ("ｍａｉｌ.example", "mail.example"),
+            ("bücher。example.", "xn--bcher-kva.example."),
+        ] {
+            assert_eq!(host(text), Host::Name(name.into()), "{text}");
+            assert_eq!(text.parse::<Target>().unwrap().as_str(), text);
         }
+        let long = format!("{}ü.example", "ü.".repeat(60));
+        for text in ["-ü.example", "ü\u{200d}.example", "ü b.example", &long] {
+            let refused = message(text);
+            assert!(refused.contains(text) || refused.contains("253"), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_a_host_with_the_zone_of_its_link() {
+        let of = |address: &str| Target::try_from(address.parse::<SocketAddr>().unwrap());
+        assert_eq!(of("192.0.2.1:25").unwrap().as_str(), "192.0.2.1");
+        assert_eq!(of("[fe80::1%2]:25").unwrap().as_str(), "fe80::1%2");
+        assert_eq!(of("[2001:db8::1%2]:25").unwrap().as_str(), "2001:db8::1");
+        assert!(of("0.0.0.0:25").is_err());
     }
 
     #[test]

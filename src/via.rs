@@ -189,7 +189,7 @@ fn port(digits: &str) -> Option<u16> {
 fn reason(error: &TargetError) -> &'static str {
     match error {
         TargetError::Empty => "there is none",
-        TargetError::Unicode { .. } => "it is not in ASCII: write its A-label (xn--...)",
+        TargetError::NotIdna { .. } => "it is not an internationalized domain name",
         TargetError::NoZone { .. } => "a link-local address needs its interface, as in %eth0",
         TargetError::TooLong { .. } => "it is too long",
         _ => "it is neither a name nor an address",
@@ -433,7 +433,7 @@ mod tests {
             ("socks5://", "byte 9: there is none"),
             ("socks5://:1080", "byte 9: there is none"),
             ("socks5://u:p@", "byte 13: there is none"),
-            ("socks5://pröxy.example", "xn--"),
+            ("socks5://-pröxy.example", "internationalized"),
             ("socks5://a b", "neither a name"),
             ("socks5://fe80::1", "stands in brackets"),
             ("socks5://[fe80::1]", "%eth0"),

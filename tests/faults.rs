@@ -27,8 +27,8 @@ fn target(host: &str) -> Target {
 }
 
 /// Waits for the dial's descriptor, as a caller's loop does.
-fn watch(dial: &Dial) {
-    common::wait_readable(dial.as_raw_fd());
+fn watch(dial: &mut Dial) {
+    common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
 }
 
 /// A dial through every kind of step: two look-ups, a silent port, a refused one, an open one.
@@ -53,7 +53,11 @@ fn course() -> Course {
 
 impl Course {
     fn start(&self) -> Result<Dial, ConnectError> {
-        self.dialer.start(&self.target, &self.plan, &self.config)
+        self.dialer
+            .clone()
+            .with_plan(self.plan.clone())
+            .with_config(self.config.clone())
+            .start(&self.target)
     }
 }
 
@@ -63,7 +67,7 @@ fn the_whole_course_ends_on_the_open_port() {
     let course = course();
     let mut dial = course.start().expect("a dial");
     while dial.process() == Status::Pending {
-        watch(&dial);
+        watch(&mut dial);
     }
     let connected = dial.take().expect("connected");
     let outcomes: Vec<Outcome> =
@@ -86,7 +90,7 @@ fn a_dial_dropped_at_any_step_leaves_nothing_open() {
             if finished {
                 break;
             }
-            watch(&dial);
+            watch(&mut dial);
         }
         drop(dial);
         assert_eq!(descriptors(), before, "after {turns} turns");
@@ -116,14 +120,14 @@ fn a_dial_that_lacks_a_descriptor_at_any_step_ends_with_an_error_or_without_it()
         setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a lower limit");
         let result = course.start().and_then(|mut dial| {
             while dial.process() == Status::Pending {
-                watch(&dial);
+                common::wait_readable(dial.descriptor()?.as_raw_fd());
             }
             dial.take()
         });
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("the limit it was");
         let end = match &result {
             Ok(_) => "connected",
-            Err(ConnectError::Setup(_)) => "setup",
+            Err(ConnectError::Setup { source: _, .. }) => "setup",
             Err(ConnectError::Failed(report)) => {
                 assert!(report.summary().contains("mail.example"), "{}", report.summary());
                 "failed"
@@ -144,7 +148,11 @@ fn want_of_descriptors_never_leads_to_the_next_service() {
     let _turn = alone();
     let (first, second) = (open(), open());
     let plan = plan(&[first.port(), second.port()]);
-    let mut dial = Dialer::default().start(&target("127.0.0.1"), &plan, &hasty()).expect("a dial");
+    let mut dial = Dialer::default()
+        .with_plan(plan.clone())
+        .with_config(hasty())
+        .start(&target("127.0.0.1"))
+        .expect("a dial");
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, 3, hard).expect("a lower limit");
     let status = dial.process();
@@ -161,7 +169,7 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
     let _turn = alone();
     let (never, wait) = std::sync::mpsc::channel::<()>();
     let wait = Mutex::new(wait);
-    let stuck = mailport::Resolver::custom(move |name, _| {
+    let stuck = mailport::Resolver::custom(move |name| {
         if name == "stuck.example" {
             let _ = wait.lock().map(|wait| wait.recv());
         }
@@ -172,11 +180,23 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
     let plan = plan(&[open.port()]);
     let mut config = hasty();
     config.timeout = Duration::from_millis(100);
-    let mut held_up = dialer.start(&target("stuck.example"), &plan, &config).expect("a dial");
+    let mut held_up = dialer
+        .clone()
+        .with_plan(plan.clone())
+        .with_config(config.clone())
+        .start(&target("stuck.example"))
+        .expect("a dial");
     assert_eq!(held_up.process(), Status::Pending);
-    assert!(dialer.connect(&target("mail.example"), &plan, &hasty()).is_ok());
+    assert!(
+        dialer
+            .clone()
+            .with_plan(plan.clone())
+            .with_config(hasty())
+            .connect(&target("mail.example"))
+            .is_ok()
+    );
     while held_up.process() == Status::Pending {
-        watch(&held_up);
+        watch(&mut held_up);
     }
     let error = held_up.take().expect_err("no address").to_string();
     assert!(error.contains("stuck.example: no address found before the deadline"), "{error}");
@@ -192,17 +212,20 @@ fn a_descriptor_that_has_ended_stays_open_and_silent() {
     let open = open();
     let mut dial = Dialer::default()
         .with_resolver(resolver(Duration::ZERO))
-        .start(&target("mail.example"), &plan(&[open.port()]), &hasty())
+        .with_plan(plan(&[open.port()]))
+        .with_config(hasty())
+        .start(&target("mail.example"))
         .expect("a dial");
     while dial.process() == Status::Pending {
-        watch(&dial);
+        watch(&mut dial);
     }
     #[allow(unsafe_code, reason = "poll wants a borrowed descriptor")]
     // SAFETY: the dial keeps its descriptor open as long as it lives.
-    let descriptor = unsafe { std::os::fd::BorrowedFd::borrow_raw(dial.as_raw_fd()) };
+    let descriptor =
+        unsafe { std::os::fd::BorrowedFd::borrow_raw(dial.descriptor().unwrap().as_raw_fd()) };
     let mut watched = [PollFd::new(descriptor, PollFlags::POLLIN)];
     assert_eq!(poll(&mut watched, PollTimeout::from(200u8)), Ok(0));
-    assert_eq!(dial.timeout(), None);
+    assert_eq!(dial.poll_timeout(), None);
     // The winner is out of it as well: closing it, or reading it, is the caller's alone.
     drop(dial.take().expect("connected"));
     assert_eq!(poll(&mut watched, PollTimeout::from(50u8)), Ok(0));
@@ -212,26 +235,30 @@ fn a_descriptor_that_has_ended_stays_open_and_silent() {
 fn the_winner_is_handed_over_as_it_would_be_by_connect() {
     let _turn = alone();
     let open = open();
-    let connected =
-        mailport::connect(&target("127.0.0.1"), &plan(&[open.port()]), &Config::default());
+    let connected = Dialer::new()
+        .with_plan(plan(&[open.port()]))
+        .with_config(Config::default())
+        .connect(&target("127.0.0.1"));
     let connected = connected.expect("connected");
-    let flags = nix::fcntl::fcntl(&connected.socket, nix::fcntl::FcntlArg::F_GETFD);
+    let flags = nix::fcntl::fcntl(&connected.stream, nix::fcntl::FcntlArg::F_GETFD);
     assert_eq!(flags, Ok(nix::fcntl::FdFlag::FD_CLOEXEC.bits()));
     let recverr =
-        nix::sys::socket::getsockopt(&connected.socket, nix::sys::socket::sockopt::Ipv4RecvErr);
+        nix::sys::socket::getsockopt(&connected.stream, nix::sys::socket::sockopt::Ipv4RecvErr);
     assert_eq!(recverr, Ok(false));
     let (mut accepted, _) = open.accept().expect("the connection");
     std::io::Write::write_all(&mut accepted, b"220 ").expect("a write");
     let mut greeting = [0; 4];
-    (&connected.socket).read_exact(&mut greeting).expect("a blocking read");
+    (&connected.stream).read_exact(&mut greeting).expect("a blocking read");
     assert_eq!(&greeting, b"220 ");
     let mut dial = Dialer::default()
-        .start(&target("127.0.0.1"), &plan(&[open.port()]), &Config::default())
+        .with_plan(plan(&[open.port()]))
+        .with_config(Config::default())
+        .start(&target("127.0.0.1"))
         .expect("a dial");
     while dial.process() == Status::Pending {
-        watch(&dial);
+        watch(&mut dial);
     }
-    let socket = dial.take().expect("connected").socket;
+    let socket = dial.take().expect("connected").stream;
     let read = (&socket).read(&mut greeting).map_err(|e| e.kind());
     assert_eq!(read, Err(std::io::ErrorKind::WouldBlock), "taken from a dial, it does not block");
 }
@@ -255,7 +282,8 @@ fn thousands_of_dials_leave_no_descriptor_thread_or_memory() {
     let mut resident = 0;
     for round in 0..dials {
         let (host, plan, connects) = &fates[round % fates.len()];
-        let result = names.connect(&target(host), plan, &hasty());
+        let result =
+            names.clone().with_plan(plan.clone()).with_config(hasty()).connect(&target(host));
         assert_eq!(result.is_ok(), *connects, "dial {round}: {result:?}");
         while open.accept().is_ok() {}
         if round == dials / 5 {
@@ -276,9 +304,13 @@ fn a_question_can_be_left_alone_and_dropped() {
     config.ask = true;
     let before = descriptors();
     let plan = plan(&[first.port(), second.port()]);
-    let mut dial = Dialer::default().start(&target("127.0.0.1"), &plan, &config).expect("a dial");
+    let mut dial = Dialer::default()
+        .with_plan(plan.clone())
+        .with_config(config.clone())
+        .start(&target("127.0.0.1"))
+        .expect("a dial");
     while dial.process() == Status::Pending {
-        watch(&dial);
+        watch(&mut dial);
     }
     assert_eq!(dial.process(), Status::Asking);
     drop(dial);

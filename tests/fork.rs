@@ -58,7 +58,8 @@ fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
     let target: Target = "mail.example".parse().expect("a host");
     let mut turns = 0;
     let mut forks = 0;
-    let mut dial = dialer.start(&target, plan, &hasty()).expect("a dial");
+    let mut dial =
+        dialer.clone().with_plan(plan.clone()).with_config(hasty()).start(&target).expect("a dial");
     loop {
         // SAFETY: the child calls only this crate, which is what is under test, and ends with
         // `_exit`; the threads it does not have hold no lock that it needs.
@@ -66,7 +67,9 @@ fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
             assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)), "in turn {turns}");
             forks += 1;
         } else {
-            let code = in_child(dial, dialer, &target, plan);
+            // Poller and wake-up, once a turn has made them.
+            let held = if turns == 0 { 0 } else { 2 };
+            let code = in_child(dial, dialer, &target, plan, held);
             // SAFETY: ends the child without running the parent's clean-up.
             unsafe { libc::_exit(code) };
         }
@@ -74,14 +77,20 @@ fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
             break;
         }
         turns += 1;
-        common::wait_readable(dial.as_raw_fd());
+        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
     }
     let connected = dial.take().expect("the parent's dial has gone on");
     (connected.service.port(), forks)
 }
 
 /// What a child does with its copy; the number says which step went wrong.
-fn in_child(mut dial: mailport::Dial, dialer: &Dialer, target: &Target, plan: &Plan) -> i32 {
+fn in_child(
+    mut dial: mailport::Dial,
+    dialer: &Dialer,
+    target: &Target,
+    plan: &Plan,
+    held: usize,
+) -> i32 {
     let before = descriptors();
     if dial.process() != Status::Forked || dial.wait(None) != Status::Forked {
         return 1;
@@ -90,12 +99,12 @@ fn in_child(mut dial: mailport::Dial, dialer: &Dialer, target: &Target, plan: &P
         return 2;
     }
     drop(dial);
-    // Poller, timer, and whatever the dial had open by then, closed in this process alone.
-    if descriptors() > before - 2 {
+    // What the dial had open by then is closed in this process alone.
+    if descriptors() > before - held {
         return 3;
     }
     let before = descriptors();
-    match dialer.connect(target, plan, &hasty()) {
+    match dialer.clone().with_plan(plan.clone()).with_config(hasty()).connect(target) {
         Ok(connected) => drop(connected),
         Err(_) => return 4,
     }

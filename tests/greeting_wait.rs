@@ -4,7 +4,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::Duration;
@@ -47,7 +47,7 @@ fn server(words: &'static [u8], keeps: bool) -> (u16, thread::JoinHandle<()>) {
 }
 
 fn dial(ports: &[u16], config: &Config) -> Connected {
-    Dialer::default().connect(&here(), &plan(ports), config).unwrap()
+    Dialer::default().with_plan(plan(ports)).with_config(config.clone()).connect(&here()).unwrap()
 }
 
 fn outcomes(connected: &Connected) -> Vec<Outcome> {
@@ -60,7 +60,7 @@ fn the_first_byte_opens_the_greeting_wait_and_stays_in_the_socket() {
     let connected = dial(&[port], &waits_for_greeting(LONG));
     assert_eq!(connected.report.attempts[0].greeting, Some(Greeting::Received));
     let mut greeting = [0; 11];
-    (&connected.socket).read_exact(&mut greeting).unwrap();
+    (&connected.stream).read_exact(&mut greeting).unwrap();
     assert_eq!(&greeting, b"220 ready\r\n");
 }
 
@@ -80,19 +80,21 @@ fn a_close_long_after_the_connect_is_one_too() {
     let closing = listener.port();
     let (open, _) = server(b"220 ", true);
     let mut dial = Dialer::default()
-        .start(&here(), &plan(&[closing, open]), &waits_for_greeting(LONG))
+        .with_plan(plan(&[closing, open]))
+        .with_config(waits_for_greeting(LONG))
+        .start(&here())
         .unwrap();
     assert_eq!(dial.process(), Status::Pending);
     let accepted = listener.accept().unwrap().0;
     while dial.report().attempts[0].stage == mailport::report::Stage::Connect {
-        common::wait_readable(dial.as_raw_fd());
+        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
         assert_eq!(dial.process(), Status::Pending);
     }
     assert_eq!(dial.report().attempts.len(), 1, "one after the other");
     socket2::SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
     drop(accepted);
     while dial.process() == Status::Pending {
-        common::wait_readable(dial.as_raw_fd());
+        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
     }
     assert_eq!(outcomes(&dial.take().unwrap()), [Outcome::Closed, Outcome::Connected]);
 }
@@ -102,7 +104,7 @@ fn a_server_that_greets_and_closes_has_greeted() {
     let (port, _) = server(b"421 busy\r\n", false);
     let connected = dial(&[port], &waits_for_greeting(LONG));
     let mut all = String::new();
-    (&connected.socket).read_to_string(&mut all).unwrap();
+    (&connected.stream).read_to_string(&mut all).unwrap();
     assert_eq!(all, "421 busy\r\n");
 }
 
@@ -148,7 +150,11 @@ fn implicit_tls_has_no_greeting_to_wait_for() {
     let silent = open();
     let service = Service::new(silent.port(), Tls::Implicit).unwrap();
     let plan = Plan::new([service], Cleartext::Refuse).unwrap();
-    let connected = Dialer::default().connect(&here(), &plan, &waits_for_greeting(LONG)).unwrap();
+    let connected = Dialer::default()
+        .with_plan(plan.clone())
+        .with_config(waits_for_greeting(LONG))
+        .connect(&here())
+        .unwrap();
     assert_eq!(connected.report.attempts[0].greeting, None);
 }
 
@@ -158,6 +164,6 @@ fn a_refusal_is_no_matter_of_the_greeting_wait() {
     let (open, _) = server(b"220 ", true);
     let connected = dial(&[closed.port(), open], &waits_for_greeting(LONG));
     assert_eq!(outcomes(&connected), [Outcome::Reset, Outcome::Connected]);
-    let stream: TcpStream = connected.socket;
+    let stream = connected.stream.into_tcp().unwrap();
     assert_eq!(stream.peer_addr().unwrap().port(), open);
 }

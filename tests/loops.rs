@@ -33,7 +33,12 @@ fn course() -> Course {
 
 impl Course {
     fn start(&self) -> Dial {
-        self.dialer.start(&self.target, &self.plan, &hasty()).expect("a dial")
+        self.dialer
+            .clone()
+            .with_plan(self.plan.clone())
+            .with_config(hasty())
+            .start(&self.target)
+            .expect("a dial")
     }
 
     fn check(&self, dial: &mut Dial) {
@@ -45,15 +50,14 @@ impl Course {
     }
 }
 
-fn descriptor(dial: &Dial) -> BorrowedFd<'_> {
-    // SAFETY: the dial keeps its descriptor open as long as it is borrowed.
-    unsafe { BorrowedFd::borrow_raw(dial.as_raw_fd()) }
+fn descriptor(dial: &mut Dial) -> BorrowedFd<'_> {
+    dial.descriptor().expect("a descriptor")
 }
 
 /// Drives dials in one epoll loop and says how many wake-ups that took.
 fn epoll(dials: &mut [Dial], flags: EpollFlags) -> usize {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("an epoll");
-    for (number, dial) in dials.iter().enumerate() {
+    for (number, dial) in dials.iter_mut().enumerate() {
         let event = EpollEvent::new(EpollFlags::EPOLLIN | flags, number as u64);
         epoll.add(descriptor(dial), event).expect("a watch");
     }
@@ -67,7 +71,7 @@ fn epoll(dials: &mut [Dial], flags: EpollFlags) -> usize {
         for event in &events[..count] {
             let number = usize::try_from(event.data()).expect("a number of ours");
             if dials[number].process() != Status::Pending {
-                epoll.delete(descriptor(&dials[number])).expect("a watch to end");
+                epoll.delete(descriptor(&mut dials[number])).expect("a watch to end");
                 pending -= 1;
             }
         }
@@ -96,11 +100,16 @@ fn a_level_triggered_loop_does_not_spin() {
 }
 
 #[test]
-fn a_dial_that_gets_its_timer_late_can_be_watched_from_then_on() {
+fn a_dial_whose_descriptor_is_made_late_can_be_watched_from_then_on() {
     let course = course();
-    let mut dial = course.dialer.prepare(&course.target, &course.plan, &hasty()).expect("a dial");
+    let mut dial = course
+        .dialer
+        .clone()
+        .with_plan(course.plan.clone())
+        .with_config(hasty())
+        .start(&course.target)
+        .expect("a dial");
     assert_eq!(dial.process(), Status::Pending);
-    dial.add_timer().expect("a timer");
     let mut dials = [dial];
     epoll(&mut dials, EpollFlags::EPOLLET);
     course.check(&mut dials[0]);
@@ -111,7 +120,7 @@ fn a_loop_that_knows_only_timers_comes_late_but_ends() {
     let course = course();
     let mut dial = course.start();
     while dial.process() == Status::Pending {
-        let nap = dial.timeout().expect("a time").min(Duration::from_millis(20));
+        let nap = dial.poll_timeout().expect("a time").min(Duration::from_millis(20));
         std::thread::sleep(nap);
     }
     course.check(&mut dial);
@@ -132,7 +141,7 @@ fn a_dial_may_move_between_threads() {
     let course = course();
     let mut dial = course.start();
     while dial.process() == Status::Pending {
-        common::wait_readable(dial.as_raw_fd());
+        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
         dial = std::thread::spawn(move || {
             dial.process();
             dial
@@ -146,33 +155,32 @@ fn a_dial_may_move_between_threads() {
 #[test]
 fn a_sinkhole_and_a_thousand_addresses_cost_no_time() {
     let refused = refused();
-    let many = Resolver::custom(|_, family| match family {
-        mailport::Family::Ipv6 => Ok(vec![(Ipv6Addr::UNSPECIFIED, 0).into()]),
-        mailport::Family::Ipv4 => {
-            Ok((0..1000u16).map(|n| SocketAddr::from(([127, 0, 1, (n % 250) as u8], 0))).collect())
-        }
+    let many = Resolver::custom(|_| {
+        let v4 = (0..1000u16).map(|n| SocketAddr::from(([127, 0, 1, (n % 250) as u8], 0)));
+        Ok([(Ipv6Addr::UNSPECIFIED, 0).into()].into_iter().chain(v4).collect())
     });
+    let sinkhole = Resolver::custom(|_| Ok(vec![(Ipv6Addr::UNSPECIFIED, 0).into()]));
     let start = Instant::now();
     let plan = plan(&[refused.port()]);
-    let target = "mail.example".parse().expect("a host");
-    let error = Dialer::default().with_resolver(many).connect(&target, &plan, &Config::default());
-    let error = error.expect_err("all refuse");
+    let dial = |resolver| {
+        let dialer = Dialer::default().with_resolver(resolver).with_plan(plan.clone());
+        dialer.connect("mail.example").expect_err("nothing answers")
+    };
+    let error = dial(many);
     let report = error.report().expect("a report");
     assert_eq!(report.attempts.len(), 32, "the best addresses of a family");
-    let sinkhole = report.lookups[0].result.as_ref().expect_err("not an address");
-    assert_eq!(sinkhole.to_string(), "no address of a host, only ::");
+    assert!(dial(sinkhole).to_string().contains("no address of a host, only ::"));
     assert!(start.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
 fn the_winner_over_ipv6_carries_no_option_of_ours() {
     let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("IPv6 on loopback");
-    let connected = mailport::connect(
-        &"::1".parse().expect("a host"),
-        &plan(&[listener.port()]),
-        &Config::default(),
-    );
-    let socket = connected.expect("connected").socket;
+    let connected = Dialer::new()
+        .with_plan(plan(&[listener.port()]))
+        .with_config(Config::default())
+        .connect("::1");
+    let socket = connected.expect("connected").stream;
     let queues = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::Ipv6RecvErr);
     assert_eq!(queues, Ok(false));
 }

@@ -56,8 +56,8 @@ fn a_program_without_standard_descriptors_goes_through_a_command() {
     let connected = through(&greets, &[587], &config);
     let said = connected.map(|connected| {
         use std::io::Write;
-        (&connected.socket).write_all(b"hello\n").unwrap();
-        read_to_end(&connected.socket)
+        (&connected.stream).write_all(b"hello\n").unwrap();
+        read_to_end(&connected.stream)
     });
     let ended = through(&fails, &[587], &hasty());
     let not_started = through(&format!("command:{}", path.display()), &[587], &hasty());

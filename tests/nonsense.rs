@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, Answer, AttemptId, Event, Hints, Machine};
+use mailport::machine::{Action, Answer, AttemptId, Event, Hints, Machine, Query};
 use mailport::outcome::{Errno, Failure, ViaError};
 use mailport::report::{End, LookupError};
 use mailport::{Cleartext, Config, Family, GreetingWait, Outcome, Plan};
@@ -34,6 +34,10 @@ struct Step {
 
 fn family() -> impl Strategy<Value = Family> {
     select(&Family::ALL[..])
+}
+
+fn query() -> impl Strategy<Value = Query> {
+    prop_oneof![Just(Query::Authority), family().prop_map(Query::Hedge)]
 }
 
 fn address() -> impl Strategy<Value = SocketAddr> {
@@ -75,8 +79,8 @@ fn event() -> impl Strategy<Value = Event> {
     ];
     let round_trip = (0..5000_u64).prop_map(Duration::from_millis);
     prop_oneof![
-        1 => (family(), addresses, any::<Option<IpAddr>>())
-            .prop_map(|(family, addresses, source)| Event::Resolved { family, addresses, source }),
+        1 => (query(), addresses, prop::collection::vec(family(), 0..3))
+            .prop_map(|(query, addresses, routes)| Event::Resolved { query, addresses, routes }),
         1 => (attempt(), round_trip, syns()).prop_map(|(attempt, round_trip, syns)| {
             Event::Connected { attempt, round_trip, syns }
         }),
@@ -208,8 +212,9 @@ proptest! {
     ) {
         let mut config = Config::default();
         config.timeout = DEADLINE;
-        (config.sequential, config.ask, config.try_failed_last, config.greeting_wait) = (sequential, ask, skip, greeting_wait);
+        (config.ask, config.try_failed_last, config.greeting_wait) = (ask, skip, greeting_wait);
         let plan = Plan::parse(plan, Cleartext::Allow).unwrap();
+        let plan = if sequential { plan.sequential() } else { plan };
         let of_one_family = plan.services().iter().any(|service| service.family().is_some());
         let families = [Some(Family::Ipv6), Some(Family::Ipv4), None];
         let services = plan.services().iter().copied();

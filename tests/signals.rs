@@ -29,10 +29,10 @@ fn a_storm_of_signals_only_wakes_it() {
     }
     let (silent, refused, open) = (silent(), refused(), open());
     let plan = plan(&[silent.port(), refused.port(), open.port()]);
-    let target = "mail.example".parse().expect("a host");
+    let target = "mail.example";
     let dialer = Dialer::default().with_resolver(resolver(Duration::from_millis(3)));
     set(every(500));
-    let result = dialer.connect(&target, &plan, &hasty());
+    let result = dialer.clone().with_plan(plan.clone()).with_config(hasty()).connect(target);
     set(every(0));
     assert_eq!(result.expect("connected").service.port(), open.port());
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mailport::config::Config;
-use mailport::machine::{Action, Event, Machine};
+use mailport::machine::{Action, Event, Machine, Query};
 use mailport::outcome::{Errno, Icmp};
 use mailport::report::svg::{Decision, Panel, draw};
 use mailport::report::{Attempt, End, Lookup, LookupError, Reason};
@@ -17,13 +17,13 @@ use roxmltree::{Document, Node};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A report of a dial that has only begun: one attempt, and two look-ups.
+/// A report of a dial that has only begun: one attempt, and a look-up.
 fn begun() -> Report {
     let now = Instant::now();
     let target = "mail.example.com".parse().unwrap();
     let mut machine = Machine::new(&target, &Plan::default(), &Config::default(), now).unwrap();
     let addresses = Ok(vec!["[2001:db8::1]:0".parse().unwrap()]);
-    machine.handle(Event::Resolved { family: Family::Ipv6, addresses, source: None }, now);
+    machine.handle(Event::Resolved { query: Query::Authority, addresses, routes: Vec::new() }, now);
     machine.handle_timeout(now + MS * 50);
     machine.report()
 }
@@ -61,14 +61,14 @@ fn filtered(address: &str, started: Duration, ended: Duration, router: &str, cod
 fn report(attempts: Vec<Attempt>, end: End, elapsed: Duration) -> Report {
     let mut report = begun();
     (report.attempts, report.end, report.elapsed) = (attempts, Some(end), elapsed);
-    report.lookups.clear();
+    report.lookup = None;
     report
 }
 
-fn lookup(family: Family, ended: Option<Duration>, result: Result<usize, LookupError>) -> Lookup {
-    let mut lookup = begun().lookups.remove(0);
-    (lookup.family, lookup.ended, lookup.result) = (family, ended, result);
-    lookup
+fn failed_lookup(ended: Option<Duration>, error: LookupError) -> Option<Lookup> {
+    let mut lookup = begun().lookup.unwrap();
+    (lookup.ended, lookup.result) = (ended, Err(error));
+    Some(lookup)
 }
 
 /// The README's example, as the machine dials it: 587 is silent over both families, and 25 answers
@@ -83,14 +83,11 @@ fn example() -> Report {
         machine.handle_timeout(now);
         while let Some(action) = machine.poll_action() {
             match action {
-                Action::Resolve { family } => {
-                    let (address, source) = match family {
-                        Family::Ipv6 => ("[2001:db8::25]:0", "2001:db8:1::1"),
-                        Family::Ipv4 => ("192.0.2.25:0", "198.51.100.1"),
-                    };
-                    let addresses = Ok(vec![address.parse().unwrap()]);
-                    let source = Some(source.parse().unwrap());
-                    coming.push((now + MS, Event::Resolved { family, addresses, source }));
+                Action::Resolve { query } => {
+                    let list = ["[2001:db8::25]:0", "192.0.2.25:0"];
+                    let addresses = Ok(list.map(|text| text.parse().unwrap()).to_vec());
+                    let routes = Family::ALL.to_vec();
+                    coming.push((now + MS, Event::Resolved { query, addresses, routes }));
                 }
                 Action::Connect { attempt, address } if address.port() == 25 => {
                     let (round_trip, syns) = (42 * MS, Some(1));
@@ -155,7 +152,7 @@ fn scenes() -> Vec<(&'static str, Report)> {
             }
         }
         let mut report = report(attempts, End::Timeout, 30_000 * MS);
-        report.lookups = vec![lookup(Family::Ipv4, None, Err(LookupError::Unanswered))];
+        report.lookup = failed_lookup(None, LookupError::Unanswered);
         report
     });
     add("loopback", {
@@ -189,10 +186,7 @@ fn scenes() -> Vec<(&'static str, Report)> {
     });
     add("nowhere", {
         let mut nowhere = report(Vec::new(), End::Unresolved, 5000 * MS);
-        nowhere.lookups = vec![
-            lookup(Family::Ipv6, Some(5000 * MS), Err(LookupError::TryAgain)),
-            lookup(Family::Ipv4, Some(MS), Err(LookupError::NotFound)),
-        ];
+        nowhere.lookup = failed_lookup(Some(5000 * MS), LookupError::TryAgain);
         nowhere
     });
     add("nothing", report(Vec::new(), End::Unresolved, MS));
@@ -462,7 +456,7 @@ prop_compose! {
 prop_compose! {
     fn any_panel()(
         (title, host, words) in (hostile(), hostile(), hostile()),
-        failures in prop::collection::vec(hostile(), 0..3),
+        failure in prop::option::of(hostile()),
         seeds in prop::collection::vec(any_seed(), 0..30),
         at in any::<u32>(),
         winner in any::<Option<usize>>(),
@@ -474,10 +468,10 @@ prop_compose! {
             attempts.push(seed.grown(began, step));
             began = attempts[attempts.len() - 1].started;
         }
-        let failed = |words| lookup(Family::Ipv4, Some(MS), Err(LookupError::Failed(words)));
-        let lookups = failures.into_iter().map(failed).collect();
+        let failed = |words| failed_lookup(Some(MS), LookupError::Failed(words));
+        let lookup = failure.and_then(failed);
         let decision = Some(Decision { at: step * at, words, winner });
-        Panel { title, host, lookups, attempts, decision }
+        Panel { title, host, lookup, attempts, decision }
     }
 }
 
@@ -510,7 +504,7 @@ proptest! {
             }
         }
         let attempts = panels.iter().map(|panel| panel.attempts.len()).sum::<usize>();
-        let lookups = panels.iter().map(|panel| panel.lookups.len()).sum::<usize>();
+        let lookups = panels.iter().map(|panel| usize::from(panel.lookup.is_some())).sum::<usize>();
         prop_assert_eq!(of_class(root, "row").len(), attempts + lookups);
         // The bars of a panel stand by service; what begins later never stands further left.
         if let [panel] = &panels[..] {
@@ -521,7 +515,7 @@ proptest! {
                     attempts.extend(of_it.map(|a| (a.service, a.started)));
                 }
             }
-            let bars = of_class(root, "bar").into_iter().skip(panel.lookups.len());
+            let bars = of_class(root, "bar").into_iter().skip(usize::from(panel.lookup.is_some()));
             let mut placed: Vec<(Duration, f64)> =
                 attempts.iter().map(|(_, started)| *started).zip(bars.map(|b| number(b, "x"))).collect();
             placed.sort_by_key(|(started, _)| *started);

@@ -7,7 +7,7 @@ mod through;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener};
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use std::time::Duration;
 use common::{Port, descriptors, hasty, open, plan, resolver, wait_until};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting};
-use mailport::{ConnectError, Dialer, GreetingWait, Outcome, Status};
+use mailport::{ConnectError, Dialer, GreetingWait, Outcome, Status, Stream};
 use through::{
     children, dialer, failed, note, outcomes, read_to_end, runs, script, shell, target, through,
 };
@@ -50,14 +50,15 @@ fn a_dial_through_a_proxy_dropped_at_any_step_leaves_nothing_open() {
     });
     let before = descriptors();
     for turns in 0.. {
-        let mut dial = dialer.start(&target(), &plan(&[587]), &hasty()).unwrap();
+        let mut dial =
+            dialer.clone().with_plan(plan(&[587])).with_config(hasty()).start(&target()).unwrap();
         let mut status = Status::Pending;
         for _ in 0..turns {
             status = dial.process();
             if status != Status::Pending {
                 break;
             }
-            common::wait_readable(dial.as_raw_fd());
+            common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
         }
         drop(dial);
         wait_until(|| descriptors() == before && common::resolver_threads() == 0);
@@ -92,7 +93,7 @@ fn a_dial_through_anything_that_lacks_a_descriptor_at_any_step_ends_and_leaves_n
             setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
             let end = match &result {
                 Ok(_) => "connected",
-                Err(ConnectError::Setup(_)) => "setup",
+                Err(ConnectError::Setup { source: _, .. }) => "setup",
                 Err(ConnectError::Failed(report))
                     if report.end == Some(End::LocalResourceError) =>
                 {
@@ -122,10 +123,10 @@ fn a_command_is_the_connection_and_ends_with_it() {
     let before = descriptors();
     let (folder, via) = shell("echo \"220 $1 $2\"; cat");
     let connected = through(&via, &[587], &hasty()).unwrap();
-    (&connected.socket).write_all(b"EHLO here\r\n").unwrap();
-    connected.socket.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_to_end(&connected.socket), "220 mail.example 587\nEHLO here\r\n");
-    assert!(connected.socket.peer_addr().is_err(), "a socket pair has no address");
+    (&connected.stream).write_all(b"EHLO here\r\n").unwrap();
+    connected.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&connected.stream), "220 mail.example 587\nEHLO here\r\n");
+    assert!(matches!(connected.stream, Stream::Unix(_)), "a socket pair");
     let shown = via.split(' ').next().unwrap();
     assert_eq!(connected.report.via.as_deref(), Some(shown));
     drop(connected);
@@ -189,10 +190,11 @@ fn a_command_that_cannot_be_started_ends_the_dial() {
     // It vanishes between the check and the start.
     let (_folder, path) = script("#!/bin/sh\n");
     let dialer = dialer(&format!("command:{}", path.display()));
-    let mut dial = dialer.start(&target(), &plan(&[587]), &hasty()).unwrap();
+    let mut dial =
+        dialer.clone().with_plan(plan(&[587])).with_config(hasty()).start(&target()).unwrap();
     fs::remove_file(path).unwrap();
     while dial.process() == Status::Pending {
-        common::wait_readable(dial.as_raw_fd());
+        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
     }
     assert_eq!(dial.report().end, Some(End::Via));
     drop(dial);
@@ -209,7 +211,7 @@ fn a_command_that_says_very_much_neither_hangs_nor_fills_the_memory() {
     assert_eq!(note(&report, 0).chars().count(), 300);
     let (_folder, via) = shell("echo 220; head -c 3000000 /dev/zero | tr '\\0' x >&2; echo after");
     let connected = through(&via, &[587], &hasty()).unwrap();
-    assert_eq!(read_to_end(&connected.socket), "220\nafter\n");
+    assert_eq!(read_to_end(&connected.stream), "220\nafter\n");
 }
 
 #[test]
@@ -220,7 +222,7 @@ fn a_command_has_only_its_three_descriptors_and_no_signal_blocked_or_ignored() {
     let kept = nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_DUPFD(100)).unwrap();
     let mut config = hasty();
     config.greeting_wait = GreetingWait::Off;
-    let said = |via: &str| read_to_end(&through(via, &[587], &config).unwrap().socket);
+    let said = |via: &str| read_to_end(&through(via, &[587], &config).unwrap().stream);
     // The fourth is the folder that is being read.
     assert_eq!(said("command:ls /proc/self/fd"), "0\n1\n2\n3\n");
     nix::unistd::close(kept).unwrap();
@@ -238,7 +240,7 @@ fn a_command_has_its_words_as_they_are() {
     let (_folder, path) = script("#!/bin/sh\necho \"220 $1.$2\"\n");
     let via = format!("command:{} 'a  b' \"\\$HOME %% %p\"", path.display());
     let connected = through(&via, &[587], &hasty()).unwrap();
-    assert_eq!(read_to_end(&connected.socket), "220 a  b.$HOME % 587\n");
+    assert_eq!(read_to_end(&connected.stream), "220 a  b.$HOME % 587\n");
 }
 
 #[test]
@@ -274,7 +276,7 @@ fn a_handler_of_sigchld_is_called_once_for_each_command() {
     let result = through(&via, &[587], &hasty());
     // It is waited for, so the signal is on its way; the command's own children are none of ours.
     wait_until(|| CALLS.load(Ordering::Relaxed) > 0);
-    let ended = result.map(|connected| read_to_end(&connected.socket));
+    let ended = result.map(|connected| read_to_end(&connected.stream));
     #[allow(unsafe_code, reason = "what a host may do")]
     // SAFETY: it was so before.
     unsafe { sigaction(Signal::SIGCHLD, &before) }.unwrap();
@@ -315,14 +317,15 @@ fn a_dial_through_a_command_dropped_at_any_step_leaves_nothing_behind() {
     let (folder, via) = shell("sleep 0.02; echo 220; cat");
     let before = descriptors();
     for turns in 0.. {
-        let mut dial = dialer(&via).start(&target(), &plan(&[587]), &hasty()).unwrap();
+        let mut dial =
+            dialer(&via).with_plan(plan(&[587])).with_config(hasty()).start(&target()).unwrap();
         let mut status = Status::Pending;
         for _ in 0..turns {
             status = dial.process();
             if status != Status::Pending {
                 break;
             }
-            common::wait_readable(dial.as_raw_fd());
+            common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
         }
         drop(dial);
         assert_eq!((descriptors(), children()), (before, 0), "after {turns} turns");

@@ -5,12 +5,8 @@ mod common;
 #[path = "common/through.rs"]
 mod through;
 
-use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::process::Output;
-use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -19,10 +15,7 @@ use mailport::cache::{Remembered, What};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting};
 use mailport::{Cache, Config, ConnectError, Dialer, Families, GreetingWait, Outcome, Via};
-use through::{
-    Proxy, Requests, dialer, failed, note, outcomes, proxy, read_to_end, script, shell, target,
-    through,
-};
+use through::{Proxy, dialer, failed, note, outcomes, proxy, read_to_end, target, through};
 
 /// What a proxy reads first of a client without a login, and of one with.
 const HELLO: &[u8] = &[5, 1, 0];
@@ -59,11 +52,11 @@ fn replying(replies: &'static [&'static [u8]]) -> Proxy {
 fn a_greeting_in_the_segment_of_the_reply_is_for_the_reader() {
     let proxy = replying(&[b"\x05\0\0\x03\x03abc\0\x19220 ready\r\n"]);
     let connected = through(&proxy.url, &[587], &hasty()).unwrap();
-    assert_eq!(read_to_end(&connected.socket), "220 ready\r\n");
+    assert_eq!(read_to_end(&connected.stream), "220 ready\r\n");
     let report = &connected.report;
     assert_eq!(report.via.as_deref(), Some(&*proxy.url));
     assert_eq!(report.attempts[0].greeting, Some(Greeting::Received));
-    assert!(report.attempts[0].address.is_none() && report.lookups.is_empty());
+    assert!(report.attempts[0].address.is_none() && report.lookup.is_none());
     let told = format!("connected to 587 through {} in ", proxy.url);
     assert!(report.summary().starts_with(&told), "{}", report.summary());
 }
@@ -146,7 +139,8 @@ fn a_login_is_given_to_a_proxy_that_asks_and_shown_nowhere() {
         });
         let url = proxy.url.replace("//", "//anne:s3cr3t@");
         let dialer = dialer(&url);
-        let result = dialer.connect(&target(), &plan(&[587, 25]), &hasty());
+        let result =
+            dialer.clone().with_plan(plan(&[587, 25])).with_config(hasty()).connect(&target());
         let report = match &result {
             Ok(connected) => &connected.report,
             Err(error) => error.report().unwrap(),
@@ -243,13 +237,13 @@ fn a_proxy_that_cannot_be_reached_ends_the_dial() {
 #[test]
 fn the_proxys_name_is_looked_up_and_the_targets_is_not() {
     let proxy = replying(&[b"\x05\0\0\x01\x7f\0\0\x01\0\x19220 "]);
-    let resolver = mailport::Resolver::custom(|name, _| {
+    let resolver = mailport::Resolver::custom(|name| {
         assert_eq!(name, "proxy.example");
         Ok(vec!["127.0.0.1:0".parse().unwrap()])
     });
     let via: Via = proxy.url.replace("127.0.0.1", "proxy.example").parse().unwrap();
     let dialer = Dialer::default().with_via(via).with_resolver(resolver);
-    assert!(dialer.connect(&target(), &plan(&[587]), &hasty()).is_ok());
+    assert!(dialer.clone().with_plan(plan(&[587])).with_config(hasty()).connect(&target()).is_ok());
 }
 
 #[test]
@@ -259,7 +253,7 @@ fn what_no_way_can_do_is_found_before_the_first_packet() {
     let refused = |via: &str, host: &str, change: &dyn Fn(&mut Config)| {
         let mut config = hasty();
         change(&mut config);
-        let result = dialer(via).start(&host.parse().unwrap(), &plan(&[587]), &config);
+        let result = dialer(via).with_plan(plan(&[587])).with_config(config.clone()).start(host);
         match result {
             Err(ConnectError::Config(error)) => error.to_string(),
             other => panic!("{via}: {other:?}"),
@@ -285,8 +279,14 @@ fn remembered(cache: &Cache, url: &str, skip: bool) -> Vec<u16> {
     config.try_failed_last = skip;
     let dialer = dialer(url).with_cache(cache.clone());
     // Names of this machine have a network, whatever routes there are.
-    let target = "mail.localhost".parse().unwrap();
-    let report = dialer.connect(&target, &plan(&[587, 25]), &config).unwrap().report;
+    let target = "mail.localhost";
+    let report = dialer
+        .clone()
+        .with_plan(plan(&[587, 25]))
+        .with_config(config.clone())
+        .connect(target)
+        .unwrap()
+        .report;
     assert_eq!(report.winner().unwrap().service.port(), 25);
     report.attempts.iter().map(|attempt| attempt.service.port()).collect()
 }

@@ -44,7 +44,10 @@ fn library(host: &str, ports: &[u16]) -> Result<u16> {
     let services = ports.iter().map(|port| Service::new(*port, Tls::StartTls));
     let services = services.collect::<std::result::Result<Vec<_>, _>>()?;
     let plan = Plan::new(services, Cleartext::Refuse)?;
-    let result = mailport::connect(&host.parse()?, &plan, &Config::default());
+    let result = mailport::Dialer::new()
+        .with_plan(plan.clone())
+        .with_config(Config::default())
+        .connect(host);
     Ok(result.map_or(0, |connected| connected.service.port()))
 }
 

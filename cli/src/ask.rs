@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use mailport::machine::{Answer, Question};
 use mailport::report::{Attempt, format_host};
-use mailport::{Config, ConnectError, Connected, Dial, Dialer, Outcome, Plan, Status, Target};
+use mailport::{ConnectError, Connected, Dial, Dialer, Outcome, Status, Target};
 use rustix::event::{PollFd, PollFlags, poll};
 
 /// The controlling terminal: standard input and output may belong to a mail client.
@@ -28,6 +28,11 @@ enum Reply {
 const ANSWER: &str = "[f]all back, [w]ait on or [g]ive up? ";
 const REMEMBER: &str = "Remember for 30 days? [y/N] ";
 
+/// The terminal failed.
+fn of_terminal(source: io::Error) -> ConnectError {
+    ConnectError::Setup { what: "the terminal failed", source }
+}
+
 impl Terminal {
     pub(crate) fn open() -> io::Result<Terminal> {
         let output = File::options().read(true).write(true).open("/dev/tty")?;
@@ -39,18 +44,16 @@ impl Terminal {
         &mut self,
         dialer: &Dialer,
         target: &Target,
-        plan: &Plan,
-        config: &Config,
         mut before: impl FnMut(),
     ) -> Result<Connected, ConnectError> {
-        let mut dial = dialer.start(target, plan, config)?;
+        let mut dial = dialer.start(target)?;
         let mut status = Status::Pending;
         loop {
             status = match status {
                 Status::Pending => dial.wait(None),
                 Status::Asking => {
                     before();
-                    self.settle(&mut dial).map_err(ConnectError::Setup)?;
+                    self.settle(&mut dial).map_err(of_terminal)?;
                     // Do not wait: the next question may be there already.
                     dial.process()
                 }
@@ -58,7 +61,7 @@ impl Terminal {
             }
         }
         let connected = dial.take()?;
-        connected.socket.set_nonblocking(false).map_err(ConnectError::Setup)?;
+        connected.stream.set_nonblocking(false).map_err(of_terminal)?;
         Ok(connected)
     }
 
@@ -106,8 +109,9 @@ impl Terminal {
             // A line that was typed ahead may be in the buffer already.
             let typed = !self.input.buffer().is_empty() || {
                 let ready = |fd: &PollFd| !fd.revents().is_empty();
+                let dial_fd = dial.descriptor().map_err(io::Error::other)?;
                 let watch = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
-                let mut watched = [watch(self.output.as_fd()), watch(dial.as_fd())];
+                let mut watched = [watch(self.output.as_fd()), watch(dial_fd)];
                 match poll(&mut watched, None) {
                     Err(rustix::io::Errno::INTR) => continue,
                     done => done?,
@@ -165,6 +169,7 @@ mod tests {
 
     use super::*;
     use crate::scene::{self, Fate};
+    use mailport::Plan;
 
     #[test]
     fn an_attempt_keeps_the_zone_of_its_address() {

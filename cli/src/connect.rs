@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
 use mailport::{
-    Cache, Config, ConnectError, Connected, Dialer, GreetingWait, Plan, Report, Target,
+    Cache, Config, ConnectError, Connected, Dialer, GreetingWait, Plan, Report, Stream, Target,
 };
 
 use unicode_width::UnicodeWidthChar as _;
@@ -149,16 +149,16 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             );
         }
     };
-    let config = args.config();
+    let dialer = dialer.with_plan(plan.clone()).with_config(args.config());
     let mut progress = Progress::begin(args, &plan);
     let result = match terminal {
         Some(mut terminal) => {
-            let result = terminal.dial(&dialer, &args.host, &plan, &config, || progress.end());
+            let result = terminal.dial(&dialer, &args.host, || progress.end());
             // As a call that blocks does.
             cache.map(|cache| cache.flush(Cache::FLUSH));
             result
         }
-        None => dialer.connect(&args.host, &plan, &config),
+        None => dialer.connect(&args.host),
     };
     progress.end();
     match result {
@@ -215,7 +215,7 @@ fn tunnel(args: &Args, connected: Connected) -> ExitCode {
     let _ = explain(args, &connected.report, &mut stderr, width_of(io::stderr()));
     // Now, for a mail reader may end its session by ending this process.
     draw(args, &connected.report);
-    match join_standard(connected.socket) {
+    match join_standard(connected.stream) {
         Ok(_) => ExitCode::SUCCESS,
         // The mail reader has what it wanted, and has gone: with the last bytes unread where it
         // gave us a socket.
@@ -237,7 +237,7 @@ fn tunnel(args: &Args, connected: Connected) -> ExitCode {
 }
 
 /// Joins the socket to standard input and output.
-fn join_standard(socket: TcpStream) -> Result<Joined, JoinError> {
+fn join_standard(socket: Stream) -> Result<Joined, JoinError> {
     let at = |side| move |source| JoinError { side, source };
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(at(Side::Input))?;
     let output = io::stdout().as_fd().try_clone_to_owned().map_err(at(Side::Output))?;
@@ -348,7 +348,7 @@ mod tests {
     #[test]
     fn every_option_reaches_its_setting() {
         let line = "--attempt-delay 11ms --port-delay 12ms --patience 13ms --timeout 14s \
-            --resolution-delay 15ms --sequential --try-failed-last --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
+            --sequential --try-failed-last --family prefer-ipv4 --source 192.0.2.1 --device eth0 \
             --mark 0x10 --port 465 --greeting-wait 17s";
         let args = args(&line.split_whitespace().collect::<Vec<_>>());
         let mut expected = Config::default();
@@ -356,8 +356,6 @@ mod tests {
         expected.port_delay = Duration::from_millis(12);
         expected.patience = Patience::Fixed(Duration::from_millis(13));
         expected.timeout = Duration::from_secs(14);
-        expected.resolution_delay = Duration::from_millis(15);
-        expected.sequential = true;
         expected.try_failed_last = true;
         expected.families = mailport::Families::PreferIpv4;
         expected.source = Some("192.0.2.1".parse().unwrap());

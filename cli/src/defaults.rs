@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Arg, CommandFactory, ValueEnum};
 use comfy_table::{ColumnConstraint, ContentArrangement, LineStyle, Table, presets};
 use mailport::{Cleartext, Config, Families, GreetingWait, Patience, Plan, Prober};
-use mailport_relay::{Limits, MAIL_PORTS};
+use mailport_relay::{Limits, Listener, all_ports};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -100,14 +100,17 @@ fn setting_of_probe(arg: &Arg) -> Setting {
 /// The other options of a relay say where it listens, or are those of every dial.
 fn setting_of_relay(arg: &Arg) -> Option<Setting> {
     let limits = Limits::default();
-    let ports = || MAIL_PORTS.map(|port| port.to_string()).join(",");
+    let ports = || all_ports().iter().map(u16::to_string).collect::<Vec<_>>().join(",");
     let (default, source) = match arg.get_id().as_str() {
         "ports" => (Default::Word(ports()), DESIGN),
         "allow" => (Default::None("none"), DESIGN),
-        "connections" => (Default::Word(limits.connections.to_string()), DESIGN),
-        "per_client" => (Default::Word(limits.per_client.to_string()), DESIGN),
-        "idle" => (Default::Time(limits.idle), "RFC 5321 section 4.5.3.2"),
-        "grace" => (Default::Time(limits.grace), DESIGN),
+        "max_sessions" => (Default::Word(limits.max_sessions.to_string()), DESIGN),
+        "max_sessions_per_client" => {
+            (Default::Word(limits.max_sessions_per_client.to_string()), DESIGN)
+        }
+        "idle_timeout" => (Default::Time(Listener::IDLE_TIMEOUT), "RFC 5321 section 4.5.3.2"),
+        "mailbox_idle_timeout" => (Default::Time(Listener::MAILBOX_IDLE_TIMEOUT), "RFC 2177"),
+        "drain_timeout" => (Default::Time(limits.drain_timeout), DESIGN),
         _ => return None,
     };
     let of_dial = setting(arg);
@@ -125,7 +128,7 @@ fn setting(arg: &Arg) -> Setting {
             switch(Cleartext::default() == Cleartext::Allow, "refused"),
             Some("RFC 8314 section 3"),
         ),
-        "sequential" => (switch(config.sequential, "off"), Some("design.md, rule 9")),
+        "sequential" => (switch(Plan::default().is_sequential(), "off"), Some("design.md, rule 9")),
         "try_failed_last" => (switch(config.try_failed_last, "off"), Some(DESIGN)),
         "family" => (Default::Word(word(config.families)), Some("RFC 6724 section 6")),
         "attempt_delay" => (Default::Time(config.attempt_delay), Some("RFC 8305 section 5")),
@@ -134,7 +137,6 @@ fn setting(arg: &Arg) -> Setting {
         "timeout" => (Default::Time(config.timeout), Some(DESIGN)),
         "greeting_wait" => (greeting_wait(config.greeting_wait, arg), Some(DESIGN)),
         "via" => (Default::None("MAILPORT_VIA, or none"), Some(COMMAND)),
-        "resolution_delay" => (Default::Time(config.resolution_delay), Some("RFC 8305 section 3")),
         "source" => (Default::None("the kernel's choice"), Some("RFC 6724 section 5")),
         "device" => (Default::None("the kernel's choice"), Some("SO_BINDTODEVICE")),
         "mark" => (Default::None("none"), Some("SO_MARK")),

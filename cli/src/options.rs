@@ -88,14 +88,6 @@ pub(crate) struct Options {
     #[arg(help_heading = TIMES)]
     patience: Patience,
 
-    /// How long the second family's addresses wait for the first's
-    ///
-    /// The Resolution Delay of RFC 8305 section 3: the name is looked up in both families at once.
-    /// 0 does not wait.
-    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
-    #[arg(help_heading = TIMES)]
-    resolution_delay: Duration,
-
     /// The address of this machine to connect from [default: the kernel's choice]
     ///
     /// The other family is then not used. The kernel chooses by RFC 6724 section 5.
@@ -166,7 +158,9 @@ impl Options {
             return Plan::for_port(Some(port)).map_err(|e| refused("--port <PORT>", &port, &e));
         }
         let cleartext = if self.allow_cleartext { Cleartext::Allow } else { Cleartext::Refuse };
-        Plan::parse(&self.plan, cleartext).map_err(|e| refused("--plan <PLAN>", &self.plan, &e))
+        let plan = Plan::parse(&self.plan, cleartext);
+        let plan = plan.map_err(|e| refused("--plan <PLAN>", &self.plan, &e))?;
+        Ok(if self.sequential { plan.sequential() } else { plan })
     }
 
     /// The cache, unless it is off.
@@ -177,11 +171,9 @@ impl Options {
     /// The settings of a dial, except the timeout.
     pub(crate) fn config(&self) -> Config {
         let mut config = Config::default();
-        config.resolution_delay = self.resolution_delay;
         config.attempt_delay = self.attempt_delay;
         config.port_delay = self.port_delay;
         config.patience = self.patience;
-        config.sequential = self.sequential;
         config.try_failed_last = self.try_failed_last;
         config.families = self.family.into();
         config.source = self.source;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, Event, Machine};
+use mailport::machine::{Action, Event, Machine, Query};
 use mailport::outcome::{Failure, Outcome};
 use mailport::probe::{Answer, Probed};
 use mailport::report::Attempt;
@@ -35,11 +35,11 @@ pub(crate) fn probed(host: &str, plan: &Plan, fates: &[(u16, IpAddr, Fate)]) -> 
         Host::Address(address) => vec![*address],
         _ => vec![V6, V4],
     };
-    let answers = addresses.into_iter().map(|address| {
-        let list = Ok(vec![SocketAddr::new(address, 0)]);
-        Answer::new(Family::from(address), Some(Duration::from_millis(3)), list, Some(address))
-    });
-    let mut probed = Probed::new(target, answers.collect(), Vec::new());
+    let list = addresses.iter().map(|&address| SocketAddr::new(address, 0)).collect();
+    let ended = Some(Duration::from_millis(3));
+    let answer = Answer::new(Query::Authority, &Family::ALL, ended, Ok(list));
+    let answers = vec![answer.with_routes(Family::ALL.to_vec())];
+    let mut probed = Probed::new(target, answers, Vec::new());
     for (service, address) in probed.candidates(plan) {
         let fate = fates.iter().find(|fate| (fate.0, fate.1) == (service.port(), address.ip()));
         let connects = Fate::Connects { syns: 1, after: ROUND_TRIP };
@@ -64,9 +64,9 @@ pub(crate) fn attempt(service: Service, address: SocketAddr, fate: Fate) -> Atte
     while let Some(action) = machine.poll_action() {
         let attempt = match action {
             Action::Connect { attempt, .. } => attempt,
-            Action::Resolve { family } => {
+            Action::Resolve { query } => {
                 let addresses = Ok(vec![address]);
-                machine.handle(Event::Resolved { family, addresses, source: None }, start);
+                machine.handle(Event::Resolved { query, addresses, routes: Vec::new() }, start);
                 machine.handle_timeout(start);
                 continue;
             }

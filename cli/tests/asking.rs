@@ -4,7 +4,6 @@
 mod common;
 
 use std::io::Write;
-use std::os::fd::AsFd;
 use std::process::{Command, Output, Stdio};
 
 use common::{Port, hasty, open, plan, refused, silent};
@@ -20,13 +19,13 @@ fn asking() -> Config {
 }
 
 fn start(ports: &[u16]) -> Dial {
-    Dialer::default().start(&"127.0.0.1".parse().unwrap(), &plan(ports), &asking()).unwrap()
+    Dialer::default().with_plan(plan(ports)).with_config(asking()).start("127.0.0.1").unwrap()
 }
 
 /// Turns as a loop does that only watches the descriptor, while the status is this one.
 fn watch(dial: &mut Dial, while_it_is: Status) -> Status {
     loop {
-        let mut watched = [PollFd::new(dial.as_fd(), PollFlags::POLLIN)];
+        let mut watched = [PollFd::new(dial.descriptor().unwrap(), PollFlags::POLLIN)];
         assert_eq!(
             poll(&mut watched, PollTimeout::from(20_000_u16)),
             Ok(1),
@@ -39,8 +38,8 @@ fn watch(dial: &mut Dial, while_it_is: Status) -> Status {
     }
 }
 
-fn is_quiet(dial: &Dial) -> bool {
-    let mut watched = [PollFd::new(dial.as_fd(), PollFlags::POLLIN)];
+fn is_quiet(dial: &mut Dial) -> bool {
+    let mut watched = [PollFd::new(dial.descriptor().unwrap(), PollFlags::POLLIN)];
     poll(&mut watched, PollTimeout::from(100_u16)) == Ok(0)
 }
 
@@ -51,8 +50,8 @@ fn a_dial_stops_with_a_question_and_goes_on_with_the_answer() {
     assert_eq!(watch(&mut dial, Status::Pending), Status::Asking);
     let question = dial.question().unwrap();
     assert_eq!((question.next.port(), question.attempts.len()), (second.port(), 1));
-    assert_eq!(dial.timeout(), None);
-    assert!(is_quiet(&dial), "nothing is due while a question stands");
+    assert_eq!(dial.poll_timeout(), None);
+    assert!(is_quiet(&mut dial), "nothing is due while a question stands");
     assert_eq!(dial.process(), Status::Asking);
     assert!(matches!(dial.take(), Err(ConnectError::NotConnected)));
 
@@ -90,8 +89,12 @@ fn giving_up_ends_the_dial() {
 
 #[test]
 fn a_call_that_blocks_has_nobody_to_ask() {
-    let target = "127.0.0.1".parse().unwrap();
-    let error = mailport::connect(&target, &plan(&[refused().port()]), &asking()).unwrap_err();
+    let target = "127.0.0.1";
+    let error = Dialer::new()
+        .with_plan(plan(&[refused().port()]))
+        .with_config(asking())
+        .connect(target)
+        .unwrap_err();
     assert!(error.to_string().contains("ask"), "{error}");
 }
 

@@ -155,8 +155,9 @@ fn a_probe_uses_the_cache_for_its_forecast_and_teaches_it_nothing() {
     let text_before = fs::read(scene.file()).unwrap();
     let plan = format!("{}:starttls,{}:starttls", scene.refused.port(), scene.open.port());
     let prober = |cache| {
-        let prober = mailport::Prober::new(plan.parse::<Plan>().unwrap(), hasty());
-        let found = prober.with_cache(cache).run(&["127.0.0.1".parse().unwrap()], |_| ());
+        let dialer = Dialer::new().with_plan(plan.parse::<Plan>().unwrap()).with_config(hasty());
+        let found = mailport::Prober::new(dialer.with_cache(cache))
+            .run(&["127.0.0.1".parse().unwrap()], |_| ());
         found.unwrap().remove(0).hints
     };
     assert_eq!(prober(Cache::open(scene.file())).bad.len(), 1);
@@ -369,9 +370,9 @@ fn what_is_forgotten_stays_forgotten_and_the_rest_stays() {
     assert_eq!(run(&["cache", "list"]), "the cache is empty\n");
     // What the reader learns next does not bring it back, and it learns of the forgetting.
     let dialer = Dialer::default().with_cache(reader.clone());
-    let other = "127.0.0.2".parse().unwrap();
+    let other = "127.0.0.2";
     let listener = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
-    dialer.connect(&other, &plan(&[listener.port()]), &hasty()).unwrap();
+    dialer.clone().with_plan(plan(&[listener.port()])).with_config(hasty()).connect(other).unwrap();
     assert!(reader.flush(Duration::from_secs(30)));
     let targets =
         |lines: &[Value]| lines.iter().map(|l| l["target"].to_string()).collect::<Vec<_>>();
@@ -413,9 +414,9 @@ fn dial_by_number(task: &str) -> Cache {
     let (number, port): (u16, u16) = (number.parse().unwrap(), port.parse().unwrap());
     let [high, low] = number.to_be_bytes();
     let cache = Cache::open(file);
-    let target = format!("127.1.{high}.{low}").parse().unwrap();
+    let target = format!("127.1.{high}.{low}");
     let dialer = Dialer::default().with_cache(cache.clone());
-    dialer.connect(&target, &plan(&[port]), &hasty()).unwrap();
+    dialer.clone().with_plan(plan(&[port])).with_config(hasty()).connect(&target).unwrap();
     cache
 }
 
@@ -494,7 +495,7 @@ fn a_forked_child_goes_on_with_the_cache_and_waits_for_no_thread_it_has_not() {
     let cache = Cache::open(folder.path().join("cache.json"));
     let dialer = Dialer::default().with_cache(cache.clone());
     let target = "127.0.0.1".parse().unwrap();
-    dialer.connect(&target, &services, &hasty()).unwrap();
+    dialer.clone().with_plan(services.clone()).with_config(hasty()).connect(&target).unwrap();
     let place = Cache::place(&target, &hasty(), None).unwrap();
     assert_eq!(cache.hints(&place, &services).bad.len(), 1);
     // Somebody is always at the cache, and its thread is always saving.
@@ -532,7 +533,12 @@ fn a_forked_child_goes_on_with_the_cache_and_waits_for_no_thread_it_has_not() {
                 assert_eq!(status, WaitStatus::Exited(child, 0), "in turn {turn}");
             }
             ForkResult::Child => {
-                let dialled = dialer.connect(&target, &services, &hasty()).is_ok();
+                let dialled = dialer
+                    .clone()
+                    .with_plan(services.clone())
+                    .with_config(hasty())
+                    .connect(&target)
+                    .is_ok();
                 let knows = cache.hints(&place, &services).bad.len() == 1;
                 let saved = cache.flush(Duration::from_secs(30));
                 let code = i32::from(!dialled) + 2 * i32::from(!knows) + 4 * i32::from(!saved);
@@ -549,7 +555,7 @@ fn a_cache_without_a_file_has_nothing_to_save() {
     let cache = Cache::new();
     let dialer = Dialer::default().with_cache(cache.clone());
     let services = plan(&[refused.port(), open.port()]);
-    dialer.connect(&"127.0.0.1".parse().unwrap(), &services, &hasty()).unwrap();
+    dialer.clone().with_plan(services.clone()).with_config(hasty()).connect("127.0.0.1").unwrap();
     let outcomes: Vec<What> = cache.list().iter().map(|line| line.what).collect();
     assert!(outcomes.contains(&What::Outcome(Outcome::Reset)), "{outcomes:?}");
     assert!(cache.flush(Duration::ZERO), "there is nothing to wait for");

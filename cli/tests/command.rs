@@ -272,7 +272,6 @@ fn defaults_are_those_of_the_library_and_of_the_help() {
     let of = |option: &str| all.iter().find(|one| one["option"] == option).unwrap();
     let config = mailport::Config::default();
     for (option, time) in [
-        ("--resolution-delay", config.resolution_delay),
         ("--attempt-delay", config.attempt_delay),
         ("--port-delay", config.port_delay),
         ("--timeout", config.timeout),
@@ -284,7 +283,7 @@ fn defaults_are_those_of_the_library_and_of_the_help() {
     assert_eq!(of("--patience")["value"], "automatic");
     assert!(of("--patience")["rule"].as_str().unwrap().contains(long));
     assert_eq!(of("--plan")["value"], mailport::Plan::default().to_string());
-    assert_eq!(of("--sequential")["value"], config.sequential);
+    assert_eq!(of("--sequential")["value"], mailport::Plan::default().is_sequential());
     assert_eq!(of("--mark")["value"], Value::Null);
     assert_eq!(of("--try-failed-last")["value"], config.try_failed_last);
     assert_eq!(of("--cache")["value"], "$XDG_CACHE_HOME/mailport/cache.json");
@@ -474,7 +473,6 @@ fn the_help_has_every_option_with_its_default() {
         ("--port-delay <TIME>", "500ms"),
         ("--patience <TIME>", "automatic"),
         ("--timeout <TIME>", "30s"),
-        ("--resolution-delay <TIME>", "50ms"),
         ("--sequential", "off"),
         ("--family <FAMILY>", "any"),
         ("--greeting-wait <TIME>", "automatic"),

@@ -16,14 +16,14 @@ use std::time::{Duration, Instant};
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
 use relaying::{
-    GREETING, MAILPORT, PATIENCE, Relay, echo, fixed, free_port, line, message, reader, rest, run,
-    server, wait_for,
+    GREETING, MAILPORT, PATIENCE, Relay, echo, ending, fixed, free_port, line, message, reader,
+    rest, run, server, wait_for,
 };
 
 // ---- ways in -------------------------------------------------------------------------------------
 
 #[test]
-fn a_fixed_door_falls_back_and_passes_every_byte() {
+fn a_fixed_listener_falls_back_and_passes_every_byte() {
     let (off, on) = (refused(), echo());
     let relay = Relay::start(&fixed(&format!("{}:starttls,{on}:starttls", off.port())));
     let mut stream = relay.connect();
@@ -71,8 +71,8 @@ fn a_server_that_pauses_before_it_greets_is_left_to_pause() {
 }
 
 /// What a SOCKS server answers to a request, and the connection.
-fn socks(door: SocketAddr, request: &[u8]) -> (Vec<u8>, TcpStream) {
-    let mut stream = reader(door);
+fn socks(address: SocketAddr, request: &[u8]) -> (Vec<u8>, TcpStream) {
+    let mut stream = reader(address);
     stream.write_all(b"\x05\x01\0").unwrap();
     let mut method = [0; 2];
     stream.read_exact(&mut method).unwrap();
@@ -94,7 +94,7 @@ fn by_address(port: u16) -> Vec<u8> {
 
 fn socks_relay(ports: &[u16]) -> Relay {
     let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
-    Relay::start(&["--socks", "127.0.0.1:0", "--ports", &ports.join(",")])
+    Relay::start(&["--listen-proxy", "127.0.0.1:0", "--ports", &ports.join(",")])
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn socks_takes_names_and_addresses() {
     let port = echo();
     let relay = socks_relay(&[port]);
     for request in [by_name("localhost", port), by_address(port)] {
-        let (reply, mut stream) = socks(relay.doors[0], &request);
+        let (reply, mut stream) = socks(relay.addresses[0], &request);
         assert_eq!(reply[..2], [5, 0]);
         assert_eq!(line(&stream), GREETING);
         stream.write_all(b"NOOP\r\n").unwrap();
@@ -114,7 +114,7 @@ fn socks_takes_names_and_addresses() {
 fn socks_says_why_not() {
     let off = refused();
     let relay = socks_relay(&[off.port()]);
-    let code = |request: &[u8]| socks(relay.doors[0], request).0[1];
+    let code = |request: &[u8]| socks(relay.addresses[0], request).0[1];
     assert_eq!(code(&by_address(off.port())), 5, "refused");
     assert_eq!(code(&by_name("no-such-name.invalid", off.port())), 4, "no such name");
     assert_eq!(code(b"\x05\x02\0\x01\x7f\0\0\x01\0\x19"), 7, "BIND");
@@ -129,9 +129,12 @@ fn a_failed_dial_is_told_in_one_line_that_a_reader_shows() {
     let off = refused();
     let relay = Relay::start(&fixed(&format!("{}:starttls", off.port())));
     let words = String::from_utf8(rest(relay.connect())).unwrap();
-    assert!(words.starts_with("421 4.4.1 127.0.0.1: ") && words.contains("is refused"), "{words}");
+    assert!(
+        words.starts_with("421 4.4.1 mailport: 127.0.0.1: ") && words.contains("is refused"),
+        "{words}"
+    );
     assert!(words.ends_with("\r\n") && words.lines().count() == 1 && words.len() < 512, "{words}");
-    assert!(relay.log().contains("\"event\":\"failed\""));
+    wait_for("it is logged", || relay.log().contains("\"event\":\"failed\""));
 }
 
 #[test]
@@ -144,20 +147,24 @@ fn where_tls_comes_first_a_failed_dial_is_a_plain_close() {
 #[test]
 fn socks_leads_to_ports_of_mail_only() {
     let port = echo();
-    let relay = Relay::start(&["--socks", "127.0.0.1:0"]);
-    assert_eq!(socks(relay.doors[0], &by_address(port)).0[1], 2);
-    assert_eq!(socks(relay.doors[0], &by_name("localhost", 80)).0[1], 2);
+    let relay = Relay::start(&["--listen-proxy", "127.0.0.1:0"]);
+    assert_eq!(socks(relay.addresses[0], &by_address(port)).0[1], 2);
+    assert_eq!(socks(relay.addresses[0], &by_name("localhost", 80)).0[1], 2);
     let status = relay.quiet();
     assert_eq!((status.refused["port"], status.services.len()), (2, 0));
 }
 
 #[test]
-fn what_does_not_speak_socks_is_closed() {
-    let relay = Relay::start(&["--socks", "127.0.0.1:0"]);
-    for words in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"\x04\x01\0\x19\x7f\0\0\x01\0", b"EHLO x\r\n"] {
+fn a_client_that_does_not_speak_a_proxys_protocol_is_refused() {
+    let relay = Relay::start(&["--listen-proxy", "127.0.0.1:0"]);
+    let mut stream = relay.connect();
+    stream.write_all(b"\x04\x01\0\x19\x7f\0\0\x01\0").unwrap();
+    assert!(rest(&stream).starts_with(b"HTTP/1.1 400 "), "SOCKS4");
+    for words in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"EHLO x\r\n"] {
         let mut stream = relay.connect();
         stream.write_all(words).unwrap();
-        assert_eq!(rest(&stream), b"");
+        let answer = String::from_utf8(rest(&stream)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\n\r\nmailport: "));
     }
     let mut stream = relay.connect();
     stream.write_all(b"\x05\x01\x02").unwrap();
@@ -168,22 +175,23 @@ fn what_does_not_speak_socks_is_closed() {
 #[test]
 fn a_relay_never_connects_to_itself() {
     let port = free_port();
-    let (plan, door) = (format!("{port}:starttls"), format!("127.0.0.1:{port}"));
+    let (plan, address) = (format!("{port}:starttls"), format!("127.0.0.1:{port}"));
     let wide = format!("0.0.0.0:{port}");
-    for (door, to) in [
-        (&*door, "127.0.0.1"),
-        (&door, "localhost"),
+    for (address, to) in [
+        (&*address, "127.0.0.1"),
+        (&address, "localhost"),
         (&wide, "127.0.0.1"),
         (&wide, "127.0.0.7"),
         (&wide, "localhost"),
     ] {
-        let options = ["--listen", door, "--to", to, "--plan", &plan, "--allow", "192.0.2.0/24"];
+        let options =
+            ["--listen", &format!("{address}={to}"), "--plan", &plan, "--allow", "192.0.2.0/24"];
         let relay = Relay::start(&options);
         let words = rest(reader(SocketAddr::from(([127, 0, 0, 1], port))));
         let words = String::from_utf8(words).unwrap();
-        assert!(words.starts_with("421 4.4.6 "), "{door} to {to}: {words}");
+        assert!(words.starts_with("421 4.4.6 "), "{address} to {to}: {words}");
         let status = relay.quiet();
-        assert!(status.accepted <= 2, "{door} to {to}: {status:?}");
+        assert!(status.accepted <= 2, "{address} to {to}: {status:?}");
         assert_eq!((status.refused["loop"], status.services.len()), (1, 0), "{status:?}");
     }
 }
@@ -192,8 +200,8 @@ fn a_relay_never_connects_to_itself() {
 fn a_loop_behind_a_silent_service_ends_as_well() {
     let (off, port) = (silent(), free_port());
     let plan = format!("{}:starttls,{port}:starttls", off.port());
-    let door = format!("127.0.0.1:{port}");
-    let relay = Relay::start(&["--listen", &door, "--to", "localhost", "--plan", &plan]);
+    let address = format!("127.0.0.1:{port}");
+    let relay = Relay::start(&["--listen", &format!("{address}=localhost"), "--plan", &plan]);
     let words = String::from_utf8(rest(relay.connect())).unwrap();
     assert!(words.starts_with("421 4.4.6 "), "{words}");
     assert!(relay.quiet().accepted <= 2, "{:?}", relay.status());
@@ -202,25 +210,25 @@ fn a_loop_behind_a_silent_service_ends_as_well() {
 #[test]
 fn socks_does_not_lead_back_to_the_relay() {
     let port = free_port();
-    let door = format!("127.0.0.1:{port}");
-    let relay = Relay::start(&["--socks", &door, "--ports", &port.to_string()]);
+    let address = format!("127.0.0.1:{port}");
+    let relay = Relay::start(&["--listen-proxy", &address, "--ports", &port.to_string()]);
     for request in [by_address(port), by_name("localhost", port), by_name("127.0.0.1", port)] {
-        assert_eq!(socks(relay.doors[0], &request).0[1], 2);
+        assert_eq!(socks(relay.addresses[0], &request).0[1], 2);
     }
     assert_eq!(relay.quiet().refused["loop"], 3);
 }
 
 #[test]
-fn what_would_be_unsafe_is_refused_before_it_listens() {
+fn unsafe_settings_are_refused_before_it_listens() {
     for (options, part) in [
-        (&["--socks", "0.0.0.0:0"][..], "can be reached from other machines"),
-        (&["--transparent", "0.0.0.0:0", "--allow", "192.0.2.0/24"], "this machine only"),
-        (&["--listen", "127.0.0.1:0", "--to", "x", "--plan", "rfc8314"], "several TLS modes"),
-        (&["--listen", "127.0.0.1:0", "--to", "x", "--plan", "25:cleartext"], "cleartext"),
-        (&[], "nowhere to listen"),
-        (&["--socks", "127.0.0.1:0", "--connections", "0"], "lets nothing happen"),
+        (&["--listen-proxy", "0.0.0.0:0"][..], "can be reached from other machines"),
+        (&["--listen-transparent", "0.0.0.0:0", "--allow", "192.0.2.0/24"], "this machine only"),
+        (&["--listen", "127.0.0.1:0=x", "--plan", "rfc8314"], "several TLS modes"),
+        (&["--listen", "127.0.0.1:0=x", "--plan", "25:cleartext"], "cleartext"),
+        (&[], "there is no listener"),
+        (&["--listen-proxy", "127.0.0.1:0", "--max-sessions", "0"], "could serve nobody"),
         (&["--config", "/no/such/file"], "/no/such/file"),
-        (&["--config", "/etc/passwd", "--socks", "127.0.0.1:0"], "cannot be used with"),
+        (&["--config", "/etc/passwd", "--listen-proxy", "127.0.0.1:0"], "cannot be used with"),
     ] {
         let (status, _, words) = run(&[&["relay"], options].concat());
         assert_eq!(status.code(), Some(2), "{words}");
@@ -233,7 +241,9 @@ fn what_would_be_unsafe_is_refused_before_it_listens() {
 #[test]
 fn one_connection_too_many_is_told_so_and_the_others_go_on() {
     let plan = format!("{}:starttls", echo());
-    for (limit, code) in [("--connections", "421 4.3.2 "), ("--per-client", "421 4.7.0 ")] {
+    for (limit, code) in
+        [("--max-sessions", "421 4.3.2 "), ("--max-sessions-per-client", "421 4.7.0 ")]
+    {
         let relay = Relay::start(&[&fixed(&plan)[..], &[limit, "2"]].concat());
         let (first, mut second) = (relay.connect(), relay.connect());
         assert_eq!((line(&first), line(&second)), (GREETING.into(), GREETING.into()));
@@ -250,7 +260,7 @@ fn one_connection_too_many_is_told_so_and_the_others_go_on() {
 #[test]
 fn a_session_that_says_nothing_ends_and_one_that_talks_does_not() {
     let plan = format!("{}:starttls", echo());
-    let relay = Relay::start(&[&fixed(&plan)[..], &["--idle", "600ms"]].concat());
+    let relay = Relay::start(&[&fixed(&plan)[..], &["--idle-timeout", "600ms"]].concat());
     let (quiet, mut talks) = (relay.connect(), relay.connect());
     assert_eq!((line(&quiet), line(&talks)), (GREETING.into(), GREETING.into()));
     let began = Instant::now();
@@ -261,17 +271,17 @@ fn a_session_that_says_nothing_ends_and_one_that_talks_does_not() {
             thread::sleep(Duration::from_millis(100));
         }
     });
-    assert_eq!(rest(&quiet), b"");
+    assert_eq!(ending(&quiet), Err(ErrorKind::ConnectionReset), "never like a complete message");
     assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
     talking.join().unwrap();
-    assert_eq!(relay.status().idle, 1);
+    assert_eq!(relay.status().idle_timeout, 1);
 }
 
 #[test]
-fn a_dial_has_a_deadline() {
+fn a_dial_has_a_timeout() {
     let off = silent();
     let plan = format!("{}:starttls", off.port());
-    let relay = Relay::start(&[&fixed(&plan)[..], &["--timeout", "400ms"]].concat());
+    let relay = Relay::start(&[&fixed(&plan)[..], &["--dial-timeout", "400ms"]].concat());
     let words = String::from_utf8(rest(relay.connect())).unwrap();
     assert!(words.contains("gave up at the deadline"), "{words}");
 }
@@ -279,13 +289,13 @@ fn a_dial_has_a_deadline() {
 // ---- a service -----------------------------------------------------------------------------------
 
 #[test]
-fn sigterm_closes_the_doors_and_lets_sessions_end() {
+fn sigterm_closes_the_listeners_and_lets_sessions_end() {
     let plan = format!("{}:starttls", echo());
     let mut relay = Relay::start(&fixed(&plan));
     let mut stream = relay.connect();
     assert_eq!(line(&stream), GREETING);
     relay.signal(Signal::SIGTERM);
-    wait_for("the door is closed", || TcpStream::connect(relay.doors[0]).is_err());
+    wait_for("the listener is closed", || TcpStream::connect(relay.addresses[0]).is_err());
     stream.write_all(b"DATA goes on").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&stream), b"DATA goes on");
@@ -294,10 +304,10 @@ fn sigterm_closes_the_doors_and_lets_sessions_end() {
 }
 
 #[test]
-fn sessions_that_do_not_end_are_cut_off_after_the_grace_or_by_a_second_signal() {
+fn sessions_that_do_not_end_are_cut_off_after_the_drain_timeout_or_by_a_second_signal() {
     let plan = format!("{}:starttls", echo());
-    for (grace, twice) in [("300ms", false), ("10min", true)] {
-        let mut relay = Relay::start(&[&fixed(&plan)[..], &["--grace", grace]].concat());
+    for (timeout, twice) in [("300ms", false), ("10min", true)] {
+        let mut relay = Relay::start(&[&fixed(&plan)[..], &["--drain-timeout", timeout]].concat());
         let stream = relay.connect();
         assert_eq!(line(&stream), GREETING);
         relay.signal(Signal::SIGINT);
@@ -307,7 +317,7 @@ fn sessions_that_do_not_end_are_cut_off_after_the_grace_or_by_a_second_signal() 
             relay.signal(Signal::SIGTERM);
         }
         assert_eq!(relay.end().code(), Some(0));
-        assert_eq!(rest(&stream), b"");
+        assert_eq!(ending(&stream), Err(ErrorKind::ConnectionReset));
     }
 }
 
@@ -316,47 +326,47 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     let (port, folder) = (echo(), tempfile::tempdir().unwrap());
     let [first, second] = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}"));
     let path = folder.path().join("relay.toml");
-    let door = |address: &str| {
+    let listener = |address: &str| {
         format!(
-            "[[listen]]\naddress = \"{address}\"\nto = \"127.0.0.1\"\nplan = \"{port}:starttls\"\n"
+            "[[listener]]\nmode = \"fixed\"\naddress = \"{address}\"\nserver = \"127.0.0.1\"\nplan = \"{port}:starttls\"\n"
         )
     };
-    fs::write(&path, door(&first)).unwrap();
+    fs::write(&path, listener(&first)).unwrap();
     let relay = Relay::start(&["--config", path.to_str().unwrap()]);
     let mut stream = relay.connect();
     assert_eq!(line(&stream), GREETING);
 
-    fs::write(&path, door(&first) + "colour = \"red\"\n").unwrap();
+    fs::write(&path, listener(&first) + "colour = \"red\"\n").unwrap();
     relay.signal(Signal::SIGHUP);
-    wait_for("it says why not", || relay.log().contains("\"kept\""));
+    wait_for("it says why not", || relay.log().contains("\"reload_failed\""));
     assert!(relay.log().contains("colour"), "{}", relay.log());
     assert_eq!(line(relay.connect()), GREETING);
 
-    fs::write(&path, door(&second)).unwrap();
+    fs::write(&path, listener(&second)).unwrap();
     relay.signal(Signal::SIGHUP);
     wait_for("it has the new file", || relay.log().contains("\"reloaded\""));
     assert_eq!(line(reader(second.parse().unwrap())), GREETING);
-    let error = TcpStream::connect(relay.doors[0]).unwrap_err();
+    let error = TcpStream::connect(relay.addresses[0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     stream.write_all(b"x").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&stream), b"x", "sessions are not touched");
 
     // So does a mark, without the capability that it takes.
-    let before = relay.log().matches("\"kept\"").count();
-    fs::write(&path, "mark = 7\n".to_owned() + &door(&second)).unwrap();
+    let before = relay.log().matches("\"reload_failed\"").count();
+    fs::write(&path, "mark = 7\n".to_owned() + &listener(&second)).unwrap();
     relay.signal(Signal::SIGHUP);
-    wait_for("it says why not", || relay.log().matches("\"kept\"").count() > before);
-    assert!(relay.log().contains("cannot be marked (it takes CAP_NET_ADMIN)"), "{}", relay.log());
+    wait_for("it says why not", || relay.log().matches("\"reload_failed\"").count() > before);
+    assert!(relay.log().contains("cannot be marked (this needs CAP_NET_ADMIN)"), "{}", relay.log());
     assert_eq!(line(reader(second.parse().unwrap())), GREETING);
 
-    // A door that cannot be had leaves everything as it was.
+    // A listener that cannot be had leaves everything as it was.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
-    let before = relay.log().matches("\"kept\"").count();
-    fs::write(&path, door(&taken) + &door(&first)).unwrap();
+    let before = relay.log().matches("\"reload_failed\"").count();
+    fs::write(&path, listener(&taken) + &listener(&first)).unwrap();
     relay.signal(Signal::SIGHUP);
-    wait_for("it says why not", || relay.log().matches("\"kept\"").count() > before);
+    wait_for("it says why not", || relay.log().matches("\"reload_failed\"").count() > before);
     assert_eq!(line(reader(second.parse().unwrap())), GREETING);
 }
 
@@ -364,18 +374,18 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
 fn a_service_manager_hands_over_its_sockets_and_hears_that_it_is_ready() {
     let (port, folder) = (echo(), tempfile::tempdir().unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let door = listener.local_addr().unwrap();
+    let address = listener.local_addr().unwrap();
     let notify = folder.path().join("notify");
     let manager = UnixDatagram::bind(&notify).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     // A client that came before the relay did.
-    let early = reader(door);
+    let early = reader(address);
     let mut command = Command::new("sh");
     let script = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\" 3<&0 </dev/null";
     command.args(["-c", script, "sh", MAILPORT]).env("NOTIFY_SOCKET", &notify);
     command.stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)));
-    let (door, plan) = (door.to_string(), format!("{port}:starttls"));
-    let options = ["--listen", &door, "--to", "127.0.0.1", "--plan", &plan];
+    let (address, plan) = (address.to_string(), format!("{port}:starttls"));
+    let options = ["--listen", &format!("{address}=127.0.0.1"), "--plan", &plan];
     let _relay = Relay::by(command, &options);
     let mut words = [0; 64];
     let count = manager.recv(&mut words).unwrap();
@@ -384,9 +394,9 @@ fn a_service_manager_hands_over_its_sockets_and_hears_that_it_is_ready() {
 }
 
 #[test]
-fn whoever_starts_it_it_goes_on_without_capabilities() {
+fn after_startup_it_has_no_capabilities() {
     let plan = format!("{}:starttls,{}:starttls", refused().port(), echo());
-    let relay = Relay::start(&["--listen", "127.0.0.1:0", "--to", "localhost", "--plan", &plan]);
+    let relay = Relay::start(&["--listen", "127.0.0.1:0=localhost", "--plan", &plan]);
     let stream = relay.connect();
     assert_eq!(line(&stream), GREETING);
     for status in relay.threads() {
@@ -441,19 +451,19 @@ fn a_control_socket_that_others_could_reach_is_refused() {
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let path = folder.path().join("relay.sock");
     let (status, _, words) =
-        run(&["relay", "--socks", "127.0.0.1:0", "--control", path.to_str().unwrap()]);
+        run(&["relay", "--listen-proxy", "127.0.0.1:0", "--control", path.to_str().unwrap()]);
     assert!(status.code() == Some(1) && words.contains("open to others"), "{words}");
 }
 
 #[test]
 fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
     let folder = tempfile::tempdir().unwrap();
-    let options = ["--socks", "127.0.0.1:0"];
+    let options = ["--listen-proxy", "127.0.0.1:0"];
     let relay = Relay::start(&options);
     let control = relay.control();
     let control = control.to_str().unwrap();
-    let (status, _, words) = run(&["relay", "--socks", "127.0.0.1:0", "--control", control]);
-    assert!(status.code() == Some(1) && words.contains("runs there already"), "{words}");
+    let (status, _, words) = run(&["relay", "--listen-proxy", "127.0.0.1:0", "--control", control]);
+    assert!(status.code() == Some(1) && words.contains("listens there already"), "{words}");
     assert_eq!(relay.status().version, 1, "and the first one is still there");
     fs::create_dir(folder.path().join("control")).unwrap();
     let mode = fs::Permissions::from_mode(0o700);
@@ -465,10 +475,10 @@ fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
 }
 
 #[test]
-fn rules_for_nft_name_the_door_the_mark_and_the_user() {
+fn rules_for_nft_name_the_port_the_mark_and_the_user() {
     let (status, words, _) = run(&["relay", "nft", "--port", "2587", "--uid", "1000"]);
     assert!(status.success());
-    let rule = "meta skuid 1000 tcp dport { 25, 465, 587 } redirect to :2587";
+    let rule = "meta nfproto ipv4 meta skuid 1000 tcp dport { 25, 465, 587 } redirect to :2587";
     assert!(words.contains(rule) && words.contains("meta mark 0x6d70 accept"), "{words}");
     assert!(words.contains("nft delete table inet mailport_relay"), "how to undo it: {words}");
 }
@@ -501,21 +511,21 @@ fn a_file_that_is_no_socket_is_not_taken_for_one_that_was_left_behind() {
     let file = folder.path().join("letter");
     fs::write(&file, "mine").unwrap();
     let output = Command::new(MAILPORT)
-        .args(["relay", "--listen", "127.0.0.1:0", "--to", "localhost", "--cache", "off"])
+        .args(["relay", "--listen", "127.0.0.1:0=localhost", "--cache", "off"])
         .arg("--control")
         .arg(&file)
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("something else is there"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("not a socket is there"));
     assert_eq!(fs::read(&file).unwrap(), b"mine");
 }
 
 #[test]
 fn a_time_that_no_clock_can_tell_is_refused() {
-    for option in ["--grace", "--idle"] {
+    for option in ["--drain-timeout", "--idle-timeout"] {
         let output = Command::new(MAILPORT)
-            .args(["relay", "--listen", "127.0.0.1:0", "--to", "localhost", option])
+            .args(["relay", "--listen", "127.0.0.1:0=localhost", option])
             .arg("500000000000years")
             .output()
             .unwrap();

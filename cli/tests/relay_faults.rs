@@ -215,7 +215,7 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
     let (port, streams) = numbered();
     let plan = format!("{port}:starttls");
     let most = (sessions + 10).to_string();
-    let limits = ["--connections", &most, "--per-client", &most];
+    let limits = ["--max-sessions", &most, "--max-sessions-per-client", &most];
     let relay = Relay::start(&[&fixed(&plan)[..], &limits].concat());
     let round = |first: usize| {
         let mut readers = Vec::new();
@@ -253,8 +253,8 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
 }
 
 /// Says something of its own in a session of its own, and hears it back.
-fn talk(door: SocketAddr, number: u64) {
-    let mut stream = reader(door);
+fn talk(address: SocketAddr, number: u64) {
+    let mut stream = reader(address);
     assert_eq!(line(&stream), GREETING, "session {number}");
     let words = message(20_000, number);
     stream.write_all(&words).unwrap();
@@ -265,13 +265,13 @@ fn talk(door: SocketAddr, number: u64) {
 #[test]
 fn a_storm_of_connections_is_served() {
     let plan = format!("{}:starttls", echo());
-    let limits = ["--connections", "1000", "--per-client", "1000"];
+    let limits = ["--max-sessions", "1000", "--max-sessions-per-client", "1000"];
     let relay = Relay::start(&[&fixed(&plan)[..], &limits].concat());
     let before = relay.descriptors();
     thread::scope(|scope| {
         for number in 0..300 {
-            let door = relay.doors[0];
-            scope.spawn(move || talk(door, number));
+            let address = relay.addresses[0];
+            scope.spawn(move || talk(address, number));
         }
     });
     let status = relay.quiet();
@@ -292,8 +292,8 @@ fn with_few_descriptors_everybody_is_served_in_turn() {
     }
     thread::scope(|scope| {
         for number in 0..60 {
-            let door = relay.doors[0];
-            scope.spawn(move || talk(door, number));
+            let address = relay.addresses[0];
+            scope.spawn(move || talk(address, number));
         }
     });
     for stream in &mut stays {
@@ -313,7 +313,7 @@ fn idle_readers_that_fill_the_descriptors_keep_others_waiting_not_out() {
     command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", MAILPORT]);
     let relay = Relay::by(command, &fixed(&plan));
     let streams: Vec<TcpStream> = (0..40).map(|_| relay.connect()).collect();
-    wait_for("it is full", || relay.log().contains("\"waiting\""));
+    wait_for("it is full", || relay.log().contains("\"accept_paused\""));
     let mut served = 0;
     for stream in streams {
         assert_eq!(line(&stream), GREETING, "reader {served}");
@@ -321,7 +321,11 @@ fn idle_readers_that_fill_the_descriptors_keep_others_waiting_not_out() {
     }
     assert_eq!(served, 40);
     relay.quiet();
-    wait_for("it accepts again", || relay.log().contains("\"accepting\""));
+    wait_for("it accepts again", || relay.log().contains("\"accept_resumed\""));
     let count = |event| relay.log().matches(event).count();
-    assert_eq!((count("\"waiting\""), count("\"accepting\"")), (1, 1), "one word a stall");
+    assert_eq!(
+        (count("\"accept_paused\""), count("\"accept_resumed\"")),
+        (1, 1),
+        "one word a stall"
+    );
 }

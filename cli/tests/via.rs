@@ -155,8 +155,8 @@ fn a_tunnel_through_a_tunnel_carries_a_session() {
         env!("CARGO_BIN_EXE_mailport")
     );
     let connected = through(&via, &[port], &hasty()).unwrap();
-    (&connected.socket).write_all(b"QUIT\r\n").unwrap();
-    connected.socket.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(read_to_end(&connected.socket), "220 ready\r\n221 bye\r\n");
+    (&connected.stream).write_all(b"QUIT\r\n").unwrap();
+    connected.stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_to_end(&connected.stream), "220 ready\r\n221 bye\r\n");
     assert_eq!(server.join().unwrap(), "QUIT\r\n");
 }

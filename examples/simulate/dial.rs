@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Action, AttemptId, Event, Hints, Machine, Observation};
+use mailport::machine::{Action, AttemptId, Event, Hints, Machine, Observation, Query};
 use mailport::outcome::{Errno, Failure};
-use mailport::report::{End, LookupError};
+use mailport::report::End;
 use mailport::{Config, Family, Outcome, Plan, Target};
 
 use crate::population::{Answer, Host, SYNS, Submission, V4, V6};
@@ -77,7 +77,7 @@ pub(crate) fn dial(host: &Host, policy: &Policy, mut hints: Hints) -> Dialled {
         machine.handle_timeout(start + now);
         while let Some(action) = machine.poll_action() {
             match action {
-                Action::Resolve { family } => machine.handle(names(host, family), start + now),
+                Action::Resolve { query } => machine.handle(names(host, query), start + now),
                 Action::Connect { attempt, address } => {
                     let before = attempts.iter().filter(|before| before.address == address);
                     let before = before.count();
@@ -135,13 +135,8 @@ fn arrive(
     }
 }
 
-fn names(host: &Host, family: Family) -> Event {
-    let address = match family {
-        Family::Ipv6 if host.two_families => Some(V6),
-        Family::Ipv6 => None,
-        Family::Ipv4 => Some(V4),
-    };
-    let list = address.map(|ip| vec![SocketAddr::new(ip, 0)]);
-    let addresses = list.ok_or(LookupError::NotFound);
-    Event::Resolved { family, addresses, source: address }
+fn names(host: &Host, query: Query) -> Event {
+    let list = if host.two_families { &[V6, V4][..] } else { &[V4] };
+    let addresses = Ok(list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect());
+    Event::Resolved { query, addresses, routes: Family::ALL.to_vec() }
 }

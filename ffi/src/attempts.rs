@@ -29,12 +29,8 @@ impl Inner {
         all.get(index).map_or(c"", pick).as_ptr()
     }
 
-    fn lookups(&self) -> &[Lookup] {
-        self.report().map(|report| &*report.lookups).unwrap_or_default()
-    }
-
     fn lookup(&self, index: u32) -> Option<&Lookup> {
-        self.lookups().get(usize::try_from(index).ok()?)
+        self.report()?.lookup.as_ref().filter(|_| index == 0)
     }
 }
 
@@ -333,25 +329,22 @@ pub extern "C" fn mailport_dial_attempt_reason_service(
     read!(c"".as_ptr(); dial => dial.attempt_text(attempt, |text| &text.reason_service))
 }
 
-/// Returns how many name look-ups there were; 0 for a dial of an address.
+/// Returns 1 if the dial looks up a name, and 0 for an address and through a proxy or a command.
+/// The number of the look-up is 0.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_lookup_count(dial: Option<&Dial>) -> u32 {
-    read!(0; dial => {
-        let report = dial.report();
-        report.map_or(0, |report| u32::try_from(report.lookups.len()).unwrap_or(u32::MAX))
-    })
+    read!(0; dial => u32::from(dial.lookup(0).is_some()))
 }
 
-/// Returns the family that was looked up.
+/// Returns 1 if the look-up was slow or failed temporarily, so that one look-up of each family was
+/// started beside it; 0 otherwise.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_lookup_family(dial: Option<&Dial>, lookup: u32) -> FamilyNumber {
-    read!(MAILPORT_FAMILY_NONE; dial => {
-        constants::from_family(dial.lookup(lookup).map(|lookup| lookup.family))
-    })
+pub extern "C" fn mailport_dial_lookup_hedged(dial: Option<&Dial>, lookup: u32) -> i32 {
+    read!(0; dial => dial.lookup(lookup).map_or(0, |lookup| i32::from(lookup.hedged)))
 }
 
 /// Returns when it ended, in microseconds from the start of the dial; -1 if it has not.
@@ -362,14 +355,14 @@ pub extern "C" fn mailport_dial_lookup_ended_us(dial: Option<&Dial>, lookup: u32
     read!(-1; dial => dial.lookup(lookup).and_then(|lookup| lookup.ended).map_or(-1, micros))
 }
 
-/// Returns how many addresses it found; -1 where it failed.
+/// Returns how many addresses it found, of both families; -1 where it failed.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_lookup_addresses(dial: Option<&Dial>, lookup: u32) -> i32 {
     read!(-1; dial => {
         let count = dial.lookup(lookup).and_then(|lookup| lookup.result.as_ref().ok());
-        count.map_or(-1, |&count| i32::try_from(count).unwrap_or(i32::MAX))
+        count.map_or(-1, |list| i32::try_from(list.len()).unwrap_or(i32::MAX))
     })
 }
 
@@ -393,10 +386,7 @@ pub extern "C" fn mailport_dial_lookup_error(
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_dial_lookup_message(dial: Option<&Dial>, lookup: u32) -> *const c_char {
     read!(c"".as_ptr(); dial => {
-        let all = dial.strings.lookups.get_or_init(|| {
-            dial.lookups().iter().map(lookup_message).collect()
-        });
-        let index = usize::try_from(lookup).unwrap_or(usize::MAX);
-        all.get(index).map_or(c"".as_ptr(), |message| message.as_ptr())
+        let message = |lookup| dial.strings.lookup.get_or_init(|| lookup_message(lookup));
+        dial.lookup(lookup).map_or(c"".as_ptr(), |lookup| message(lookup).as_ptr())
     })
 }

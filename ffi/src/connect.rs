@@ -3,9 +3,9 @@
 
 use std::ffi::{CStr, c_int};
 use std::mem::MaybeUninit;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
-use mailport::{Config, ConnectError, Dialer, Plan, Target};
+use mailport::{ConnectError, Dialer, Plan, Target};
 
 use crate::boundary::{Text, export};
 use crate::environment;
@@ -36,7 +36,7 @@ pub extern "C" fn mailport_connect(
     let host = host.get();
     export!(recorded; host, out_fd => {
         let request = Request::new(host, port, options)?;
-        let services = request.plan.services();
+        let services = request.dialer.plan().services();
         if services.iter().any(|service| service.tls() != services[0].tls()) {
             return Err(Failure::invalid(
                 "the services of the plan differ in their TLS mode, and mailport_connect() does \
@@ -52,8 +52,6 @@ pub extern "C" fn mailport_connect(
 #[derive(Debug)]
 pub(crate) struct Request {
     target: Target,
-    plan: Plan,
-    config: Config,
     dialer: Dialer,
 }
 
@@ -76,15 +74,17 @@ impl Request {
         };
         let plan = plan.map_err(|error| Failure::invalid(&error.to_string()))?;
         let plan = environment::narrow(plan).map_err(|message| Failure::invalid(&message))?;
-        Ok(Request { target, plan, config: options.config.clone(), dialer: options.dialer() })
+        let plan = if options.sequential { plan.sequential() } else { plan };
+        let dialer = options.dialer().with_plan(plan).with_config(options.config.clone());
+        Ok(Request { target, dialer })
     }
 
     pub(crate) fn start(&self) -> Result<mailport::Dial, ConnectError> {
-        self.dialer.start(&self.target, &self.plan, &self.config)
+        self.dialer.start(&self.target)
     }
 
     fn connect(&self) -> Result<c_int, ConnectError> {
-        let connected = self.dialer.connect(&self.target, &self.plan, &self.config)?;
-        Ok(connected.socket.into_raw_fd())
+        let connected = self.dialer.connect(&self.target)?;
+        Ok(OwnedFd::from(connected.stream).into_raw_fd())
     }
 }

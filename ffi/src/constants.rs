@@ -137,8 +137,8 @@ pub const MAILPORT_VIA_ERROR_NOT_STARTED: ViaErrorNumber = 5;
 
 /// Why a look-up returned no address.
 pub type LookupErrorNumber = i32;
-/// The name does not exist, or has no address of this family.
-pub const MAILPORT_LOOKUP_ERROR_NOT_FOUND: LookupErrorNumber = 1;
+/// The name does not exist.
+pub const MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME: LookupErrorNumber = 1;
 /// The name service did not answer for now; trying again later may help.
 pub const MAILPORT_LOOKUP_ERROR_TRY_AGAIN: LookupErrorNumber = 2;
 /// Only addresses that no host can have, such as 0.0.0.0, which a filtering name service returns.
@@ -147,6 +147,12 @@ pub const MAILPORT_LOOKUP_ERROR_UNUSABLE: LookupErrorNumber = 3;
 pub const MAILPORT_LOOKUP_ERROR_UNANSWERED: LookupErrorNumber = 4;
 /// Any other failure.
 pub const MAILPORT_LOOKUP_ERROR_FAILED: LookupErrorNumber = 5;
+/// The name exists and has no address, or none of the families that the dial uses.
+pub const MAILPORT_LOOKUP_ERROR_NO_ADDRESS: LookupErrorNumber = 6;
+/// This machine lacked memory, threads or descriptors for the look-up.
+pub const MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR: LookupErrorNumber = 7;
+/// Too many look-ups of this process were unanswered for this one to begin.
+pub const MAILPORT_LOOKUP_ERROR_BUSY: LookupErrorNumber = 8;
 
 /// The answer to a question.
 pub type AnswerNumber = i32;
@@ -206,11 +212,14 @@ const VIA_ERROR_NAMES: &Names = &[
 ];
 
 const LOOKUP_ERROR_NAMES: &Names = &[
-    (MAILPORT_LOOKUP_ERROR_NOT_FOUND, c"not-found"),
+    (MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME, c"no-such-name"),
     (MAILPORT_LOOKUP_ERROR_TRY_AGAIN, c"try-again"),
     (MAILPORT_LOOKUP_ERROR_UNUSABLE, c"unusable"),
     (MAILPORT_LOOKUP_ERROR_UNANSWERED, c"unanswered"),
     (MAILPORT_LOOKUP_ERROR_FAILED, c"failed"),
+    (MAILPORT_LOOKUP_ERROR_NO_ADDRESS, c"no-address"),
+    (MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR, c"local-resource-error"),
+    (MAILPORT_LOOKUP_ERROR_BUSY, c"busy"),
 ];
 
 fn name_in(names: &Names, number: i32) -> &'static CStr {
@@ -370,7 +379,10 @@ pub(crate) fn from_via_error(error: ViaError) -> ViaErrorNumber {
 
 pub(crate) fn from_lookup_error(error: &LookupError) -> LookupErrorNumber {
     match error {
-        LookupError::NotFound => MAILPORT_LOOKUP_ERROR_NOT_FOUND,
+        LookupError::NoSuchName => MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME,
+        LookupError::NoAddress => MAILPORT_LOOKUP_ERROR_NO_ADDRESS,
+        LookupError::LocalResourceError(_) => MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR,
+        LookupError::Busy => MAILPORT_LOOKUP_ERROR_BUSY,
         LookupError::TryAgain => MAILPORT_LOOKUP_ERROR_TRY_AGAIN,
         LookupError::Unusable(_) => MAILPORT_LOOKUP_ERROR_UNUSABLE,
         LookupError::Unanswered => MAILPORT_LOOKUP_ERROR_UNANSWERED,

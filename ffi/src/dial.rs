@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -87,7 +87,7 @@ impl Readable {
 pub(crate) struct Strings {
     report: OnceCell<Report>,
     pub(crate) attempts: OnceCell<Vec<AttemptText>>,
-    pub(crate) lookups: OnceCell<Vec<CString>>,
+    pub(crate) lookup: OnceCell<CString>,
     pub(crate) question: OnceCell<CString>,
     message: OnceCell<CString>,
     address: OnceCell<CString>,
@@ -232,7 +232,7 @@ impl Inner {
         }
         let connected = self.running_mut().ok_or(MAILPORT_ERR_INVALID)?.take();
         let connected = connected.map_err(|_| MAILPORT_ERR_ALREADY_TAKEN)?;
-        Ok(connected.socket.into_raw_fd())
+        Ok(OwnedFd::from(connected.stream).into_raw_fd())
     }
 
     /// What the dial has done up to its last turn.
@@ -283,7 +283,7 @@ impl Inner {
     fn poll_timeout(&self) -> Option<Duration> {
         match &self.state {
             _ if self.is_final() => None,
-            State::Running(running) => running.timeout(),
+            State::Running(running) => running.poll_timeout(),
             State::Refused { .. } => Some(Duration::ZERO),
         }
     }
@@ -359,11 +359,12 @@ pub extern "C" fn mailport_dial_cancel(dial: DialPointer) -> Status {
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_fd(dial: Option<&Dial>) -> c_int {
-    read!(-1; dial => match &dial.state {
-        State::Running(running) => running.as_raw_fd(),
+pub extern "C" fn mailport_dial_fd(dial: DialPointer) -> c_int {
+    let dial = dial.get();
+    export!(-1; dial => dial.enter().map_or(-1, |mut inner| match &mut inner.state {
+        State::Running(running) => running.descriptor().map_or(-1, |fd| fd.as_raw_fd()),
         State::Refused { readable, .. } => readable.watched.as_raw_fd(),
-    })
+    }))
 }
 
 /// Returns in how many milliseconds the dial must be processed at the latest if the descriptor is

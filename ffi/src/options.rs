@@ -25,6 +25,7 @@ pub const MAILPORT_AUTOMATIC: i32 = -1;
 pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
+    pub(crate) sequential: bool,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
     /// Why the last setter failed; empty if it succeeded.
@@ -200,20 +201,6 @@ pub extern "C" fn mailport_options_set_patience_ms(
     }))
 }
 
-/// How long the answer of the family that goes second waits for the first one's (the Resolution
-/// Delay of RFC 8305). Default 50 ms; 0 does not wait.
-///
-/// Since 0.1.
-#[unsafe(no_mangle)]
-pub extern "C" fn mailport_options_set_resolution_delay_ms(
-    options: Option<&mut Options>,
-    ms: i32,
-) -> Status {
-    export!(status; options => options.time(ms, |config, time| {
-        config.resolution_delay = time.unwrap_or(Config::default().resolution_delay);
-    }))
-}
-
 /// Sets how long to wait for the server's greeting before a connection counts as established: at
 /// least 10 ms, 0 for no wait, or MAILPORT_AUTOMATIC, the default: no wait in a direct dial, 10 s
 /// through a proxy or a command. With a greeting wait services are tried one after the other.
@@ -243,7 +230,9 @@ pub extern "C" fn mailport_options_set_sequential(
     options: Option<&mut Options>,
     sequential: i32,
 ) -> Status {
-    export!(status; options => options.configure(|config| config.sequential = sequential != 0))
+    export!(status; options => {
+        options.set(Ok(|options: &mut Options| options.sequential = sequential != 0))
+    })
 }
 
 /// Sets whether the dial stops with a question before it begins another service: 0 for no, the
@@ -381,7 +370,6 @@ mod tests {
             mailport_options_set_port_delay_ms(Some(&mut options), 12),
             mailport_options_set_patience_ms(Some(&mut options), 13),
             mailport_options_set_timeout_ms(Some(&mut options), 14),
-            mailport_options_set_resolution_delay_ms(Some(&mut options), 15),
             mailport_options_set_greeting_wait_ms(Some(&mut options), 16),
             mailport_options_set_sequential(Some(&mut options), 1),
             mailport_options_set_ask(Some(&mut options), 1),
@@ -389,15 +377,15 @@ mod tests {
             mailport_options_set_families(Some(&mut options), 3),
             mailport_options_set_mark(Some(&mut options), 16),
         ];
-        assert_eq!(all, [MAILPORT_OK; 11]);
+        assert_eq!(all, [MAILPORT_OK; 10]);
         let mut expected = Config::default();
         expected.attempt_delay = Duration::from_millis(11);
         expected.port_delay = Duration::from_millis(12);
         expected.patience = Patience::Fixed(Duration::from_millis(13));
         expected.timeout = Duration::from_millis(14);
-        expected.resolution_delay = Duration::from_millis(15);
         expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
-        (expected.sequential, expected.ask, expected.try_failed_last) = (true, true, true);
+        (expected.ask, expected.try_failed_last) = (true, true);
+        assert!(options.sequential);
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);
@@ -414,7 +402,6 @@ mod tests {
             mailport_options_set_port_delay_ms,
             mailport_options_set_patience_ms,
             mailport_options_set_timeout_ms,
-            mailport_options_set_resolution_delay_ms,
             mailport_options_set_greeting_wait_ms,
         ] {
             assert_eq!(set(Some(&mut *options), MAILPORT_AUTOMATIC), MAILPORT_OK);

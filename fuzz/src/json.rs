@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mailport::Outcome;
-use mailport::machine::{Event, Machine};
+use mailport::machine::{Event, Machine, Query};
 use mailport::outcome::Icmp;
 use mailport::report::{Attempt, End, Reason, Report, Stage};
 use mailport::{Config, ConnectError, Family, Plan, Service};
@@ -130,10 +130,10 @@ fn report(bytes: &mut Bytes) -> Report {
         64..=79 => Some(End::Cancelled),
         _ => Some(End::Exhausted),
     };
-    for lookup in &mut report.lookups {
-        lookup.family = bytes.family();
+    if let Some(lookup) = &mut report.lookup {
+        lookup.hedged = bytes.byte() & 1 == 1;
         lookup.ended = bytes.maybe(duration);
-        lookup.result = super::stream::lookup_error(bytes).map_or(Ok(3), Err);
+        lookup.result = super::stream::lookup_error(bytes).map_or(Ok(Vec::new()), Err);
     }
     while !bytes.is_empty() && report.attempts.len() < 20 {
         report.attempts.push(filled(attempt.clone(), bytes));
@@ -147,7 +147,8 @@ fn dialling() -> Report {
     let host = "mail.example".parse().unwrap();
     let mut machine = Machine::new(&host, &Plan::submission(), &Config::default(), start).unwrap();
     let addresses = Ok(vec!["[2001:db8::1]:0".parse().unwrap()]);
-    machine.handle(Event::Resolved { family: Family::Ipv6, addresses, source: None }, start);
+    machine
+        .handle(Event::Resolved { query: Query::Authority, addresses, routes: Vec::new() }, start);
     machine.handle_timeout(start);
     machine.report()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mailport::machine::{AttemptId, Event};
+use mailport::machine::{AttemptId, Event, Query};
 use mailport::outcome::Failure;
 use mailport::report::LookupError;
 use mailport::{Cleartext, Config, Families, Patience, Plan, PlanError, Service, Target};
@@ -54,12 +54,10 @@ pub(super) fn plan(bytes: &mut Bytes) -> Result<Plan, PlanError> {
 pub(super) fn config(bytes: &mut Bytes) -> Config {
     let mut config = Config::default();
     let usual = bytes.byte();
-    config.sequential = usual & 1 == 1;
     if usual & 2 == 0 {
         return config;
     }
     let millis = |bytes: &mut Bytes| Duration::from_millis(bytes.u16().into());
-    config.resolution_delay = millis(bytes);
     config.attempt_delay = millis(bytes);
     config.port_delay = millis(bytes);
     config.patience = bytes.maybe(millis).map_or(Patience::Automatic, Patience::Fixed);
@@ -90,13 +88,13 @@ pub(super) fn step(bytes: &mut Bytes, started: usize) -> Step {
 
 fn event(bytes: &mut Bytes, what: u8, started: usize) -> Event {
     if what % 12 == 6 {
-        let family = bytes.family();
+        let query = bytes.maybe(Bytes::family).map_or(Query::Authority, Query::Hedge);
         let addresses = match lookup_error(bytes) {
             Some(error) => Err(error),
             None => Ok((0..bytes.byte() % 16).map(|_| bytes.address()).collect()),
         };
-        let source = bytes.maybe(|bytes| bytes.address().ip());
-        return Event::Resolved { family, addresses, source };
+        let routes = bytes.maybe(Bytes::family).into_iter().collect();
+        return Event::Resolved { query, addresses, routes };
     }
     let number = usize::from(bytes.byte());
     let attempt = AttemptId(if number < 0xe0 { number % started.max(1) } else { number - 0xe0 });
@@ -123,9 +121,11 @@ fn event(bytes: &mut Bytes, what: u8, started: usize) -> Event {
 /// None more often than not.
 pub(super) fn lookup_error(bytes: &mut Bytes) -> Option<LookupError> {
     match bytes.byte() {
-        0xf0 => Some(LookupError::NotFound),
+        0xf0 => Some(LookupError::NoSuchName),
         0xf1 => Some(LookupError::TryAgain),
         0xf2 => Some(LookupError::Unanswered),
+        0xf4 => Some(LookupError::NoAddress),
+        0xf5 => Some(LookupError::LocalResourceError(bytes.errno())),
         0xf3 => Some(LookupError::Failed(bytes.text())),
         _ => None,
     }

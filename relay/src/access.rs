@@ -4,32 +4,32 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use super::replies;
-
 /// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
-    /// The client is of another machine, and not allowed.
+    /// The client is another machine, or another user at a UNIX socket, and is not allowed.
     Client,
-    /// The client has as many connections as one may have.
+    /// The client has as many sessions as one client may have.
     PerClient,
-    /// There are as many connections as there may be.
+    /// There are as many sessions as there may be.
     Full,
-    /// It asks for a port that is none of mail.
+    /// The client asks for a port that it may not ask for.
     Port,
-    /// It leads back to the relay.
+    /// The destination is the relay itself.
     Loop,
-    /// A client of another machine wants to reach this one through the relay.
+    /// A client of another machine asks for an address of this one.
     Inward,
-    /// It is not SOCKS5, or not what the relay does of it.
+    /// The client speaks neither SOCKS5 nor HTTP CONNECT, or asks for a command other than CONNECT.
     Protocol,
-    /// It came to a transparent door by itself, and was not redirected.
+    /// The client did not say in time where it wants to go.
+    Handshake,
+    /// The client connected to a transparent listener directly, and was not redirected.
     NotRedirected,
 }
 
 impl Refusal {
-    /// All of them.
-    pub const ALL: [Refusal; 8] = [
+    /// All reasons.
+    pub const ALL: [Refusal; 9] = [
         Refusal::Client,
         Refusal::PerClient,
         Refusal::Full,
@@ -37,10 +37,11 @@ impl Refusal {
         Refusal::Loop,
         Refusal::Inward,
         Refusal::Protocol,
+        Refusal::Handshake,
         Refusal::NotRedirected,
     ];
 
-    /// The word used in logs and in the status.
+    /// The word for it in the log and in the status.
     pub fn name(self) -> &'static str {
         match self {
             Refusal::Client => "client",
@@ -50,45 +51,34 @@ impl Refusal {
             Refusal::Loop => "loop",
             Refusal::Inward => "inward",
             Refusal::Protocol => "protocol",
+            Refusal::Handshake => "handshake",
             Refusal::NotRedirected => "not-redirected",
         }
     }
-
-    /// What a mail reader is shown, on a service that can say something.
-    pub fn line(self) -> String {
-        let (code, words) = match self {
-            Refusal::PerClient => ("4.7.0", "too many connections from your address"),
-            Refusal::Full => ("4.3.2", "too many connections"),
-            Refusal::Loop => ("4.4.6", "the relay would connect to itself"),
-            Refusal::Client | Refusal::Inward => ("4.7.1", "not allowed"),
-            Refusal::Port | Refusal::Protocol => ("4.7.1", "not a port of mail"),
-            Refusal::NotRedirected => ("4.4.6", "this door is for redirected connections"),
-        };
-        replies::line(code, words)
-    }
 }
 
-/// Whether a client of another machine may use the relay.
+/// Whether the settings allow this client: a loopback address, or one in `allow`.
 pub fn allows(allow: &[IpNet], client: IpAddr) -> bool {
     let client = client.to_canonical();
     client.is_loopback() || allow.iter().any(|net| net.contains(&client))
 }
 
-/// Whether a connection to `to` arrives at one of these doors. `is_local` tells whether an address
-/// is one of this machine's.
+/// Whether a connection to `to` would be accepted by one of these listeners. `is_local` says
+/// whether an address belongs to this machine.
 pub fn leads_to(
-    doors: impl IntoIterator<Item = SocketAddr>,
+    listeners: impl IntoIterator<Item = SocketAddr>,
     to: SocketAddr,
     is_local: impl Fn(SocketAddr) -> bool,
 ) -> bool {
     let ip = to.ip().to_canonical();
-    // A link's own addresses mean something on that link only.
+    // The same link-local address belongs to another machine on another link.
     let scope = |address| if let SocketAddr::V6(v6) = address { v6.scope_id() } else { 0 };
-    let same_link = |door| scope(door) == scope(to) || scope(door) == 0 || scope(to) == 0;
-    let mut doors = doors.into_iter().filter(|door| door.port() == to.port());
-    doors.any(|door| {
-        let at = door.ip().to_canonical();
-        at == ip && same_link(door) || (at.is_unspecified() || ip.is_unspecified()) && is_local(to)
+    let same_link = |at| scope(at) == scope(to) || scope(at) == 0 || scope(to) == 0;
+    let mut listeners = listeners.into_iter().filter(|at| at.port() == to.port());
+    listeners.any(|listener| {
+        let at = listener.ip().to_canonical();
+        at == ip && same_link(listener)
+            || (at.is_unspecified() || ip.is_unspecified()) && is_local(to)
     })
 }
 
@@ -97,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_allowed_unless_more_is_said() {
+    fn only_clients_of_this_machine_are_allowed_by_default() {
         let net: Vec<IpNet> = vec!["192.0.2.0/24".parse().unwrap()];
         let of = |text: &str| text.parse().unwrap();
         assert!(allows(&[], of("127.0.0.5")) && allows(&[], of("::1")));
@@ -107,19 +97,19 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_is_found_through_every_address_of_a_door() {
+    fn a_loop_is_found_through_every_address_of_a_listener() {
         let local = |to: SocketAddr| {
             ["192.0.2.1", "127.0.0.1", "fe80::1"]
                 .iter()
                 .any(|l| to.ip() == l.parse::<IpAddr>().unwrap())
         };
         let of = |text: &str| text.parse().unwrap();
-        let door = |door: &str, to: &str| leads_to([of(door)], of(to), local);
-        assert!(door("127.0.0.1:25", "127.0.0.1:25") && !door("127.0.0.1:25", "127.0.0.1:587"));
-        assert!(door("0.0.0.0:25", "192.0.2.1:25") && door("[::]:25", "192.0.2.1:25"));
-        assert!(door("127.0.0.1:25", "[::ffff:127.0.0.1]:25"));
-        assert!(!door("0.0.0.0:25", "192.0.2.9:25") && !door("127.0.0.1:25", "192.0.2.1:25"));
-        assert!(door("[fe80::1%2]:25", "[fe80::1%2]:25") && door("[::]:25", "[fe80::1%3]:25"));
-        assert!(!door("[fe80::1%2]:25", "[fe80::1%3]:25"), "another machine's, on another link");
+        let leads = |listener: &str, to: &str| leads_to([of(listener)], of(to), local);
+        assert!(leads("127.0.0.1:25", "127.0.0.1:25") && !leads("127.0.0.1:25", "127.0.0.1:587"));
+        assert!(leads("0.0.0.0:25", "192.0.2.1:25") && leads("[::]:25", "192.0.2.1:25"));
+        assert!(leads("127.0.0.1:25", "[::ffff:127.0.0.1]:25"));
+        assert!(!leads("0.0.0.0:25", "192.0.2.9:25") && !leads("127.0.0.1:25", "192.0.2.1:25"));
+        assert!(leads("[fe80::1%2]:25", "[fe80::1%2]:25") && leads("[::]:25", "[fe80::1%3]:25"));
+        assert!(!leads("[fe80::1%2]:25", "[fe80::1%3]:25"), "another machine, on another link");
     }
 }

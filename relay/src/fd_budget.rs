@@ -2,53 +2,68 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors that look-ups of names may need meanwhile.
+/// What is set aside for a session until it is joined: its socket, the two descriptors of a dial by
+/// name, and five attempts. A dial may have six attempts for each service of its plan open at the
+/// same time; one that lacks a descriptor is tried again until its timeout.
+pub(super) const DIALLING: usize = 8;
+/// What a joined session has: its two sockets.
+pub(super) const JOINED: usize = 2;
+/// Descriptors that look-ups of names may need.
 const RESERVE: usize = 8;
-/// Where the system sets no limit.
+/// The limit where the system sets none.
 const UNLIMITED: usize = 1 << 20;
 
-/// The descriptors of a relay. What a session may come to need is counted before it is accepted,
-/// so that one which is under way never lacks any.
+/// The descriptors of a relay. Those of a session are set aside before it is accepted.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct FdBudget {
     limit: usize,
     /// What is open besides sessions.
     base: usize,
     used: usize,
 }
 
-impl Room {
-    pub(super) fn new() -> Room {
+impl FdBudget {
+    pub(super) fn new() -> FdBudget {
         let limit = getrlimit(Resource::Nofile).current;
         let limit = limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(UNLIMITED);
-        Room { limit: limit.min(UNLIMITED), base: 0, used: 0 }
+        FdBudget { limit: limit.min(UNLIMITED), base: 0, used: 0 }
     }
 
     /// Counts what is open, while there is no session.
     pub(super) fn measure(&mut self) {
         // Without /proc, a plausible number.
         let open = std::fs::read_dir("/proc/self/fd").map_or(16, Iterator::count);
-        // A reader on the control socket, and what a reload may add.
+        // A client of the control socket, and what a reload may add.
         self.base = open + RESERVE + 2 * self.pipes();
     }
 
-    /// How many pipes, of two descriptors each, the sessions may have among themselves.
+    /// How many pipes, of two descriptors each, all sessions may have together.
     pub(super) fn pipes(&self) -> usize {
         (self.limit / 16).clamp(2, 256)
     }
 
-    /// Whether something of this size has room. One session always has, or there would be none.
-    pub(super) fn has(&self, cost: usize) -> bool {
-        self.used == 0 || self.base + self.used + cost <= self.limit
+    /// Whether so many descriptors are left. One session may always begin, or there would be none.
+    pub(super) fn has(&self, count: usize) -> bool {
+        self.used == 0 || self.base + self.used + count <= self.limit
     }
 
-    /// What cost so much costs so much now.
+    /// A session that had `before` descriptors set aside now has `after`.
     pub(super) fn change(&mut self, before: usize, after: usize) {
         self.used = self.used.saturating_sub(before) + after;
     }
+
+    /// How many descriptors are open or set aside.
+    pub(super) fn used(&self) -> usize {
+        self.base + self.used
+    }
+
+    /// The limit.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
 }
 
-/// Raises the process's limit of descriptors as far as it may be, and says what it is.
+/// Raises the process's limit of descriptors to the highest that it may have, and returns it.
 pub fn raise_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -58,21 +73,23 @@ pub fn raise_limit() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::session::COST;
     use super::*;
 
     #[test]
-    fn a_session_is_counted_before_it_is_accepted() {
-        let mut room = Room { limit: 64, base: 40, used: 0 };
+    fn the_descriptors_of_a_session_are_set_aside_before_it_is_accepted() {
+        let mut budget = FdBudget { limit: 64, base: 40, used: 0 };
         for _ in 0..3 {
-            assert!(room.has(COST));
-            room.change(0, COST);
+            assert!(budget.has(DIALLING));
+            budget.change(0, DIALLING);
         }
-        assert!(!room.has(COST));
-        room.change(COST, 2);
-        assert!(!room.has(COST));
-        room.change(2, 0);
-        assert!(room.has(COST));
-        assert!(Room { limit: 8, base: 40, used: 0 }.has(COST), "one at a time is the least");
+        assert!(!budget.has(DIALLING));
+        budget.change(DIALLING, JOINED);
+        assert!(!budget.has(DIALLING));
+        budget.change(JOINED, 0);
+        assert!(budget.has(DIALLING));
+        assert!(
+            FdBudget { limit: 8, base: 40, used: 0 }.has(DIALLING),
+            "one at a time is the least"
+        );
     }
 }

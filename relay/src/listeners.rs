@@ -1,115 +1,236 @@
-//! The sockets that a relay listens on, and the connections that come to them.
+//! The sockets that a relay listens on, and the connections that they accept.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
+use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use rustix::net::{SocketAddrAny, SocketFlags, acceptfrom_with};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 
 use super::access::Refusal;
-use super::config::{Door, Settings, Way};
-use super::log::Line;
-use super::replies::Voice;
-use super::serve::way_in_words;
+use super::clients::ClientAddress;
+use super::config::{ListenAddress, Listener, Mode, Settings};
+use super::control;
+use super::log::LogRecord;
+use super::replies::ReplyStyle;
 
-/// How many connections wait in the kernel while the relay is busy, or has no room.
+/// How many connections wait in the kernel while the relay cannot accept them.
 const BACKLOG: i32 = 1024;
+/// How long a connection may be idle before the kernel asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(120);
+/// How long a peer may leave data, or that question, unacknowledged before the connection is dead.
+const USER_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// A door that is open.
-pub(super) struct Open {
-    pub(super) listener: TcpListener,
-    /// With the port that the system chose, where none was given.
-    pub(super) door: Rc<Door>,
+/// A listener that listens.
+pub(super) struct OpenListener {
+    socket: Socket,
+    /// Its settings, with the port that the system chose.
+    pub(super) settings: Rc<Listener>,
+    /// The file of a UNIX socket that the relay has made.
+    _file: Option<SocketFile>,
 }
 
-/// Where a door's listener comes from.
-pub(super) enum Listener {
-    /// It is one that listens already, by its number.
-    Same(usize),
-    New(TcpListener),
+/// Removes the file of a UNIX socket when it is dropped.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
-/// Finds or makes a listener for every door, or fails and leaves everything as it was.
+/// A connection that was accepted.
+pub(super) struct Accepted {
+    pub(super) socket: Socket,
+    pub(super) client: ClientAddress,
+    /// Where the client has connected to, or wanted to before it was redirected; `None` at a UNIX
+    /// socket, or where the kernel does not say.
+    pub(super) to: Option<SocketAddr>,
+}
+
+/// Where the socket of a listener comes from.
+pub(super) enum Source {
+    /// From a listener that listens already, by its number.
+    Kept(usize),
+    New(OpenListener),
+}
+
+impl AsRawFd for OpenListener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+impl OpenListener {
+    pub(super) fn set_settings(&mut self, settings: Rc<Listener>) {
+        self.settings = settings;
+    }
+
+    /// Accepts a connection, non-blocking and close-on-exec.
+    pub(super) fn accept(&self) -> io::Result<Accepted> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (socket, from) = acceptfrom_with(&self.socket, flags)?;
+        let from = from.and_then(|from: SocketAddrAny| SocketAddr::try_from(from).ok());
+        let client = if let Some(address) = from {
+            ClientAddress::Tcp(address)
+        } else {
+            let peer = rustix::net::sockopt::socket_peercred(&socket)?;
+            ClientAddress::Unix(peer.uid.as_raw())
+        };
+        let socket = Socket::from(socket);
+        let to = self.destination(&socket);
+        Ok(Accepted { socket, client, to })
+    }
+
+    /// Where a client has connected to, or wanted to before a packet filter redirected it.
+    fn destination(&self, socket: &Socket) -> Option<SocketAddr> {
+        let own = self.settings.address.tcp()?;
+        match &self.settings.mode {
+            Mode::Transparent(_) => {
+                let to =
+                    if own.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
+                to.ok()?.as_socket()
+            }
+            _ if own.ip().is_unspecified() => socket.local_addr().ok()?.as_socket(),
+            _ => Some(own),
+        }
+    }
+}
+
+/// Finds or makes a socket for each listener of the settings. If that fails, nothing has changed.
 pub(super) fn open(
     settings: &Settings,
-    open: &BTreeMap<usize, Open>,
-    mut inherited: Vec<TcpListener>,
-) -> io::Result<Vec<(Rc<Door>, Listener)>> {
+    open: &BTreeMap<usize, OpenListener>,
+    inherited: Vec<OwnedFd>,
+) -> io::Result<Vec<(Rc<Listener>, Source)>> {
+    let mut inherited: Vec<(ListenAddress, Socket)> =
+        inherited.into_iter().map(Socket::from).map(passed).collect::<io::Result<_>>()?;
     let mut found = Vec::new();
-    for door in &settings.doors {
-        let same = open.iter().find(|(_, open)| open.door.address == door.address);
+    for listener in &settings.listeners {
+        let same = open.iter().find(|(_, open)| open.settings.address == listener.address);
         if let Some((&number, _)) = same {
-            found.push((Rc::new(door.clone()), Listener::Same(number)));
+            found.push((Rc::new(listener.clone()), Source::Kept(number)));
             continue;
         }
-        let is_it = |listener: &TcpListener| listener.local_addr().ok() == Some(door.address);
-        let listener = match inherited.iter().position(is_it) {
-            Some(index) => inherited.swap_remove(index),
-            None => listen(door.address).map_err(|error| {
-                let words = format!("cannot listen on {}: {error}", door.address);
-                io::Error::new(error.kind(), words)
-            })?,
-        };
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        found.push((Rc::new(Door { address, ..door.clone() }), Listener::New(listener)));
+        let (socket, file) =
+            match inherited.iter().position(|(address, _)| *address == listener.address) {
+                Some(index) => (inherited.swap_remove(index).1, None),
+                None => listen(&listener.address).map_err(|error| {
+                    let message = format!("cannot listen on {}: {error}", listener.address);
+                    io::Error::new(error.kind(), message)
+                })?,
+            };
+        socket.set_nonblocking(true)?;
+        let mut settings = listener.clone();
+        if settings.address.tcp().is_some() {
+            set_inherited_options(&socket)?;
+            let address = socket.local_addr()?.as_socket();
+            settings.address = address.map_or(settings.address, ListenAddress::Tcp);
+        }
+        let settings = Rc::new(settings);
+        let open = OpenListener { socket, settings: Rc::clone(&settings), _file: file };
+        found.push((settings, Source::New(open)));
     }
-    match inherited.first().map(TcpListener::local_addr) {
+    match inherited.first() {
         None => Ok(found),
-        Some(address) => Err(io::Error::other(format!(
-            "a socket was handed over that listens on {}, for which no way is given",
-            address?
+        Some((address, _)) => Err(io::Error::other(format!(
+            "the service manager has passed a socket that listens on {address}, for which there \
+             is no listener in the settings"
         ))),
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+/// The address of a socket that a service manager has passed.
+fn passed(socket: Socket) -> io::Result<(ListenAddress, Socket)> {
+    let address = socket.local_addr()?;
+    let path = address.as_pathname().map(|path| ListenAddress::Unix(path.to_owned()));
+    match address.as_socket().map(ListenAddress::Tcp).or(path) {
+        Some(address) if socket.r#type()? == Type::STREAM => Ok((address, socket)),
+        _ => Err(io::Error::other("the service manager has passed a socket that is not a stream")),
     }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
 }
 
-/// Fails where this process cannot mark its connections so.
+fn listen(address: &ListenAddress) -> io::Result<(Socket, Option<SocketFile>)> {
+    match address {
+        ListenAddress::Tcp(address) => {
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            if address.is_ipv6() {
+                socket.set_only_v6(true)?;
+            }
+            socket.bind(&(*address).into())?;
+            socket.listen(BACKLOG)?;
+            Ok((socket, None))
+        }
+        ListenAddress::Unix(path) => {
+            let listener = control::bind_private(path)?;
+            Ok((OwnedFd::from(listener).into(), Some(SocketFile(path.clone()))))
+        }
+    }
+}
+
+/// Sets what each accepted connection inherits from its listener, so that it costs nothing there.
+fn set_inherited_options(socket: &Socket) -> io::Result<()> {
+    // Whoever held bytes back to send them together has done so; the relay must not do it again.
+    socket.set_tcp_nodelay(true)?;
+    end_with_a_dead_peer(socket)
+}
+
+/// Has the kernel end a connection whose peer no longer answers.
+fn end_with_a_dead_peer(socket: &Socket) -> io::Result<()> {
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+}
+
+/// Sets the same for the connection to a server. A command's UNIX socket has no such options, and
+/// needs none.
+pub(super) fn prepare_server(socket: &impl AsFd) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    match socket.set_tcp_nodelay(true) {
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => Ok(()),
+        result => {
+            result?;
+            end_with_a_dead_peer(&socket)
+        }
+    }
+}
+
+/// Fails where this process may not mark its connections.
 pub(super) fn can_mark(mark: u32) -> io::Result<()> {
     let marked = Socket::new(Domain::IPV4, Type::STREAM, None)?.set_mark(mark);
     marked.map_err(|error| {
-        let words = format!("connections cannot be marked (it takes CAP_NET_ADMIN): {error}");
-        io::Error::new(error.kind(), words)
+        let message = format!("connections cannot be marked (this needs CAP_NET_ADMIN): {error}");
+        io::Error::new(error.kind(), message)
     })
 }
 
-pub(super) fn line(door: &Door) -> Line {
-    Line::new("listening").with("door", door.address).with("way", way_in_words(&door.way))
-}
-
-/// Where a client wanted to go: to the address that it has reached, or from where a packet filter
-/// redirected it here.
-pub(super) fn destination(near: &TcpStream, way: &Way) -> Option<SocketAddr> {
-    let local = near.local_addr().ok()?;
-    let Way::Transparent { .. } = way else { return Some(local) };
-    let socket = SockRef::from(near);
-    let found = if local.is_ipv4() { socket.original_dst_v4() } else { socket.original_dst_v6() };
-    found.ok()?.as_socket()
-}
-
-/// Turns a connection away that never becomes a session.
-pub(super) fn turn_away(near: &TcpStream, way: &Way, refusal: Refusal) {
-    let _ = near.set_nonblocking(true);
-    if Voice::new(way, destination(near, way)) == Voice::Smtp && refusal != Refusal::Client {
-        let _ = (&mut &*near).read(&mut [0; 4096]);
-        let _ = (&mut &*near).write(refusal.line().as_bytes());
+/// The record of a listener that has begun to listen.
+pub(super) fn record(listener: &Listener) -> LogRecord {
+    let record = LogRecord::new("listening").with("listener", &listener.address);
+    let record = record.with("mode", listener.mode.name());
+    match &listener.mode {
+        Mode::Fixed { target, plan } => record.with("host", target).with("plan", plan),
+        Mode::Proxy(_) | Mode::Transparent(_) => record,
     }
-    let _ = near.shutdown(Shutdown::Write);
 }
 
-/// Whether a new connection was left again by whoever made it: a look at the port, or the relay's
-/// own dial that has led back here.
-pub(super) fn is_left(near: &TcpStream) -> bool {
-    SockRef::from(near).set_nonblocking(true).is_err() || matches!(near.peek(&mut [0]), Ok(0))
+/// Whether a transparent listener serves IPv6, of which it only knows literal addresses.
+pub(super) fn lacks_names(listener: &Listener) -> bool {
+    matches!(&listener.mode, Mode::Transparent(asked) if asked.names.is_empty())
+}
+
+/// Turns a connection away before it becomes a session.
+pub(super) fn turn_away(accepted: &Accepted, mode: &Mode, refusal: Refusal) {
+    let style = ReplyStyle::new(mode, accepted.to);
+    if style == ReplyStyle::Smtp && refusal != Refusal::Client {
+        // Unread data would turn the close into a reset, which could remove the reply.
+        let _ = io::Read::read(&mut &accepted.socket, &mut [0; 4096]);
+        let _ = accepted.socket.send_with_flags(&style.refusal(refusal), libc::MSG_NOSIGNAL);
+    }
+    let _ = accepted.socket.shutdown(Shutdown::Write);
 }

@@ -1,56 +1,57 @@
-//! Connections of the relay that have come back to it, whatever led them there.
+//! Connections of the relay that have come back to it, by whatever way.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 /// The two ends of a connection. No two connections of a machine have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Ends {
-    /// Of whoever connected.
+pub(super) struct Endpoints {
+    /// Of the side that connected.
     from: SocketAddr,
     /// Where it was going.
     to: SocketAddr,
 }
 
-impl Ends {
-    /// A socket on both families may call an IPv4 address by another name.
-    pub(super) fn new(from: SocketAddr, to: SocketAddr) -> Ends {
-        let plain =
+impl Endpoints {
+    /// The same for an IPv4 address and its form as an IPv6 address, by which a socket of both
+    /// families names it.
+    pub(super) fn new(from: SocketAddr, to: SocketAddr) -> Endpoints {
+        let canonical =
             |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        Ends { from: plain(from), to: plain(to) }
+        Endpoints { from: canonical(from), to: canonical(to) }
     }
 }
 
-/// The connections that readers have made to the relay, and those that it has made to servers. One
-/// that is among both is its own: a loop.
+/// The connections that clients have made to the relay, and those that it has made to servers. A
+/// connection that is among both is a loop.
 #[derive(Debug, Default)]
-pub(super) struct Loops {
-    accepted: BTreeSet<Ends>,
-    made: BTreeMap<Ends, usize>,
+pub(super) struct LoopDetection {
+    accepted: BTreeSet<Endpoints>,
+    made: BTreeMap<Endpoints, usize>,
 }
 
-impl Loops {
-    /// A connection was accepted. If a session has made it, it is that one's, and not noted.
-    pub(super) fn accepted(&mut self, ends: Ends) -> Option<usize> {
-        let maker = self.made.get(&ends).copied();
+impl LoopDetection {
+    /// Adds a connection that was accepted, or returns the session that has made it.
+    pub(super) fn accepted(&mut self, endpoints: Endpoints) -> Option<usize> {
+        let maker = self.made.get(&endpoints).copied();
         if maker.is_none() {
-            self.accepted.insert(ends);
+            self.accepted.insert(endpoints);
         }
         maker
     }
 
-    /// A session has made a connection. Whether the relay has accepted it itself; then it is not
-    /// noted.
-    pub(super) fn made(&mut self, ends: Ends, session: usize) -> bool {
-        let is_own = self.accepted.contains(&ends);
-        if !is_own {
-            self.made.insert(ends, session);
+    /// Adds a connection that a session has made. Whether the relay has accepted it itself, and so
+    /// it was not added.
+    pub(super) fn made(&mut self, endpoints: Endpoints, session: usize) -> bool {
+        let is_loop = self.accepted.contains(&endpoints);
+        if !is_loop {
+            self.made.insert(endpoints, session);
         }
-        is_own
+        is_loop
     }
 
-    /// A connection that was accepted is over, or one that was made.
-    pub(super) fn over(&mut self, accepted: Option<Ends>, made: Option<Ends>) {
+    /// Removes a connection that was accepted and one that was made.
+    pub(super) fn remove(&mut self, accepted: Option<Endpoints>, made: Option<Endpoints>) {
         if let Some(accepted) = accepted {
             self.accepted.remove(&accepted);
         }
@@ -64,26 +65,26 @@ impl Loops {
 mod tests {
     use super::*;
 
-    fn ends(from: &str, to: &str) -> Ends {
-        Ends::new(from.parse().unwrap(), to.parse().unwrap())
+    fn endpoints(from: &str, to: &str) -> Endpoints {
+        Endpoints::new(from.parse().unwrap(), to.parse().unwrap())
     }
 
     #[test]
     fn a_loop_is_found_from_whichever_end_is_seen_first() {
-        let mut loops = Loops::default();
-        let own = ends("127.0.0.1:4000", "192.0.2.1:587");
+        let mut loops = LoopDetection::default();
+        let own = endpoints("127.0.0.1:4000", "192.0.2.1:587");
         assert!(!loops.made(own, 7));
         assert_eq!(loops.accepted(own), Some(7));
-        loops.over(None, Some(own));
+        loops.remove(None, Some(own));
         assert_eq!(loops.accepted(own), None);
         assert!(loops.made(own, 8));
     }
 
     #[test]
-    fn a_port_that_is_used_twice_is_no_loop() {
-        let mut loops = Loops::default();
-        assert_eq!(loops.accepted(ends("127.0.0.1:4000", "127.0.0.1:2525")), None);
-        assert!(!loops.made(ends("127.0.0.1:4000", "127.0.0.1:587"), 7));
-        assert_eq!(loops.accepted(ends("[::ffff:127.0.0.1]:4000", "127.0.0.1:587")), Some(7));
+    fn two_connections_from_one_port_are_not_a_loop() {
+        let mut loops = LoopDetection::default();
+        assert_eq!(loops.accepted(endpoints("127.0.0.1:4000", "127.0.0.1:2525")), None);
+        assert!(!loops.made(endpoints("127.0.0.1:4000", "127.0.0.1:587"), 7));
+        assert_eq!(loops.accepted(endpoints("[::ffff:127.0.0.1]:4000", "127.0.0.1:587")), Some(7));
     }
 }

@@ -1,40 +1,45 @@
 //! One dial on real sockets, and the one loop that drives it.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::cache::Cache;
+use super::cancel::Canceller;
 use super::poller::{Poller, Ready};
 use super::resolver::{Resolver, Slot};
-use super::transport::Passage;
+use super::stream::Stream;
+use super::sys::process_generation;
 use super::transport::direct::{self, Socket};
-use super::transport::{Fact, Transport};
+use super::transport::{Fact, Passage, ProxyDial, Transport};
 use crate::cache::Place;
 use crate::config::Config;
 use crate::error::ConnectError;
-use crate::machine::{Action, Answer, AttemptId, Event, Machine, Question, Stale};
+use crate::machine::{Action, Answer, AttemptId, Event, Machine, Query, Question, Stale};
 use crate::outcome::{Failure, Outcome};
-use crate::plan::{Family, Service};
-use crate::report::{End, Report};
+use crate::plan::Service;
+use crate::report::{End, LookupError, Report};
 
 /// Where a dial goes: what the machine's look-ups are answered from.
 #[derive(Debug)]
 pub(super) enum Destination {
     Name(String),
-    Address(SocketAddr),
+    /// Known without a look-up, best first.
+    Addresses(Arc<[SocketAddr]>),
     /// Looked up and connected to elsewhere.
     Through(Passage),
 }
 
 impl Destination {
+    /// The zone of an address, 0 where there is none.
     pub(super) fn scope(&self) -> u32 {
         match self {
-            Destination::Address(SocketAddr::V6(v6)) => v6.scope_id(),
-            _ => 0,
+            Destination::Addresses(list) => match list.first() {
+                Some(SocketAddr::V6(v6)) => v6.scope_id(),
+                _ => 0,
+            },
+            Destination::Name(_) | Destination::Through(_) => 0,
         }
     }
 }
@@ -42,11 +47,8 @@ impl Destination {
 /// A connection, and how it came about.
 #[derive(Debug)]
 pub struct Connected {
-    /// The connected socket, close-on-exec, with no option set but those of the caller.
-    ///
-    /// Through a command it is one end of a UNIX socket pair: reading, writing, shutting down and
-    /// peeking work as with TCP, but addresses and TCP's options give an error.
-    pub socket: TcpStream,
+    /// The connection, close-on-exec, with no option set but those of the caller.
+    pub stream: Stream,
     /// The service that was reached. Its TLS mode is what the plan demands: insist on it, verify
     /// the target's name, and send no credentials before.
     pub service: Service,
@@ -72,94 +74,80 @@ pub enum Status {
     Forked,
 }
 
-/// A dial under way: one descriptor to watch for reading, one call when it is readable.
+/// A dial under way: one descriptor to watch for reading, and one call when it is readable.
 ///
-/// The descriptor ([`AsRawFd`]) is the same for the dial's whole life and may be watched
-/// level-triggered or edge-triggered, by anything that can watch one. Timers are inside it, so
-/// [`Dial::timeout`] may be ignored. Nothing here blocks, calls back, or leaves anything open:
-/// dropping a dial cancels it.
+/// Call [`Dial::process`] first, then, while it returns [`Status::Pending`], wait until
+/// [`Dial::descriptor`] is readable and call it again. The descriptor may be watched
+/// level-triggered or edge-triggered, is the same for the dial's whole life, and has the timers
+/// inside, so [`Dial::poll_timeout`] may be ignored. A program without an event loop calls
+/// [`Dial::wait`] instead.
 ///
-/// A dial belongs to the process that started it. In a forked child [`Dial::process`],
-/// [`Dial::wait`] and [`Dial::take`] say so and do nothing, and dropping it closes the child's descriptors without touching the parent's
-/// dial.
+/// Nothing here blocks but `wait`, calls back, or leaves anything open: dropping a dial cancels it.
+/// [`Dial::canceller`] ends one from another thread.
+///
+/// A dial belongs to the process that started it. In a forked child [`Dial::process`] and
+/// [`Dial::wait`] return [`Status::Forked`], [`Dial::take`] fails, and dropping the dial closes the
+/// child's descriptors without touching the parent's dial.
 ///
 /// ```no_run
-/// use std::os::fd::AsRawFd;
-/// use mailport::{Config, Dialer, Plan, Status};
+/// use mailport::{Dialer, Status};
 ///
-/// # fn wait_until_readable(fd: i32) {}
-/// let target = "mail.example.com".parse()?;
-/// let mut dial = Dialer::default().start(&target, &Plan::default(), &Config::default())?;
+/// # fn wait_until_readable(fd: std::os::fd::BorrowedFd<'_>) {}
+/// let mut dial = Dialer::new().start("mail.example.com")?;
 /// while dial.process() == Status::Pending {
-///     wait_until_readable(dial.as_raw_fd());
+///     wait_until_readable(dial.descriptor()?);
 /// }
 /// let connected = dial.take()?;
 /// println!("{}", connected.report.summary());
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # Ok::<(), mailport::ConnectError>(())
 /// ```
 #[derive(Debug)]
 pub struct Dial {
     machine: Machine,
-    host: Destination,
+    destination: Destination,
     config: Config,
     resolver: Resolver,
-    /// Where resolver threads leave answers; `None` for an address, and after the end.
+    /// Where resolver threads leave answers; `None` before a look-up and after the end.
     slot: Option<Arc<Slot>>,
-    poller: Poller,
+    /// Made by the first turn that ends pending, or for the caller: a dial to an address nearby
+    /// needs none.
+    poller: Option<Poller>,
     /// The transports of attempts that have not ended, by attempt number; in the end the winner's.
-    transports: BTreeMap<usize, Transport>,
+    transports: Vec<(usize, Transport)>,
+    canceller: Option<Canceller>,
     /// When something is due without anything happening; `None` once the dial has ended.
     wake_at: Option<Instant>,
+    /// What this machine lacked, which ended the dial.
+    lacking: Option<ConnectError>,
     /// The process that owns this dial.
-    process: u32,
-    /// What the dial teaches in the end, and of which place.
+    process: u64,
+    /// Where observations go in the end, and of which place.
     cache: Option<(Cache, Place)>,
 }
 
-impl AsRawFd for Dial {
-    fn as_raw_fd(&self) -> RawFd {
-        self.poller.as_raw_fd()
-    }
-}
-
-impl AsFd for Dial {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poller.as_fd()
-    }
-}
-
 impl Dial {
-    /// A dial without a timer. Every descriptor that it needs besides its sockets is had here.
     pub(super) fn new(
         machine: Machine,
-        host: Destination,
+        destination: Destination,
         config: Config,
         resolver: Resolver,
+        cache: Option<(Cache, Place)>,
         now: Instant,
-    ) -> io::Result<Dial> {
-        let mut poller = Poller::new()?;
-        let slot = match host {
-            Destination::Name(_) => Some(Arc::new(Slot::new(poller.waker()?))),
-            Destination::Address(_) | Destination::Through(_) => None,
-        };
-        let (transports, process) = (BTreeMap::new(), std::process::id());
-        Ok(Dial {
+    ) -> Dial {
+        Dial {
             machine,
-            host,
+            destination,
             config,
             resolver,
-            slot,
-            poller,
-            transports,
+            slot: None,
+            poller: None,
+            transports: Vec::new(),
+            canceller: None,
             wake_at: Some(now),
-            process,
-            cache: None,
-        })
-    }
-
-    /// Has the dial teach a cache what it learns of a place.
-    pub(super) fn teaches(&mut self, cache: Option<(Cache, Place)>) {
-        self.cache = cache;
+            lacking: None,
+            process: process_generation(),
+            cache,
+        }
     }
 
     /// Has every candidate tried once only; to be called before the first turn.
@@ -167,47 +155,86 @@ impl Dial {
         self.machine.without_second_attempts();
     }
 
-    /// Puts a timer into the descriptor of a dial of [`Dialer::prepare`](super::Dialer::prepare),
-    /// which can then be watched. It is readable at once, so that a caller who only watches it
-    /// begins. Fails where no descriptor can be had.
-    pub fn add_timer(&mut self) -> io::Result<()> {
-        self.poller.add_timer()?;
-        self.poller.arm(Some(Duration::ZERO));
-        Ok(())
+    /// The descriptor to watch for reading, which is made at the first call, with its timer.
+    ///
+    /// It is the same for the dial's whole life. Before the first [`Dial::process`] it is readable
+    /// at once; after the end it stays open and silent. Fails where no descriptor can be made, and
+    /// in a forked child.
+    pub fn descriptor(&mut self) -> Result<BorrowedFd<'_>, ConnectError> {
+        if self.is_forked() {
+            return Err(ConnectError::Forked);
+        }
+        let wake_at = self.wake_at;
+        let poller = made(&mut self.poller)?;
+        poller.add_timer()?;
+        poller.arm(wake_at.map(|at| at.saturating_duration_since(Instant::now())));
+        Ok(AsFd::as_fd(&*poller))
     }
 
-    /// Does what can be done now, and says how the dial stands. Never blocks.
+    /// The descriptor to watch, without a timer in it, for an event loop that has timers of its
+    /// own: call [`Dial::process`] when it is readable, and after [`Dial::poll_timeout`].
     ///
-    /// A status that is neither [`Status::Pending`] nor [`Status::Asking`] is the same for ever; every socket but the
-    /// winner's is closed by then, and the descriptor stays open and silent.
+    /// It is the same descriptor as that of [`Dial::descriptor`], which adds the timer. Fails where
+    /// no descriptor can be made, and in a forked child.
+    pub fn descriptor_without_timer(&mut self) -> Result<BorrowedFd<'_>, ConnectError> {
+        if self.is_forked() {
+            return Err(ConnectError::Forked);
+        }
+        Ok(AsFd::as_fd(&*made(&mut self.poller)?))
+    }
+
+    /// A handle that ends this dial from another thread.
+    ///
+    /// Fails where no descriptor can be made, and in a forked child.
+    pub fn canceller(&mut self) -> Result<Canceller, ConnectError> {
+        if self.is_forked() {
+            return Err(ConnectError::Forked);
+        }
+        if self.canceller.is_none() {
+            let waker = made(&mut self.poller)?.waker()?;
+            self.canceller = Some(Canceller::new(waker, self.process));
+            if self.settled().is_some() {
+                self.silence();
+            }
+        }
+        Ok(self.canceller.clone().expect("made above"))
+    }
+
+    /// Does what can be done now, and returns how the dial stands. Never blocks.
+    ///
+    /// A status that is neither [`Status::Pending`] nor [`Status::Asking`] is final: later calls
+    /// return the same, and every socket but the winner's is closed.
     pub fn process(&mut self) -> Status {
         if let Some(status) = self.settled() {
             return status;
         }
-        let ready = self.poller.ready(Some(Duration::ZERO));
-        self.turn(ready)
+        let ready = self.poller.as_mut().map(|poller| poller.ready(Some(Duration::ZERO)));
+        self.turn(ready.unwrap_or_default())
     }
 
-    /// Waits for at most `timeout` (for ever with `None`) until something can be done, and does
-    /// it. A signal ends the wait early, as [`Status::Pending`]. While a question stands, that is
+    /// Waits for at most `timeout` (without limit for `None`) until something can be done, and does
+    /// it. A signal ends the wait early, as [`Status::Pending`]. While a question is open, it waits
     /// until the question is withdrawn: give a timeout, or answer first.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Status {
         if let Some(status) = self.settled() {
             return status;
         }
-        let ready = match [self.timeout(), timeout].into_iter().flatten().min() {
-            // Nothing is watched before the first turn, so there is nothing to ask for.
-            Some(Duration::ZERO) if self.transports.is_empty() && self.slot.is_none() => Vec::new(),
-            timeout => self.poller.ready(timeout),
+        let ready = match &mut self.poller {
+            // Nothing is watched before the first turn.
+            None => Vec::new(),
+            Some(poller) => {
+                let due = self.wake_at.map(|at| at.saturating_duration_since(Instant::now()));
+                poller.ready([due, timeout].into_iter().flatten().min())
+            }
         };
         self.turn(ready)
     }
 
     /// In how long [`Dial::process`] must be called at the latest, if nothing happens before;
-    /// `None` once the dial has ended, and while a question stands. What happens before is told by the descriptor alone: a loop
-    /// that only sleeps this long comes late for everything else, to a connection by as much as
-    /// the deadline.
-    pub fn timeout(&self) -> Option<Duration> {
+    /// `None` once the dial has ended, and while a question is open. Only the descriptor shows what
+    /// happens before: a loop that only sleeps this long is late for everything else, to a
+    /// connection by as much as the timeout of the dial.
+    pub fn poll_timeout(&self) -> Option<Duration> {
         Some(self.wake_at?.saturating_duration_since(Instant::now()))
     }
 
@@ -225,13 +252,10 @@ impl Dial {
         let now = Instant::now();
         self.machine.answer(question, answer, now)?;
         self.wake_at = Some(now);
-        self.poller.arm(Some(Duration::ZERO));
+        if let Some(poller) = &mut self.poller {
+            poller.arm(Some(Duration::ZERO));
+        }
         Ok(())
-    }
-
-    /// When something is due without anything happening; `None` once the dial has ended.
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.wake_at
     }
 
     /// Answers a question as [`Dial::answer`] does, and remembers the answer as a remembered answer for this
@@ -258,20 +282,23 @@ impl Dial {
         if self.is_forked() {
             return Err(ConnectError::Forked);
         }
+        if let Some(error) = self.lacking.take() {
+            return Err(error);
+        }
         let winner = match self.machine.outcome() {
             None => return Err(ConnectError::NotConnected),
             Some(End::Connected(winner)) => winner,
             Some(_) => return Err(ConnectError::Failed(Box::new(self.machine.report()))),
         };
-        let transport = self.transports.remove(&winner);
-        let socket =
+        let transport = self.remove(winner);
+        let stream =
             transport.and_then(Transport::into_stream).ok_or(ConnectError::NotConnected)?;
         let report = self.machine.report();
         let service = report.attempts[winner].service;
-        Ok(Connected { socket, service, report })
+        Ok(Connected { stream, service, report })
     }
 
-    /// The status that nothing changes any more.
+    /// The status that no later call changes.
     fn settled(&self) -> Option<Status> {
         if self.is_forked() {
             return Some(Status::Forked);
@@ -282,7 +309,11 @@ impl Dial {
     /// The one loop: readiness becomes events, events become actions, until there are none.
     fn turn(&mut self, ready: Vec<Ready>) -> Status {
         let now = Instant::now();
+        if self.canceller.as_ref().is_some_and(Canceller::is_cancelled) {
+            self.machine.cancel(now);
+        }
         let mut events = self.answers();
+        events.extend(self.never_looked_up(now));
         let mut closed = Vec::new();
         for ready in ready {
             self.look(ready, &mut events, &mut closed);
@@ -298,16 +329,38 @@ impl Dial {
             }
             // A peer that accepts and closes in one turn has connected first: it may have won.
             events.extend(closed.drain(..).filter_map(|attempt| self.drop_held(attempt)));
-            if events.is_empty() {
-                break;
+            if let Some(end) = self.machine.outcome() {
+                if events.is_empty() {
+                    self.finish(end);
+                    return status(end);
+                }
+            } else if let Err(error) = self.watch(&mut events) {
+                // Nothing can be waited for: the machine ends, and closes what is open.
+                self.lacking = Some(error);
+                self.machine.cancel(now);
+            } else if events.is_empty() {
+                self.arm(now);
+                return if self.machine.is_asking() { Status::Asking } else { Status::Pending };
             }
         }
-        if let Some(end) = self.machine.outcome() {
-            self.finish(end);
-            return status(end);
+    }
+
+    /// Watches the transports that are not watched yet, once a turn has left them pending.
+    fn watch(&mut self, events: &mut Vec<Event>) -> Result<(), ConnectError> {
+        if !events.is_empty() {
+            return Ok(());
         }
-        self.arm(now);
-        if self.machine.is_asking() { Status::Asking } else { Status::Pending }
+        let poller = made(&mut self.poller)?;
+        let mut failed = Vec::new();
+        for (id, transport) in &mut self.transports {
+            if let Err(fact) = transport.watch(poller, *id) {
+                failed.push((AttemptId(*id), fact));
+            }
+        }
+        for (attempt, fact) in failed {
+            self.take_in(attempt, vec![fact], events);
+        }
+        Ok(())
     }
 
     /// Looks at a transport that something happened to.
@@ -317,26 +370,32 @@ impl Dial {
             events.extend(self.drop_held(attempt));
         }
         // An event may still be on its way for a socket that was closed in the turn before.
-        let Some(transport) = self.transports.get_mut(&ready.token) else { return };
-        let facts = transport.look(&self.poller, ready.token);
+        let found = self.transports.iter_mut().find(|(id, _)| *id == ready.token);
+        let Some((_, transport)) = found else { return };
+        let facts = transport.look(self.poller.as_ref());
         self.take_in(attempt, facts, events);
         if ready.closed {
             closed.push(attempt);
         }
     }
 
-    /// Looks at the transports whose own time has come. Where that of the dial has, too, they say what
-    /// they have waited for: after the end nobody can.
+    /// Looks at the transports whose own time has come. Where that of the dial has come as well,
+    /// they report what they have waited for: after the end they no longer can.
     fn look_at_due(&mut self, now: Instant, events: &mut Vec<Event>) {
-        let Destination::Through(_) = self.host else { return };
+        let Destination::Through(_) = self.destination else { return };
         let due = |transport: &Transport| transport.wake_at().is_some_and(|at| at <= now);
-        let due = self.transports.iter().filter(|(_, transport)| due(transport)).map(|(&id, _)| id);
-        for id in due.collect::<Vec<_>>() {
+        let due: Vec<usize> = self
+            .transports
+            .iter()
+            .filter(|(_, transport)| due(transport))
+            .map(|&(id, _)| id)
+            .collect();
+        for id in due {
             self.look(Ready { token: id, closed: false }, events, &mut Vec::new());
         }
         if self.machine.deadline().is_some_and(|at| at <= now) {
-            events.extend(self.transports.iter().filter_map(|(&id, transport)| {
-                Some(Event::Noted { attempt: AttemptId(id), note: transport.missing()? })
+            events.extend(self.transports.iter().filter_map(|(id, transport)| {
+                Some(Event::Noted { attempt: AttemptId(*id), note: transport.missing()? })
             }));
         }
     }
@@ -371,7 +430,7 @@ impl Dial {
 
     fn carry_out(&mut self, action: Action, now: Instant, events: &mut Vec<Event>) {
         match action {
-            Action::Resolve { family } => self.resolve(family, now, events),
+            Action::Resolve { query } => self.resolve(query, now, events),
             Action::Connect { attempt, address } => self.connect(attempt, address, events),
             Action::Through { attempt, port } => self.go_through(attempt, port, now, events),
             Action::Close { attempt } => {
@@ -383,11 +442,12 @@ impl Dial {
 
     fn connect(&mut self, attempt: AttemptId, address: SocketAddr, events: &mut Vec<Event>) {
         let waits_for_greeting = self.config.greeting_wait.wait(false).is_some();
-        let begun = Socket::connect(address, &self.config);
-        let begun =
-            begun.map(|(socket, found)| Transport::direct(socket, &found, waits_for_greeting));
-        match begun {
-            Ok((transport, facts)) => self.open(attempt, transport, facts, events),
+        match Socket::connect(address, &self.config) {
+            Ok((socket, found)) => {
+                let (transport, facts) = Transport::direct(socket, &found, waits_for_greeting);
+                self.transports.push((attempt.0, transport));
+                self.take_in(attempt, facts, events);
+            }
             Err(errno) => {
                 let failure = Failure { errno: Some(errno), ..Failure::new(Outcome::Local) };
                 events.push(Event::Failed { attempt, failure, syns: None });
@@ -397,15 +457,15 @@ impl Dial {
 
     /// Begins a transport through the proxy or the command.
     fn go_through(&mut self, attempt: AttemptId, port: u16, now: Instant, events: &mut Vec<Event>) {
-        let Destination::Through(passage) = &self.host else {
-            unreachable!("only a dial with a way goes through it")
+        let Destination::Through(passage) = &self.destination else {
+            unreachable!("only a dial through something goes through it")
         };
         // One service is tried at a time, so nothing is due before the whole dial is.
         let left = self.machine.deadline().unwrap_or(now).saturating_duration_since(now);
         let waits_for_greeting = self.config.greeting_wait.wait(true).is_some();
         match passage.begin(port, left) {
             Ok(way) => {
-                self.open(attempt, Transport::new(way, waits_for_greeting), Vec::new(), events);
+                self.transports.push((attempt.0, Transport::new(way, waits_for_greeting)));
                 // It has not been looked at yet, and a nested dial has not even begun.
                 self.look(Ready { token: attempt.0, closed: false }, events, &mut Vec::new());
             }
@@ -413,51 +473,61 @@ impl Dial {
         }
     }
 
-    /// Watches a transport. It was begun before, for a socket that does not connect yet is ready for
-    /// everything.
-    fn open(
-        &mut self,
-        attempt: AttemptId,
-        transport: Transport,
-        facts: Vec<Fact>,
-        events: &mut Vec<Event>,
-    ) {
-        let registered = self.poller.register(&transport, attempt.0);
-        self.transports.insert(attempt.0, transport);
-        let failed = registered.err().map(|error| Fact::local(&error));
-        self.take_in(attempt, facts.into_iter().chain(failed).collect(), events);
-    }
-
-    /// Closes the transport of an attempt, and says how many SYNs it had sent.
+    /// Closes the transport of an attempt, and returns how many SYNs it had sent.
     fn close(&mut self, attempt: AttemptId) -> Option<u32> {
-        let transport = self.transports.remove(&attempt.0)?;
-        self.poller.deregister(&transport);
+        let mut transport = self.remove(attempt.0)?;
+        transport.unwatch(self.poller.as_ref());
         transport.syns()
     }
 
-    fn resolve(&mut self, family: Family, now: Instant, events: &mut Vec<Event>) {
-        match (&self.host, &self.slot) {
-            (Destination::Address(address), _) => {
-                let addresses = Ok(vec![*address]);
-                events.push(Event::Resolved { family, addresses, source: None });
+    fn remove(&mut self, id: usize) -> Option<Transport> {
+        let place = self.transports.iter().position(|(other, _)| *other == id)?;
+        Some(self.transports.swap_remove(place).1)
+    }
+
+    fn resolve(&mut self, query: Query, now: Instant, events: &mut Vec<Event>) {
+        match &self.destination {
+            Destination::Addresses(list) => {
+                let routes = direct::routes(list, &self.config);
+                events.push(Event::Resolved { query, addresses: Ok(list.to_vec()), routes });
             }
-            (Destination::Name(name), Some(slot)) => {
-                self.resolver.look_up(name, family, slot, now);
+            Destination::Name(name) => {
+                let slot = match &self.slot {
+                    Some(slot) => Arc::clone(slot),
+                    None => match made(&mut self.poller).and_then(Poller::waker) {
+                        Ok(waker) => Arc::clone(self.slot.insert(Arc::new(Slot::new(waker)))),
+                        Err(error) => {
+                            self.lacking = Some(error);
+                            self.machine.cancel(now);
+                            return;
+                        }
+                    },
+                };
+                self.resolver.look_up(name, self.machine.families(), query, &slot, now);
             }
-            (Destination::Through(_), _) => unreachable!("nothing is looked up on this side"),
-            (Destination::Name(_), None) => unreachable!("a dial by name has a slot until it ends"),
+            Destination::Through(_) => unreachable!("nothing is looked up on this side"),
         }
     }
 
     /// The answers of look-ups that have come, as events.
     fn answers(&self) -> Vec<Event> {
         let answers = self.slot.as_ref().map(|slot| slot.take()).unwrap_or_default();
-        let events = answers.into_iter().map(|(family, addresses)| {
-            let first = addresses.as_ref().ok().and_then(|list| list.first());
-            let source = first.and_then(|first| direct::source_towards(*first, &self.config));
-            Event::Resolved { family, addresses, source }
+        let events = answers.into_iter().map(|(query, addresses)| {
+            let list = addresses.as_deref().unwrap_or_default();
+            let routes = direct::routes(list, &self.config);
+            Event::Resolved { query, addresses, routes }
         });
         events.collect()
+    }
+
+    /// At the deadline: that the limits of the resolver have kept the name from being looked up.
+    fn never_looked_up(&self, now: Instant) -> Option<Event> {
+        let slot = self.slot.as_ref()?;
+        (self.machine.is_over(now) && self.resolver.is_queued(slot)).then(|| Event::Resolved {
+            query: Query::Authority,
+            addresses: Err(LookupError::Busy),
+            routes: Vec::new(),
+        })
     }
 
     /// Sets the timer to the machine's deadline, or to the time when a look-up that found every
@@ -467,9 +537,12 @@ impl Dial {
             Some(_) => self.resolver.relieve(now),
             None => None,
         };
-        let transports = self.transports.values().filter_map(Transport::wake_at).min();
+        let transports = self.transports.iter().filter_map(|(_, t)| t.wake_at()).min();
         self.wake_at = [self.machine.deadline(), relief, transports].into_iter().flatten().min();
-        self.poller.arm(self.wake_at.map(|at| at.saturating_duration_since(now)));
+        let delay = self.wake_at.map(|at| at.saturating_duration_since(now));
+        if let Some(poller) = &mut self.poller {
+            poller.arm(delay);
+        }
     }
 
     /// Makes the descriptor silent, and lets the winner go.
@@ -478,33 +551,65 @@ impl Dial {
             cache.learn(&place, &self.machine.observations());
         }
         self.wake_at = None;
-        self.poller.arm(None);
-        if self.slot.is_some() {
-            self.stop_looking_up();
-            // An answer that came too late has woken us; nobody will ask for it any more.
-            self.poller.ready(Some(Duration::ZERO));
-        }
+        self.stop_looking_up();
+        self.silence();
         let winner = match end {
             End::Connected(winner) => Some(winner),
             _ => None,
         };
         debug_assert!(
-            self.transports.keys().all(|&id| Some(id) == winner),
+            self.transports.iter().all(|&(id, _)| Some(id) == winner),
             "the machine closed all"
         );
-        if let Some(transport) = winner.and_then(|winner| self.transports.get(&winner)) {
-            self.poller.deregister(transport);
+        for (_, transport) in &mut self.transports {
+            transport.unwatch(self.poller.as_ref());
+        }
+    }
+
+    /// No timer and no wake-up makes the descriptor readable any more.
+    fn silence(&mut self) {
+        if let Some(poller) = &mut self.poller {
+            poller.arm(None);
+            poller.forget_waker();
         }
     }
 
     fn stop_looking_up(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.empty();
+            // One that nobody waits for any more makes room for others.
+            self.resolver.relieve(Instant::now());
         }
     }
 
     fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+        self.process != process_generation()
+    }
+}
+
+/// For a proxy, which is reached by a dial of its own.
+impl ProxyDial for Dial {
+    fn turn(&mut self) -> Option<Result<Stream, ConnectError>> {
+        match self.process() {
+            Status::Pending => None,
+            _ => Some(self.take().map(|connected| connected.stream)),
+        }
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.wake_at
+    }
+
+    fn watched(&mut self) -> Result<BorrowedFd<'_>, ConnectError> {
+        self.descriptor_without_timer()
+    }
+}
+
+/// The poller, made where there is none.
+fn made(poller: &mut Option<Poller>) -> Result<&mut Poller, ConnectError> {
+    match poller {
+        Some(poller) => Ok(poller),
+        none => Ok(none.insert(Poller::new()?)),
     }
 }
 
@@ -513,14 +618,19 @@ impl Drop for Dial {
     /// epoll instance, the timer and the waker with its parent: it only closes its copies.
     fn drop(&mut self) {
         if self.is_forked() {
-            if self.slot.take().is_some_and(|slot| !Slot::is_left_in_fork(slot)) {
-                self.poller.close_in_fork();
+            if self.slot.take().is_some_and(|slot| !Slot::is_left_in_fork(slot))
+                && let Some(poller) = &mut self.poller
+            {
+                poller.close_in_fork();
             }
             return;
         }
         self.stop_looking_up();
-        for transport in self.transports.values() {
-            self.poller.deregister(transport);
+        for (_, transport) in &mut self.transports {
+            transport.unwatch(self.poller.as_ref());
+        }
+        if let Some(poller) = &mut self.poller {
+            poller.forget_waker();
         }
     }
 }

@@ -1,14 +1,14 @@
-//! What starts dials.
+//! What starts dials, and a dial in one call.
 
 use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::cache::Cache;
-use super::dial::{Destination, Dial};
+use super::dial::{Connected, Destination, Dial, Status};
 use super::resolver::Resolver;
 use super::sys;
-use super::transport::Passage;
-use super::transport::direct;
+use super::transport::{Passage, StartDial, direct};
 use crate::config::{Config, ConfigError};
 use crate::error::ConnectError;
 use crate::machine::Machine;
@@ -16,130 +16,220 @@ use crate::plan::Plan;
 use crate::target::{Host, Target};
 use crate::via::Via;
 
-/// Starts dials, and holds what they share. Cheap to clone.
+/// Dials `host` by [`Plan::submission`] with the default settings, and blocks until it is
+/// connected or cannot be.
 ///
-/// [`Dialer::default`] uses the resolver of the process and has no cache; nothing more is needed
-/// to dial.
+/// `host` is a name or an address, or a [`Target`]. For everything else there is a [`Dialer`].
+///
+/// ```no_run
+/// let connected = mailport::connect("mail.example.com")?;
+/// println!("{}", connected.report.summary());
+/// // Now speak SMTP on `connected.stream`, with TLS as `connected.service.tls()` demands.
+/// # Ok::<(), mailport::ConnectError>(())
+/// ```
+pub fn connect<H>(host: H) -> Result<Connected, ConnectError>
+where
+    H: TryInto<Target>,
+    ConnectError: From<H::Error>,
+{
+    Dialer::new().connect(host)
+}
+
+/// Starts dials: the plan, the settings, and what dials share. Cheap to clone.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use mailport::{Config, Dialer, Plan};
+///
+/// let mut config = Config::default();
+/// config.timeout = Duration::from_secs(10);
+/// let dialer = Dialer::new().with_plan(Plan::rfc8314()).with_config(config);
+/// let connected = dialer.connect("mail.example.com")?;
+/// # Ok::<(), mailport::ConnectError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Dialer {
+    plan: Plan,
+    config: Config,
     pub(super) resolver: Resolver,
     via: Option<Via>,
-    pub(crate) cache: Option<Cache>,
+    cache: Option<Cache>,
+    addresses: Option<Arc<[SocketAddr]>>,
 }
 
 impl Dialer {
-    /// The same dialer with another resolver.
+    /// A dialer by [`Plan::submission`] with the default settings, the system's resolver, and no
+    /// cache.
+    pub fn new() -> Dialer {
+        Dialer::default()
+    }
+
+    /// The same dialer with another plan. Default [`Plan::submission`].
+    #[must_use]
+    pub fn with_plan(self, plan: Plan) -> Dialer {
+        Dialer { plan, ..self }
+    }
+
+    /// The same dialer with other settings. Default [`Config::default`].
+    #[must_use]
+    pub fn with_config(self, config: Config) -> Dialer {
+        Dialer { config, ..self }
+    }
+
+    /// The same dialer with another resolver. Default [`Resolver::default`], the system's.
     #[must_use]
     pub fn with_resolver(self, resolver: Resolver) -> Dialer {
         Dialer { resolver, ..self }
     }
 
+    /// The same dialer with the addresses of the host, for a caller that has looked them up itself:
+    /// best first, of both families; ports are ignored. Default none: the resolver is asked.
+    ///
+    /// Such a dial looks nothing up; an empty list fails as a name without addresses does. The host
+    /// names the target in the report and in the cache. Through a proxy or a command the addresses
+    /// are not used.
+    #[must_use]
+    pub fn with_addresses(self, addresses: impl Into<Arc<[SocketAddr]>>) -> Dialer {
+        Dialer { addresses: Some(addresses.into()), ..self }
+    }
+
     /// The same dialer, going through a proxy or a command. Default none: it connects by itself.
     ///
     /// Such a dial looks up no name but the proxy's, tries services one after the other, and waits
-    /// for a greeting before a connection counts ([`GreetingWait`](crate::GreetingWait)). The settings for sockets
-    /// (families, source address, device, mark) are for the connection to the proxy; a command
-    /// takes none of them.
+    /// for a greeting before a connection counts ([`GreetingWait`](crate::GreetingWait)). The
+    /// settings for sockets (families, source address, device, mark) are for the connection to the
+    /// proxy; a command takes none of them.
     ///
     /// A command runs for each service that is tried, with this process's environment but for
     /// `MAILPORT_VIA`. It is not this process's child: a child of this process starts it and ends
     /// at once, for which a handler of SIGCHLD is called once. It ends when the connection is
-    /// closed, as far as it minds the end of its input. The last line of its standard error (in
-    /// cache, at most 1 MiB) is for the report.
+    /// closed, if it ends with its input. The last line of its standard error (in memory, at most
+    /// 1 MiB) is for the report.
     #[must_use]
     pub fn with_via(self, via: Via) -> Dialer {
         Dialer { via: Some(via), ..self }
     }
 
-    /// What looks names up, and nothing else.
-    pub(super) fn alone(self) -> Dialer {
-        Dialer { via: None, cache: None, ..self }
-    }
-
-    /// The same dialer with a cache: its dials are told what earlier ones have learned, and teach
-    /// later ones.
+    /// The same dialer with a cache: its dials take hints from earlier ones, and leave observations
+    /// for later ones.
     #[must_use]
     pub fn with_cache(self, cache: Cache) -> Dialer {
         Dialer { cache: Some(cache), ..self }
     }
 
-    /// Starts a dial and returns at once; nothing is sent before the first [`Dial::process`].
-    ///
-    /// Fails for settings that no dial can work with, and where the descriptors that every dial
-    /// needs cannot be had. What the network says always comes from [`Dial::process`].
-    pub fn start(
-        &self,
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-    ) -> Result<Dial, ConnectError> {
-        let mut dial = self.prepare(target, plan, config)?;
-        dial.add_timer().map_err(ConnectError::Setup)?;
-        Ok(dial)
+    /// What looks names up and connects, and nothing else.
+    pub(super) fn direct_only(self) -> Dialer {
+        Dialer { via: None, cache: None, addresses: None, ..self }
     }
 
-    /// A dial without a timer in its descriptor, for a caller that only ever uses [`Dial::wait`],
-    /// which brings the time itself; in all else as [`Dialer::start`] gives it. Whoever watched the
-    /// descriptor would miss what is due by time alone, unless [`Dial::add_timer`] was called.
+    /// The plan of its dials.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// The settings of its dials.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The cache of its dials.
+    pub fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
+    }
+
+    /// Dials `host` and blocks until it is connected or cannot be.
     ///
-    /// It costs less: a timer that is due at once interrupts the processor, which takes longer than
-    /// a whole dial to an address nearby.
-    pub fn prepare(
-        &self,
-        target: &Target,
-        plan: &Plan,
-        config: &Config,
-    ) -> Result<Dial, ConnectError> {
+    /// The stream blocks, as one from `std::net::TcpStream::connect` does. System calls that a
+    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks can ask
+    /// nobody. A cache with a file is given 50 ms at most to save what the dial has observed.
+    pub fn connect<H>(&self, host: H) -> Result<Connected, ConnectError>
+    where
+        H: TryInto<Target>,
+        ConnectError: From<H::Error>,
+    {
+        let target = host.try_into()?;
+        if self.config.ask {
+            return Err(ConfigError::Unusable {
+                name: "ask",
+                value: "yes".to_owned(),
+                reason: "a call that blocks cannot ask: start a dial".to_owned(),
+            }
+            .into());
+        }
+        let mut dial = self.start_dial(&target)?;
+        while dial.wait(None) == Status::Pending {}
+        let result = dial.take();
+        if let Some(cache) = &self.cache {
+            cache.flush(Cache::FLUSH);
+        }
+        let connected = result?;
+        let blocking = connected.stream.set_nonblocking(false);
+        blocking
+            .map_err(|source| ConnectError::Setup { what: "the stream does not block", source })?;
+        Ok(connected)
+    }
+
+    /// Starts to dial `host` and returns at once; nothing is sent before the first
+    /// [`Dial::process`].
+    ///
+    /// Fails for a host that is none, and for settings that no dial can use. What the network says
+    /// always comes from [`Dial::process`].
+    pub fn start<H>(&self, host: H) -> Result<Dial, ConnectError>
+    where
+        H: TryInto<Target>,
+        ConnectError: From<H::Error>,
+    {
+        self.start_dial(&host.try_into()?)
+    }
+
+    fn start_dial(&self, target: &Target) -> Result<Dial, ConnectError> {
         let now = Instant::now();
-        let (mut machine, host) = match &self.via {
-            None => begin(target, plan, config, now)?,
+        let (mut machine, destination) = match &self.via {
+            None => self.direct(target, now)?,
             Some(via) => {
-                let machine = Machine::through(&via.to_string(), target, plan, config, now)?;
-                let passage = Passage::new(via, target, config, &self.resolver, now)?;
+                let name = via.to_string();
+                let machine = Machine::through(&name, target, &self.plan, &self.config, now)?;
+                let passage = Passage::new(via, target, &self.config, &self.starter())?;
                 (machine, Destination::Through(passage))
             }
         };
-        let via = self.via.as_ref();
         let cache = self.cache.clone();
-        let cache = cache.and_then(|cache| Some((cache, Cache::place(target, config, via)?)));
+        let via = self.via.as_ref();
+        let cache = cache.and_then(|cache| Some((cache, Cache::place(target, &self.config, via)?)));
         if let Some((cache, place)) = &cache {
-            machine = machine.with_hints(cache.hints(place, plan));
+            machine = machine.with_hints(cache.hints(place, &self.plan));
         }
-        let mut dial = Dial::new(machine, host, config.clone(), self.resolver.clone(), now)
-            .map_err(ConnectError::Setup)?;
-        dial.teaches(cache);
-        Ok(dial)
+        let (config, resolver) = (self.config.clone(), self.resolver.clone());
+        Ok(Dial::new(machine, destination, config, resolver, cache, now))
     }
-}
 
-/// A direct dial before its descriptors, which is known to be one that can begin.
-fn begin(
-    target: &Target,
-    plan: &Plan,
-    config: &Config,
-    now: Instant,
-) -> Result<(Machine, Destination), ConfigError> {
-    let machine = Machine::new(target, plan, config, now)?;
-    let host = match target.host() {
-        Host::Name(name) => Destination::Name(name.clone()),
-        Host::Address(address) => Destination::Address(SocketAddr::new(*address, 0)),
-        Host::Scoped(address, zone) => {
-            let scope = scope(zone)?;
-            Destination::Address(SocketAddrV6::new(*address, 0, 0, scope).into())
-        }
-    };
-    direct::check_options(config, machine.families(), host.scope())?;
-    Ok((machine, host))
-}
+    /// A direct dial before its descriptors, which is known to be one that can begin.
+    fn direct(&self, target: &Target, now: Instant) -> Result<(Machine, Destination), ConfigError> {
+        let machine = Machine::new(target, &self.plan, &self.config, now)?;
+        let destination = match (&self.addresses, target.host()) {
+            (Some(addresses), _) => Destination::Addresses(Arc::clone(addresses)),
+            (None, Host::Name(name)) => Destination::Name(name.clone()),
+            (None, Host::Address(address)) => {
+                Destination::Addresses([SocketAddr::new(*address, 0)].into())
+            }
+            (None, Host::Scoped(address, zone)) => {
+                let scope = scope(zone)?;
+                Destination::Addresses([SocketAddrV6::new(*address, 0, 0, scope).into()].into())
+            }
+        };
+        direct::check_options(&self.config, machine.families(), destination.scope())?;
+        Ok((machine, destination))
+    }
 
-/// Whether a direct dial can begin.
-pub(super) fn check(
-    target: &Target,
-    plan: &Plan,
-    config: &Config,
-    now: Instant,
-) -> Result<(), ConfigError> {
-    begin(target, plan, config, now).map(drop)
+    /// How the dials to a proxy are checked and started.
+    fn starter(&self) -> StartDial {
+        let resolver = self.resolver.clone();
+        StartDial::new(move |target, plan, config| {
+            let dialer = Dialer::new().with_resolver(resolver.clone());
+            let dial = dialer.with_plan(plan.clone()).with_config(config.clone()).start(target)?;
+            Ok(Box::new(dial))
+        })
+    }
 }
 
 /// The number of a zone: an interface's name, or its index in digits (RFC 4007 section 11.2).

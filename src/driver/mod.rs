@@ -1,21 +1,27 @@
 //! Dials on real sockets: look-ups, transports, the cache's file, and the loop that drives a machine.
 
 mod cache;
+mod cancel;
 mod dial;
 mod dialer;
 mod poller;
 mod probe_run;
 mod prober;
+mod resolv_conf;
 mod resolver;
+mod stream;
 mod sys;
 mod transport;
 
 pub use cache::Cache;
 #[cfg(feature = "cache-file")]
 pub use cache::CacheError;
+pub use cancel::Canceller;
 pub use dial::{Connected, Dial, Status};
-pub use dialer::{Dialer, scope};
-pub use prober::{ProbeError, Prober, Progress};
-pub use resolver::{LookupResult, Resolver};
+pub use dialer::{Dialer, connect, scope};
+pub use probe_run::Progress;
+pub use prober::{ProbeError, Prober};
+pub use resolver::Resolver;
+pub use stream::Stream;
 pub use sys::adopt;
-pub(crate) use sys::{splice, wait_until_ready};
+pub(crate) use sys::{retry, splice, wait_until_ready};

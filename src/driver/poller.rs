@@ -9,9 +9,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::sys;
+use crate::error::ConnectError;
 
 /// Tokens from here on are the poller's own; attempts count up from 0 and never come this far.
 const FIRST_OWN: usize = usize::MAX - 1;
+/// How many events are taken at once; a dial has six attempts a service.
+const EVENTS: usize = 16;
 const TIMER: Token = Token(FIRST_OWN);
 const WAKER: Token = Token(FIRST_OWN + 1);
 
@@ -27,9 +30,9 @@ pub(super) struct Ready {
 pub(super) struct Poller {
     poll: Poll,
     events: Events,
-    /// `None` where the one who waits brings the time itself.
+    /// `None` where the caller of [`Poller::ready`] brings the time itself.
     timer: Option<Timer>,
-    /// Made when a look-up is the first to need it.
+    /// Made when a look-up or another thread is the first to need it.
     waker: Option<Arc<OwnedFd>>,
 }
 
@@ -40,17 +43,21 @@ struct Timer {
 }
 
 impl Poller {
-    pub(super) fn new() -> io::Result<Poller> {
-        let poll = Poll::new()?;
-        Ok(Poller { poll, events: Events::with_capacity(32), timer: None, waker: None })
+    pub(super) fn new() -> Result<Poller, ConnectError> {
+        let poll = Poll::new().map_err(lacking("no epoll descriptor"))?;
+        Ok(Poller { poll, events: Events::with_capacity(EVENTS), timer: None, waker: None })
     }
 
-    /// Puts a timer behind the descriptor, for those who only watch that.
-    pub(super) fn add_timer(&mut self) -> io::Result<()> {
-        let descriptor = sys::timer()?;
+    /// Puts a timer behind the descriptor, for a caller that only watches that.
+    pub(super) fn add_timer(&mut self) -> Result<(), ConnectError> {
+        if self.timer.is_some() {
+            return Ok(());
+        }
+        let descriptor = sys::timer().map_err(lacking("no timer descriptor"))?;
         let raw = descriptor.as_raw_fd();
         let mut source = SourceFd(&raw);
-        self.poll.registry().register(&mut source, TIMER, Interest::READABLE)?;
+        let registered = self.poll.registry().register(&mut source, TIMER, Interest::READABLE);
+        registered.map_err(lacking("no place for the timer in epoll"))?;
         self.timer = Some(Timer { descriptor, runs: false });
         Ok(())
     }
@@ -85,18 +92,28 @@ impl Poller {
     }
 
     /// The descriptor that wakes this poller when it is written to, from any thread.
-    pub(super) fn waker(&mut self) -> io::Result<Arc<OwnedFd>> {
+    pub(super) fn waker(&mut self) -> Result<Arc<OwnedFd>, ConnectError> {
         if let Some(waker) = &self.waker {
             return Ok(Arc::clone(waker));
         }
-        let waker = Arc::new(sys::event()?);
+        let event = sys::event().map_err(lacking("no event descriptor"))?;
+        let waker = Arc::new(event);
         let raw = waker.as_raw_fd();
         let mut source = SourceFd(&raw);
-        self.poll.registry().register(&mut source, WAKER, Interest::READABLE)?;
+        let registered = self.poll.registry().register(&mut source, WAKER, Interest::READABLE);
+        registered.map_err(lacking("no place for the event in epoll"))?;
         Ok(Arc::clone(self.waker.insert(waker)))
     }
 
-    /// Waits for at most `timeout` (for ever with `None`), then takes what is ready until nothing
+    /// Lets no other thread make the descriptor readable any more. Only for the owner: a forked
+    /// child shares the epoll instance.
+    pub(super) fn forget_waker(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            self.deregister(&*waker);
+        }
+    }
+
+    /// Waits for at most `timeout` (without limit for `None`), then takes what is ready until nothing
     /// is: a caller's own edge-triggered loop would otherwise never hear of the rest.
     pub(super) fn ready(&mut self, timeout: Option<Duration>) -> Vec<Ready> {
         let mut ready = Vec::new();
@@ -126,6 +143,10 @@ impl Poller {
             std::mem::forget(waker);
         }
     }
+}
+
+fn lacking(what: &'static str) -> impl Fn(io::Error) -> ConnectError {
+    move |source| ConnectError::Setup { what, source }
 }
 
 impl AsFd for Poller {

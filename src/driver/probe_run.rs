@@ -12,12 +12,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::dial::{Dial, Status};
-use super::prober::{Prober, Progress};
+use super::dialer::Dialer;
 use super::resolver::Slot;
 use super::sys;
 use super::transport::direct;
-use crate::config::Config;
 use crate::error::ConnectError;
+use crate::machine::{LOOKUP_HEDGE, Query};
 use crate::outcome::{Errno, Outcome};
 use crate::plan::{Cleartext, Family, Plan, Service};
 use crate::probe::{Answer, Probed};
@@ -43,6 +43,8 @@ pub(super) struct Probing {
     slot: Option<Arc<Slot>>,
     answers: Vec<Answer>,
     attempts: Vec<Attempt>,
+    /// Whether the look-ups of one family have been started.
+    is_hedged: bool,
     /// Candidates that have not been tried yet.
     left: usize,
 }
@@ -55,12 +57,29 @@ impl Probing {
         now: Instant,
     ) -> Probing {
         let (answers, attempts) = (Vec::new(), Vec::new());
-        Probing { target, address, families, began: now, slot: None, answers, attempts, left: 0 }
+        let (began, slot, is_hedged, left) = (now, None, false, 0);
+        Probing { target, address, families, began, slot, answers, attempts, is_hedged, left }
+    }
+
+    fn answer(&self, query: Query) -> Option<&Answer> {
+        self.answers.iter().find(|answer| answer.query == query)
+    }
+
+    /// Whether the answers of this host are final, as they would be for a dial.
+    fn is_looked_up(&self) -> bool {
+        let Some(authority) = self.answer(Query::Authority) else { return false };
+        let all_hedges = || self.families.iter().all(|&f| self.answer(Query::Hedge(f)).is_some());
+        !authority.addresses.as_ref().is_err_and(LookupError::is_temporary) || all_hedges()
+    }
+
+    /// Whether the look-ups of one family are due, so long after the beginning.
+    fn is_hedged_at(&self, since: Duration) -> bool {
+        !self.is_hedged && (since >= LOOKUP_HEDGE || self.answer(Query::Authority).is_some())
     }
 
     fn into_probed(self, plan: &Plan) -> Probed {
         let Probing { target, mut answers, attempts, .. } = self;
-        answers.sort_by_key(|answer| answer.family);
+        answers.sort_by_key(|answer| answer.query);
         let mut probed = Probed::new(target, answers, Vec::new());
         let order = probed.candidates(plan);
         let place = |attempt: &Attempt| {
@@ -86,10 +105,26 @@ struct Open {
     dial: Dial,
 }
 
+/// How far a probe has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Hosts altogether.
+    pub hosts: usize,
+    /// Hosts of which everything is known.
+    pub hosts_done: usize,
+    /// Candidates that are known of so far.
+    pub candidates: usize,
+    /// Candidates that have been tried.
+    pub done: usize,
+}
+
 /// Hosts on their way.
-pub(super) struct Run<'a, F> {
-    prober: &'a Prober,
-    config: Config,
+pub(super) struct Run<F> {
+    /// With the plan and the settings of the caller.
+    dialer: Dialer,
+    /// The dialer of one candidate, but for its plan.
+    of_one: Dialer,
     poll: Poll,
     events: Events,
     /// Wakes the poll when a look-up was answered.
@@ -98,7 +133,7 @@ pub(super) struct Run<'a, F> {
     /// The hosts from here on have not begun.
     next_host: usize,
     /// The hosts whose names are being looked up.
-    looked_up: Vec<usize>,
+    looking_up: Vec<usize>,
     queue: VecDeque<Candidate>,
     /// By a number that is never used twice: an event on its way could find the wrong one.
     dials: BTreeMap<usize, Open>,
@@ -109,26 +144,26 @@ pub(super) struct Run<'a, F> {
     progress: F,
 }
 
-impl<'a, F: FnMut(Progress)> Run<'a, F> {
+impl<F: FnMut(Progress)> Run<F> {
     pub(super) fn new(
-        prober: &'a Prober,
-        config: Config,
+        dialer: Dialer,
+        of_one: Dialer,
         hosts: Vec<Probing>,
         progress: F,
-    ) -> io::Result<Run<'a, F>> {
+    ) -> io::Result<Run<F>> {
         let poll = Poll::new()?;
         let waker = Arc::new(sys::event()?);
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
         Ok(Run {
-            prober,
-            config,
+            dialer,
+            of_one,
             poll,
             events: Events::with_capacity(MAX_OPEN),
             waker,
             count: Progress { hosts: hosts.len(), ..Progress::default() },
             hosts,
             next_host: 0,
-            looked_up: Vec::new(),
+            looking_up: Vec::new(),
             queue: VecDeque::new(),
             dials: BTreeMap::new(),
             next_dial: 0,
@@ -140,7 +175,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
     /// Starts what there is room for, and says whether anything is under way. A host begins when
     /// every candidate known so far has been started, so that few are known and not started.
     pub(super) fn admit(&mut self) -> bool {
-        if self.looked_up.is_empty() {
+        if self.looking_up.is_empty() {
             // What look-ups held has been given back.
             self.limit = self.limit.max(1);
         }
@@ -149,7 +184,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
                 break;
             } else if let Some(candidate) = self.queue.pop_front() {
                 self.start(candidate);
-            } else if self.next_host < self.hosts.len() && self.looked_up.len() < MAX_LOOKED_UP {
+            } else if self.next_host < self.hosts.len() && self.looking_up.len() < MAX_LOOKED_UP {
                 self.next_host += 1;
                 self.begin(self.next_host - 1);
             } else {
@@ -159,12 +194,12 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let begun = &self.hosts[..self.next_host];
         self.count.hosts_done = begun.iter().filter(|h| h.left == 0 && h.slot.is_none()).count();
         (self.progress)(self.count);
-        !self.dials.is_empty() || !self.looked_up.is_empty()
+        !self.dials.is_empty() || !self.looking_up.is_empty()
     }
 
     /// What was found, in the order of the hosts.
     pub(super) fn into_probed(self) -> Vec<Probed> {
-        self.hosts.into_iter().map(|host| host.into_probed(&self.prober.plan)).collect()
+        self.hosts.into_iter().map(|host| host.into_probed(self.dialer.plan())).collect()
     }
 
     /// Looks a host up, or takes its address as the answer.
@@ -173,63 +208,75 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let host = &mut self.hosts[index];
         host.began = now;
         let Host::Name(name) = host.target.host() else {
-            let (family, addresses) = (host.families[0], host.address.into_iter().collect());
-            return self.answered(index, family, Ok(addresses), Some(Duration::ZERO));
+            let addresses = Ok(host.address.into_iter().collect());
+            self.answered(index, Query::Authority, addresses, Some(Duration::ZERO));
+            return self.looked_up(index);
         };
         let slot = host.slot.insert(Arc::new(Slot::new(Arc::clone(&self.waker))));
-        for &family in &host.families {
-            self.prober.dialer.resolver.look_up(name, family, slot, now);
-        }
-        self.looked_up.push(index);
+        let (resolver, families) = (&self.dialer.resolver, &host.families);
+        resolver.look_up(name, families, Query::Authority, slot, now);
+        self.looking_up.push(index);
     }
 
     fn answered(
         &mut self,
         index: usize,
-        family: Family,
+        query: Query,
         addresses: Result<Vec<SocketAddr>, LookupError>,
         ended: Option<Duration>,
     ) {
         let host = &mut self.hosts[index];
-        let mut answer = Answer::new(family, ended, addresses, None);
-        let first = answer.list().first().copied();
-        answer.source = first.and_then(|first| direct::source_towards(first, &self.prober.config));
-        let services = self.prober.plan.services().iter().filter(|s| s.allows(family));
-        for &service in services {
-            for &address in answer.list() {
-                let mut address = address;
-                address.set_port(service.port());
-                self.queue.push_back(Candidate { host: index, service, address });
-                host.left += 1;
-                self.count.candidates += 1;
-            }
+        let answer = Answer::new(query, &host.families, ended, addresses);
+        let routes = direct::routes(answer.list(), self.dialer.config());
+        host.answers.push(answer.with_routes(routes));
+    }
+
+    /// Queues every candidate of a host whose name has been looked up.
+    fn looked_up(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let probed = Probed::new(host.target.clone(), host.answers.clone(), Vec::new());
+        for (service, address) in probed.candidates(self.dialer.plan()) {
+            self.queue.push_back(Candidate { host: index, service, address });
+            host.left += 1;
+            self.count.candidates += 1;
         }
-        host.answers.push(answer);
     }
 
     /// Takes the answers that have come, and gives up those that are too late.
     fn take_answers(&mut self, now: Instant) {
-        for index in std::mem::take(&mut self.looked_up) {
-            let host = &self.hosts[index];
-            let Some(slot) = host.slot.clone() else { continue };
-            let since = now - host.began;
-            for (family, addresses) in slot.take() {
-                self.answered(index, family, addresses, Some(since));
+        for index in std::mem::take(&mut self.looking_up) {
+            let Some(slot) = self.hosts[index].slot.clone() else { continue };
+            let since = now - self.hosts[index].began;
+            for (query, addresses) in slot.take() {
+                self.answered(index, query, addresses, Some(since));
             }
-            let host = &self.hosts[index];
-            let known = |family: &Family| host.answers.iter().any(|a| a.family == *family);
-            let pending: Vec<Family> =
-                host.families.iter().copied().filter(|family| !known(family)).collect();
             // As long as a dial would wait: a name service that lost one packet answers after 5 s.
-            if !pending.is_empty() && since < self.prober.config.timeout {
-                self.looked_up.push(index);
+            let is_over = since >= self.dialer.config().timeout;
+            let host = &self.hosts[index];
+            if !is_over && !host.is_looked_up() {
+                if host.is_hedged_at(since) {
+                    self.hedge(index, &slot, now);
+                }
+                self.looking_up.push(index);
                 continue;
             }
             slot.empty();
             self.hosts[index].slot = None;
-            for family in pending {
-                self.answered(index, family, Err(LookupError::Unanswered), None);
+            if self.hosts[index].answer(Query::Authority).is_none() {
+                self.answered(index, Query::Authority, Err(LookupError::Unanswered), None);
             }
+            self.looked_up(index);
+        }
+    }
+
+    /// Starts the look-ups of one family, when a dial would.
+    fn hedge(&mut self, index: usize, slot: &Arc<Slot>, now: Instant) {
+        let host = &mut self.hosts[index];
+        host.is_hedged = true;
+        let Host::Name(name) = host.target.host() else { return };
+        let resolver = &self.dialer.resolver;
+        for &family in &host.families {
+            resolver.look_up(name, &host.families, Query::Hedge(family), slot, now);
         }
     }
 
@@ -240,16 +287,22 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
         let Some(target) = literal(candidate.address) else {
             // As the kernel says of a link-local address without a zone.
             let error = io::Error::from_raw_os_error(libc::EINVAL);
-            return self.ended(candidate, began, Err(ConnectError::Setup(error)));
+            return self.ended(
+                candidate,
+                began,
+                Err(ConnectError::Setup { what: "the address is no target", source: error }),
+            );
         };
-        let dial = self.prober.dialer.prepare(&target, &plan, &self.config);
+        let dial = self.of_one.clone().with_plan(plan).start(&target);
         let registered = dial.and_then(|mut dial| {
             dial.without_second_attempts();
-            let raw = dial.as_raw_fd();
-            let mut source = SourceFd(&raw);
+            let raw = dial.descriptor_without_timer()?.as_raw_fd();
             let token = Token(self.next_dial);
-            let registered = self.poll.registry().register(&mut source, token, Interest::READABLE);
-            registered.map(|()| dial).map_err(ConnectError::Setup)
+            let registry = self.poll.registry();
+            let registered = registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+            let what = "no place for a dial in epoll";
+            registered.map_err(|source| ConnectError::Setup { what, source })?;
+            Ok(dial)
         });
         match registered {
             Ok(dial) => {
@@ -264,18 +317,22 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
     /// Waits until something has happened or is due, and lets those it concerns go on.
     pub(super) fn wait(&mut self) {
         let now = Instant::now();
-        let due =
-            self.looked_up.iter().map(|&host| self.hosts[host].began + self.prober.config.timeout);
+        let due = self.looking_up.iter().map(|&host| {
+            let host = &self.hosts[host];
+            let wait = if host.is_hedged { self.dialer.config().timeout } else { LOOKUP_HEDGE };
+            host.began + wait.min(self.dialer.config().timeout)
+        });
         // Look-ups that found every thread busy want to be looked after.
-        let relief = (!self.looked_up.is_empty())
-            .then(|| self.prober.dialer.resolver.relieve(now))
-            .flatten();
+        let relief =
+            (!self.looking_up.is_empty()).then(|| self.dialer.resolver.relieve(now)).flatten();
         let due = due.chain(relief).map(|at| at.saturating_duration_since(now));
-        let timeout = self.dials.values().filter_map(|open| open.dial.timeout()).chain(due).min();
+        let timeout =
+            self.dials.values().filter_map(|open| open.dial.poll_timeout()).chain(due).min();
         // A signal ends the wait early, which does no harm; nothing else can fail here.
         let _ = self.poll.poll(&mut self.events, timeout);
         let ready = self.events.iter().map(|event| event.token().0);
-        let due = self.dials.iter().filter(|(_, open)| open.dial.timeout() == Some(Duration::ZERO));
+        let due =
+            self.dials.iter().filter(|(_, open)| open.dial.poll_timeout() == Some(Duration::ZERO));
         let mut turns: Vec<usize> = ready.chain(due.map(|(&number, _)| number)).collect();
         turns.sort_unstable();
         turns.dedup();
@@ -291,7 +348,9 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             return;
         }
         let Some(Open { candidate, began, mut dial }) = self.dials.remove(&number) else { return };
-        let _ = self.poll.registry().deregister(&mut SourceFd(&dial.as_raw_fd()));
+        if let Ok(watched) = dial.descriptor_without_timer() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&watched.as_raw_fd()));
+        }
         let result = match dial.take() {
             // The socket is closed here, and nothing was sent.
             Ok(connected) => Ok(connected.report),
@@ -315,7 +374,7 @@ impl<'a, F: FnMut(Progress)> Run<'a, F> {
             Err(error) => error.errno().is_some_and(Errno::is_local_resource_error),
         };
         // Others have what it lacks, and will give it back.
-        if lacks_something && !(self.dials.is_empty() && self.looked_up.is_empty()) {
+        if lacks_something && !(self.dials.is_empty() && self.looking_up.is_empty()) {
             self.limit = self.dials.len();
             return self.queue.push_front(candidate);
         }

@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::dialer::{Dialer, scope};
-use super::probe_run::{Probing, Run};
+use super::probe_run::{Probing, Progress, Run};
 use super::transport::direct;
 use crate::config::{Config, ConfigError, Families, GreetingWait, MIN_DELAY};
 use crate::machine::{Hints, Machine};
-use crate::plan::Plan;
 use crate::probe::Probed;
 use crate::target::{Host, Target};
 
@@ -21,37 +20,20 @@ use crate::target::{Host, Target};
 ///
 /// ```no_run
 /// use std::time::Instant;
-/// use mailport::{Config, Plan, Prober};
+/// use mailport::{Dialer, Prober};
 ///
-/// let (plan, config) = (Plan::default(), Config::default());
+/// let dialer = Dialer::new();
 /// let hosts = ["mail.example.com".parse()?, "192.0.2.1".parse()?];
-/// for probed in Prober::new(plan.clone(), config.clone()).run(&hosts, |_| ())? {
-///     let forecast = probed.forecast(&plan, &config, Instant::now())?;
-///     println!("{}", probed.summary(&forecast));
+/// for probed in Prober::new(dialer.clone()).run(&hosts, |_| ())? {
+///     let forecast = probed.forecast(dialer.plan(), dialer.config(), Instant::now())?;
+///     println!("{}", forecast.summary());
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Prober {
-    pub(super) dialer: Dialer,
-    pub(super) plan: Plan,
-    pub(super) config: Config,
-    pub(super) timeout: Duration,
-    cache: Option<Cache>,
-}
-
-/// How far a probe has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Hosts altogether.
-    pub hosts: usize,
-    /// Hosts of which everything is known.
-    pub hosts_done: usize,
-    /// Candidates that are known of so far.
-    pub candidates: usize,
-    /// Candidates that have been tried.
-    pub done: usize,
+    dialer: Dialer,
+    attempt_timeout: Duration,
 }
 
 /// Why nothing was probed.
@@ -80,33 +62,21 @@ impl Prober {
     /// SYNs have gone unanswered.
     pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-    /// A prober for dials by this plan with these settings. Of the settings, families, source
-    /// address, device and mark matter to it, and the timeout, which the look-ups of a name have:
-    /// otherwise it waits for nothing but its own timeout.
-    pub fn new(plan: Plan, config: Config) -> Prober {
-        let (dialer, timeout) = (Dialer::default(), Prober::ATTEMPT_TIMEOUT);
-        Prober { dialer, plan, config, timeout, cache: None }
-    }
-
-    /// The same prober, looking names up as this dialer does. A cache of the dialer learns nothing
-    /// from a probe, and a probe is of addresses, so it goes through no proxy and no command.
-    #[must_use]
-    pub fn with_dialer(self, dialer: Dialer) -> Prober {
-        Prober { dialer: dialer.alone(), ..self }
-    }
-
-    /// The same prober with a cache: what a dial would choose is forecast with what a dial would
-    /// be told. The probe itself neither uses nor teaches it.
-    #[must_use]
-    pub fn with_cache(self, cache: Cache) -> Prober {
-        Prober { cache: Some(cache), ..self }
+    /// A prober for the dials of this dialer.
+    ///
+    /// It probes the services of the dialer's plan. Of the settings, families, source address,
+    /// device and mark matter to it, and the timeout, which the look-ups of a name have: otherwise
+    /// it waits for nothing but its attempt timeout. A probe is of addresses, so it goes through no
+    /// proxy and no command. The cache is used for the forecast only: the probe teaches it nothing.
+    pub fn new(dialer: Dialer) -> Prober {
+        Prober { dialer, attempt_timeout: Prober::ATTEMPT_TIMEOUT }
     }
 
     /// The same prober with another time for each candidate. Default 5 s; at least 10 ms. What
     /// takes longer is silent.
     #[must_use]
-    pub fn with_attempt_timeout(self, timeout: Duration) -> Prober {
-        Prober { timeout, ..self }
+    pub fn with_attempt_timeout(self, attempt_timeout: Duration) -> Prober {
+        Prober { attempt_timeout, ..self }
     }
 
     /// Probes the hosts, blocks until all is known, and gives what was found in their order.
@@ -120,10 +90,12 @@ impl Prober {
         progress: impl FnMut(Progress),
     ) -> Result<Vec<Probed>, ProbeError> {
         let config = self.config_of_one();
-        self.config.check()?;
+        self.dialer.config().check()?;
         config.check().map_err(of_attempt)?;
         let hosts = targets.iter().map(|target| self.host(target)).collect::<Result<_, _>>()?;
-        let mut run = Run::new(self, config, hosts, progress).map_err(ProbeError::Setup)?;
+        let dialer = self.dialer.clone().direct_only();
+        let of_one = dialer.clone().with_config(config);
+        let mut run = Run::new(dialer, of_one, hosts, progress).map_err(ProbeError::Setup)?;
         while run.admit() {
             run.wait();
         }
@@ -136,20 +108,20 @@ impl Prober {
 
     /// What a dial would be told of a target.
     fn hints(&self, target: &Target) -> Hints {
-        let Some(cache) = &self.cache else { return Hints::default() };
-        let place = Cache::place(target, &self.config, None);
-        place.map(|place| cache.hints(&place, &self.plan)).unwrap_or_default()
+        let Some(cache) = self.dialer.cache() else { return Hints::default() };
+        let place = Cache::place(target, self.dialer.config(), None);
+        place.map(|place| cache.hints(&place, self.dialer.plan())).unwrap_or_default()
     }
 
     /// The settings of a dial that has one candidate.
     fn config_of_one(&self) -> Config {
         Config {
             attempt_delay: MIN_DELAY,
-            timeout: self.timeout,
+            timeout: self.attempt_timeout,
             families: Families::Any,
             // A connection is closed as soon as it stands.
             greeting_wait: GreetingWait::Off,
-            ..self.config.clone()
+            ..self.dialer.config().clone()
         }
     }
 
@@ -157,7 +129,8 @@ impl Prober {
     fn host(&self, target: &Target) -> Result<Probing, ProbeError> {
         let now = Instant::now();
         let refused = |source| ProbeError::Host { host: target.as_str().to_owned(), source };
-        let machine = Machine::new(target, &self.plan, &self.config, now).map_err(refused)?;
+        let machine =
+            Machine::new(target, self.dialer.plan(), self.dialer.config(), now).map_err(refused)?;
         let address = match target.host() {
             Host::Name(_) => None,
             Host::Address(address) => Some(SocketAddr::new(*address, 0)),
@@ -170,7 +143,7 @@ impl Prober {
             Some(SocketAddr::V6(v6)) => v6.scope_id(),
             _ => 0,
         };
-        direct::check_options(&self.config, machine.families(), zone).map_err(refused)?;
+        direct::check_options(self.dialer.config(), machine.families(), zone).map_err(refused)?;
         let families = machine.families().to_vec();
         Ok(Probing::new(target.clone(), address, families, now))
     }

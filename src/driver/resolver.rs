@@ -9,45 +9,66 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::resolv_conf;
 use super::sys;
+use crate::machine::Query;
+use crate::outcome::Errno;
 use crate::plan::Family;
 use crate::report::LookupError;
 
-/// Threads that run look-ups at once, not counting those that have become [`OLD`].
-const THREADS: usize = 16;
-/// After this long a look-up counts as stuck, and another thread may take its place.
+/// Look-ups that run at once, not counting those that have become [`OLD`].
+const RUNNING: usize = 16;
+/// After this long a look-up counts as stuck, and another one may run beside it.
 const OLD: Duration = Duration::from_secs(5);
-/// Threads altogether, stuck ones included; beyond it look-ups wait.
-const MOST_THREADS: usize = 64;
+/// Look-ups altogether, stuck ones included; beyond it others wait.
+const MOST_RUNNING: usize = 64;
+/// Threads altogether, with those whose look-up nobody waits for any more.
+const MOST_THREADS: usize = 1000;
+/// For so long a look-up that is under way is joined by others: an older one may have begun in
+/// another network.
+const JOINED: Duration = Duration::from_secs(1);
+/// How long a thread waits for another look-up after its last one.
+const IDLE: Duration = Duration::from_millis(500);
+/// How soon a look-up that no thread has taken is looked after again.
+const RETRY: Duration = Duration::from_millis(500);
 /// The stack of a thread: name service modules want more than a few pages.
 const STACK: usize = 256 * 1024;
 
-/// What a look-up gives: addresses, best first, their ports ignored.
-pub type LookupResult = Result<Vec<SocketAddr>, LookupError>;
-type Look = dyn Fn(&str, Family) -> LookupResult + Send + Sync;
+/// What a look-up gives: addresses of both families, best first, their ports ignored.
+pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 
 /// Looks up names for dials, without ever making one wait for another.
 ///
-/// A clone is a handle to the same resolver. Dials that want the same name and family at the same
-/// time share one look-up. At most 16 threads run them; one that has taken longer than 5 s no
-/// longer counts, and 64 is the limit for all. A thread lives only while there is work.
+/// A clone is a handle to the same resolver. Dials that ask the same within a second share one
+/// look-up, if their threads are in the same network and mount namespaces. At most 16 look-ups run
+/// at once; one that has taken longer than 5 s no longer counts, and 64 is the limit for all. One
+/// that no dial waits for any more counts against neither. A thread ends 0.5 s after its last
+/// look-up.
 ///
 /// [`Resolver::default`] is one for the whole process, made when it is first needed, and asks the
 /// system (`getaddrinfo`). After a fork the child begins with no look-ups of its own.
 #[derive(Clone)]
 pub struct Resolver {
-    look: Arc<Look>,
+    look: Look,
     generation: Arc<Generation>,
+}
+
+/// Who is asked.
+#[derive(Clone)]
+enum Look {
+    /// The system; what it gives goes through this filter.
+    System(Arc<dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync>),
+    Custom(Arc<dyn Fn(&str, Query) -> LookupResult + Send + Sync>),
 }
 
 impl Default for Resolver {
     fn default() -> Resolver {
         static SYSTEM: OnceLock<Resolver> = OnceLock::new();
-        SYSTEM.get_or_init(|| Resolver::custom(sys::get_addr_info)).clone()
+        SYSTEM.get_or_init(|| Resolver::system_filtered(Ok)).clone()
     }
 }
 
@@ -62,82 +83,182 @@ impl fmt::Debug for Resolver {
 struct Generation {
     process: u32,
     state: Mutex<State>,
+    /// Wakes threads that wait for a look-up.
+    given: Condvar,
     next: OnceLock<Arc<Generation>>,
 }
 
 #[derive(Default)]
 struct State {
+    /// Look-ups that have not ended, by a number that is never used twice.
+    jobs: BTreeMap<u64, Job>,
+    /// The last look-up of each key, which others may join.
+    latest: BTreeMap<Key, u64>,
     /// Look-ups that no thread has taken yet.
-    queue: VecDeque<Key>,
-    /// Who waits for each look-up, taken or not.
-    waiting: BTreeMap<Key, Vec<Arc<Slot>>>,
-    /// When each thread began its present look-up.
-    threads: BTreeMap<u64, Instant>,
-    next_thread: u64,
+    queue: VecDeque<u64>,
+    threads: BTreeMap<u64, Thread>,
+    /// The number that comes next.
+    next: u64,
 }
 
-type Key = (String, Family);
+/// What is asked, and where.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    name: String,
+    question: Question,
+    /// Of the thread that asks; `None` where the system does not tell.
+    namespaces: Option<sys::Namespaces>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Question {
+    Both,
+    Only(Family),
+    /// Of the name with a final dot.
+    Final(Family),
+}
+
+struct Job {
+    key: Key,
+    began: Instant,
+    /// Since when a thread is at it.
+    runs_since: Option<Instant>,
+    waiting: Vec<(Arc<Slot>, Query)>,
+}
+
+struct Thread {
+    namespaces: Option<sys::Namespaces>,
+    /// The look-up that it is at, or is to begin; `None` while it is idle.
+    job: Option<u64>,
+}
 
 impl Resolver {
-    /// A resolver that asks `look` instead of the system. It is called on threads of its own, may
-    /// block, and gets the name and the one family wanted.
-    pub fn custom(look: impl Fn(&str, Family) -> LookupResult + Send + Sync + 'static) -> Resolver {
-        Resolver { look: Arc::new(look), generation: Arc::new(Generation::new()) }
+    /// A resolver that asks `look` instead of the system: for the addresses of a name, of both
+    /// families in one list, best first. It is called on threads of its own and may block.
+    ///
+    /// Such a look-up has no help of look-ups a family, and addresses of families that the dial
+    /// does not use are left out.
+    pub fn custom(look: impl Fn(&str) -> LookupResult + Send + Sync + 'static) -> Resolver {
+        Resolver::custom_with_hedges(move |name, query| match query {
+            Query::Authority => look(name),
+            Query::Hedge(_) => Err(LookupError::Unanswered),
+        })
     }
 
-    /// Begins a look-up, or joins the one under way; the answer comes to `slot`.
-    pub(super) fn look_up(&self, name: &str, family: Family, slot: &Arc<Slot>, now: Instant) {
-        let generation = self.generation();
-        let key = (name.to_owned(), family);
-        let mut state = generation.lock();
-        let waiting = state.waiting.entry(key.clone()).or_default();
-        waiting.push(Arc::clone(slot));
-        if waiting.len() == 1 {
-            state.queue.push_back(key);
+    /// A resolver that answers every query of a dial, for tests.
+    #[doc(hidden)]
+    pub fn custom_with_hedges(
+        look: impl Fn(&str, Query) -> LookupResult + Send + Sync + 'static,
+    ) -> Resolver {
+        Resolver::new(Look::Custom(Arc::new(look)))
+    }
+
+    /// A resolver that asks the system, with threads of its own, and takes of each list of addresses
+    /// what `filter` gives.
+    #[doc(hidden)]
+    pub fn system_filtered(
+        filter: impl Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync + 'static,
+    ) -> Resolver {
+        Resolver::new(Look::System(Arc::new(filter)))
+    }
+
+    fn new(look: Look) -> Resolver {
+        Resolver { look, generation: Arc::new(Generation::new()) }
+    }
+
+    /// Begins a look-up of these families, or joins one that began a moment ago; the answer comes
+    /// to `slot`.
+    pub(super) fn look_up(
+        &self,
+        name: &str,
+        families: &[Family],
+        query: Query,
+        slot: &Arc<Slot>,
+        now: Instant,
+    ) {
+        let question = match (query, families) {
+            (Query::Hedge(family), _) => Question::Final(family),
+            (Query::Authority, &[family]) => Question::Only(family),
+            (Query::Authority, _) => Question::Both,
+        };
+        if let Question::Final(_) = question
+            && matches!(self.look, Look::System(_))
+            && !resolv_conf::is_hedged(name)
+        {
+            return slot.fill(query, Err(LookupError::Unanswered));
         }
+        let namespaces = sys::namespaces();
+        let key = Key { name: name.to_owned(), question, namespaces };
+        let generation = self.generation();
+        let mut state = generation.lock();
+        if let Some(job) = state.joinable(&key, now) {
+            job.waiting.push((Arc::clone(slot), query));
+            return;
+        }
+        let waiting = vec![(Arc::clone(slot), query)];
+        state.add(Job { key, began: now, runs_since: None, waiting });
         drop(state);
-        self.relieve(now);
+        self.start(&generation, namespaces, now);
     }
 
-    /// Starts threads for look-ups that wait, as far as the limits allow, and says when the limits
-    /// will allow more: call again then, for no thread watches the others.
+    /// Starts look-ups that wait for a thread, as far as the limits allow, and says when to call
+    /// again: no thread watches the others.
     pub(super) fn relieve(&self, now: Instant) -> Option<Instant> {
         let generation = self.generation();
+        if generation.lock().queue.is_empty() {
+            return None;
+        }
+        self.start(&generation, sys::namespaces(), now)
+    }
+
+    /// Whether the look-up that counts for this slot has not begun, because of the limits.
+    pub(super) fn is_queued(&self, slot: &Arc<Slot>) -> bool {
+        let generation = self.generation();
+        let state = generation.lock();
+        state.queue.iter().any(|job| {
+            let waiting = state.jobs.get(job).map(|job| &*job.waiting).unwrap_or_default();
+            let counts = |query| query == Query::Authority;
+            waiting.iter().any(|(waits, query)| counts(*query) && Arc::ptr_eq(waits, slot))
+        })
+    }
+
+    /// Hands look-ups of these namespaces, in which this thread is, to threads.
+    fn start(
+        &self,
+        generation: &Arc<Generation>,
+        namespaces: Option<sys::Namespaces>,
+        now: Instant,
+    ) -> Option<Instant> {
         loop {
             let mut state = generation.lock();
-            if state.queue.is_empty() {
-                return None;
-            }
-            let young = state.threads.values().filter(|&&since| now < since + OLD);
-            if young.count() >= THREADS || state.threads.len() >= MOST_THREADS {
-                let ages = state.threads.values().map(|&since| since + OLD);
-                return ages.filter(|&at| at > now).min();
+            let Some(job) = state.next_job(namespaces, now) else {
+                return (!state.queue.is_empty()).then_some(now + RETRY);
+            };
+            let idle = |thread: &&mut Thread| {
+                thread.job.is_none() && thread.namespaces == namespaces && namespaces.is_some()
+            };
+            if let Some(thread) = state.threads.values_mut().find(idle) {
+                thread.job = Some(job);
+                generation.given.notify_all();
+                continue;
             }
             // Handed over here, so that no more threads are started than there are look-ups.
-            let key = state.next()?;
-            let number = state.next_thread;
-            state.next_thread += 1;
-            state.threads.insert(number, now);
+            let number = state.number();
+            state.threads.insert(number, Thread { namespaces, job: Some(job) });
             drop(state);
-            if let Err(error) = self.start_thread(&generation, number, key.clone()) {
-                generation.lock().not_started(number, key, &error);
-                return None;
+            if let Err(error) = self.start_thread(generation, number) {
+                generation.lock().not_started(number, job, &error);
+                return Some(now + RETRY);
             }
         }
     }
 
-    fn start_thread(
-        &self,
-        generation: &Arc<Generation>,
-        number: u64,
-        first: Key,
-    ) -> std::io::Result<()> {
-        let look = Arc::clone(&self.look);
+    fn start_thread(&self, generation: &Arc<Generation>, number: u64) -> std::io::Result<()> {
+        let look = self.look.clone();
         let generation = Arc::clone(generation);
         let builder = thread::Builder::new().name("mailport-resolve".into()).stack_size(STACK);
-        let started = sys::with_signals_blocked(|| {
-            builder.spawn(move || work(&*look, &generation, number, first))
-        });
+        let started =
+            sys::with_signals_blocked(|| builder.spawn(move || work(&look, &generation, number)));
         started.map(drop)
     }
 
@@ -153,8 +274,12 @@ impl Resolver {
 
 impl Generation {
     fn new() -> Generation {
-        let process = std::process::id();
-        Generation { process, state: Mutex::default(), next: OnceLock::new() }
+        Generation {
+            process: std::process::id(),
+            state: Mutex::default(),
+            given: Condvar::new(),
+            next: OnceLock::new(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -163,53 +288,161 @@ impl Generation {
     }
 }
 
+impl Job {
+    fn is_wanted(&self) -> bool {
+        self.waiting.iter().any(|(slot, _)| slot.is_wanted())
+    }
+}
+
 impl State {
-    /// The next look-up that somebody still waits for.
-    fn next(&mut self) -> Option<Key> {
-        while let Some(key) = self.queue.pop_front() {
-            let wanted = self.waiting.get(&key).is_some_and(|w| w.iter().any(|s| s.is_wanted()));
-            if wanted {
-                return Some(key);
-            }
-            self.waiting.remove(&key);
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn add(&mut self, job: Job) {
+        let number = self.number();
+        self.latest.insert(job.key.clone(), number);
+        self.jobs.insert(number, job);
+        self.queue.push_back(number);
+    }
+
+    /// The look-up that a dial which begins now may share.
+    fn joinable(&mut self, key: &Key, now: Instant) -> Option<&mut Job> {
+        key.namespaces?;
+        let number = self.latest.get(key)?;
+        let job = self.jobs.get_mut(number)?;
+        (job.runs_since.is_none() || now < job.began + JOINED).then_some(job)
+    }
+
+    /// Takes the next look-up of these namespaces from the queue, if the limits allow one.
+    fn next_job(&mut self, namespaces: Option<sys::Namespaces>, now: Instant) -> Option<u64> {
+        let jobs = &self.jobs;
+        let is_unwanted = |number: &u64| jobs.get(number).is_none_or(|job| !job.is_wanted());
+        let unwanted: Vec<u64> = self.queue.iter().copied().filter(is_unwanted).collect();
+        self.queue.retain(|number| !unwanted.contains(number));
+        for number in unwanted {
+            self.end(number);
         }
-        None
+        let jobs = &self.jobs;
+        let place = self.queue.iter().position(|n| jobs[n].key.namespaces == namespaces)?;
+        // One that nobody waits for counts against no limit.
+        let running = jobs.values().filter(|job| job.is_wanted());
+        let running: Vec<Instant> = running.filter_map(|job| job.runs_since).collect();
+        let young = running.iter().filter(|&&since| now < since + OLD).count();
+        let busy = self.threads.values().filter(|thread| thread.job.is_some()).count();
+        if young >= RUNNING || running.len() >= MOST_RUNNING || busy >= MOST_THREADS {
+            return None;
+        }
+        let number = self.queue.remove(place)?;
+        self.jobs.get_mut(&number)?.runs_since = Some(now);
+        Some(number)
+    }
+
+    /// Forgets a look-up, and gives those who wait for it.
+    fn end(&mut self, number: u64) -> Vec<(Arc<Slot>, Query)> {
+        let Some(job) = self.jobs.remove(&number) else { return Vec::new() };
+        if self.latest.get(&job.key) == Some(&number) {
+            self.latest.remove(&job.key);
+        }
+        job.waiting
     }
 
     /// A thread could not be started: its look-up waits for another one to end or, where there is
-    /// none, fails with all that wait.
-    fn not_started(&mut self, number: u64, key: Key, error: &std::io::Error) {
-        self.threads.remove(&number);
-        self.queue.push_front(key);
-        if !self.threads.is_empty() {
+    /// none, fails.
+    fn not_started(&mut self, thread: u64, number: u64, error: &std::io::Error) {
+        self.threads.remove(&thread);
+        let namespaces = self.jobs.get(&number).and_then(|job| job.key.namespaces);
+        let is_followed = self.threads.values().any(|other| {
+            let job = other.job.and_then(|job| self.jobs.get(&job));
+            other.namespaces == namespaces && job.is_some_and(Job::is_wanted)
+        });
+        if is_followed && let Some(job) = self.jobs.get_mut(&number) {
+            job.runs_since = None;
+            self.queue.push_front(number);
             return;
         }
-        let error = LookupError::Failed(format!("cannot start a thread: {error}"));
-        while let Some(key) = self.queue.pop_front() {
-            for slot in self.waiting.remove(&key).unwrap_or_default() {
-                slot.fill(key.1, Err(error.clone()));
+        let errno = Errno(error.raw_os_error().unwrap_or(libc::EAGAIN));
+        for (slot, query) in self.end(number) {
+            slot.fill(query, Err(LookupError::LocalResourceError(errno)));
+        }
+    }
+}
+
+/// What a thread does: its first look-up, then others of its namespaces, until there have been none
+/// for a while.
+fn work(look: &Look, generation: &Generation, number: u64) {
+    let mut state = generation.lock();
+    loop {
+        let given = |state: &mut State| state.threads.get(&number).is_some_and(|t| t.job.is_none());
+        (state, _) = generation
+            .given
+            .wait_timeout_while(state, IDLE, given)
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(job) = state.threads.get(&number).and_then(|thread| thread.job) else {
+            // With the lock still held, so that whoever queues a look-up next starts a thread.
+            state.threads.remove(&number);
+            return;
+        };
+        let key = state.jobs.get(&job).map(|job| job.key.clone());
+        drop(state);
+        let result = key.map(|key| {
+            let ask = || look.ask(&key);
+            panic::catch_unwind(AssertUnwindSafe(ask))
+                .unwrap_or_else(|_| Err(LookupError::Failed("the look-up panicked".into())))
+        });
+        let waiting = generation.lock().end(job);
+        if let Some(result) = result {
+            for (slot, query) in waiting {
+                slot.fill(query, result.clone());
+            }
+        }
+        state = generation.lock();
+        let namespaces = state.threads.get(&number).and_then(|thread| thread.namespaces);
+        // Its own look-up no longer counts.
+        let next = state.next_job(namespaces, Instant::now());
+        if let Some(thread) = state.threads.get_mut(&number) {
+            thread.job = next;
+        }
+        if next.is_none() && namespaces.is_none() {
+            state.threads.remove(&number);
+            return;
+        }
+    }
+}
+
+impl Look {
+    fn ask(&self, key: &Key) -> LookupResult {
+        match self {
+            Look::System(filter) => key.ask_system().and_then(|list| filter(list)),
+            Look::Custom(look) => look(&key.name, key.question.query()),
+        }
+    }
+}
+
+impl Key {
+    fn ask_system(&self) -> LookupResult {
+        let name = &self.name;
+        match self.question {
+            Question::Both => sys::get_addr_info(name, None),
+            Question::Only(family) => sys::get_addr_info(name, Some(family)),
+            // Counted here, for a look-up reads the settings when it runs.
+            Question::Final(_) if resolv_conf::ndots() > resolv_conf::dots(name) => {
+                Err(LookupError::Unanswered)
+            }
+            Question::Final(family) => {
+                let name = format!("{}.", name.trim_end_matches('.'));
+                sys::get_addr_info(&name, Some(family))
             }
         }
     }
 }
 
-/// What a thread does: its first look-up, then others, until there are none.
-fn work(look: &Look, generation: &Generation, number: u64, first: Key) {
-    let mut next = Some(first);
-    while let Some(key) = next {
-        let result = panic::catch_unwind(AssertUnwindSafe(|| look(&key.0, key.1)))
-            .unwrap_or_else(|_| Err(LookupError::Failed("the look-up panicked".into())));
-        let waiting = generation.lock().waiting.remove(&key).unwrap_or_default();
-        for slot in waiting {
-            slot.fill(key.1, result.clone());
-        }
-        let mut state = generation.lock();
-        next = state.next();
-        if next.is_some() {
-            state.threads.insert(number, Instant::now());
-        } else {
-            // With the lock still held, so that whoever queues a look-up next starts a thread.
-            state.threads.remove(&number);
+impl Question {
+    fn query(self) -> Query {
+        match self {
+            Question::Both | Question::Only(_) => Query::Authority,
+            Question::Final(family) => Query::Hedge(family),
         }
     }
 }
@@ -223,7 +456,7 @@ pub(super) struct Slot(Mutex<Inside>);
 struct Inside {
     /// Wakes the dial; `None` once the dial has ended.
     waker: Option<Arc<OwnedFd>>,
-    answers: Vec<(Family, LookupResult)>,
+    answers: Vec<(Query, LookupResult)>,
 }
 
 impl Slot {
@@ -232,7 +465,7 @@ impl Slot {
     }
 
     /// The answers that have come since the last call.
-    pub(super) fn take(&self) -> Vec<(Family, LookupResult)> {
+    pub(super) fn take(&self) -> Vec<(Query, LookupResult)> {
         std::mem::take(&mut self.lock().answers)
     }
 
@@ -251,12 +484,12 @@ impl Slot {
         self.lock().waker.is_some()
     }
 
-    fn fill(&self, family: Family, result: LookupResult) {
+    fn fill(&self, query: Query, result: LookupResult) {
         let mut inside = self.lock();
         let Inside { waker: Some(waker), answers } = &mut *inside else { return };
-        answers.push((family, result));
+        answers.push((query, result));
         // Under the lock: once the dial has emptied the slot, nobody writes to its descriptor.
-        sys::signal(waker.as_fd());
+        sys::wake(waker.as_fd());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -293,7 +526,7 @@ mod tests {
         let calls = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&calls);
         let open = Arc::new(OnceLock::new());
-        let resolver = Resolver::custom(move |_, _| {
+        let resolver = Resolver::custom(move |_| {
             counted.fetch_add(1, Ordering::SeqCst);
             while open.get().is_none() {
                 let gone = wait.try_lock().is_ok_and(|wait| {
@@ -305,41 +538,64 @@ mod tests {
                 }
                 thread::yield_now();
             }
-            Err(LookupError::NotFound)
+            Err(LookupError::NoSuchName)
         });
         (resolver, release, calls)
     }
 
+    fn look_up(resolver: &Resolver, name: &str, slot: &Arc<Slot>, now: Instant) {
+        resolver.look_up(name, &Family::ALL, Query::Authority, slot, now);
+    }
+
+    fn is_idle(resolver: &Resolver) -> bool {
+        resolver.generation.lock().threads.values().all(|thread| thread.job.is_none())
+    }
+
     #[test]
-    fn a_look_up_starts_one_thread() {
+    fn a_look_up_starts_one_thread_which_ends_half_a_second_later() {
         let (resolver, release, calls) = stuck();
         let slot = slot();
         for number in 0..3 {
-            let name = format!("{number}.example");
-            resolver.look_up(&name, Family::Ipv4, &slot, Instant::now());
+            look_up(&resolver, &format!("{number}.example"), &slot, Instant::now());
         }
         assert_eq!(threads(&resolver), 3, "whether or not they have begun yet");
         drop(release);
         wait_for(|| slot.lock().answers.len() == 3);
         wait_for(|| threads(&resolver) == 0);
         assert_eq!(calls.load(Ordering::SeqCst), 3);
-        assert_eq!(resolver.generation.lock().next_thread, 3, "none was started for nothing");
     }
 
     #[test]
-    fn one_look_up_serves_all_who_wait_for_it() {
+    fn a_thread_that_is_idle_takes_the_next_look_up() {
+        let resolver = Resolver::custom(|_| Err(LookupError::NoAddress));
+        let slot = slot();
+        for number in 0..20 {
+            look_up(&resolver, &format!("{number}.example"), &slot, Instant::now());
+            wait_for(|| slot.lock().answers.len() == number + 1 && is_idle(&resolver));
+        }
+        // A machine that is held up may have let one go in between.
+        assert!(threads(&resolver) <= 1);
+    }
+
+    #[test]
+    fn one_look_up_serves_all_who_ask_within_a_second() {
         let (resolver, release, calls) = stuck();
         let slots: Vec<_> = (0..5).map(|_| slot()).collect();
+        let now = Instant::now();
         for slot in &slots {
-            resolver.look_up("mail.example", Family::Ipv4, slot, Instant::now());
+            look_up(&resolver, "mail.example", slot, now + JOINED / 2);
         }
+        wait_for(|| calls.load(Ordering::SeqCst) == 1);
+        let late = slot();
+        look_up(&resolver, "mail.example", &late, now + 2 * JOINED);
+        wait_for(|| calls.load(Ordering::SeqCst) == 2);
         drop(release);
-        for slot in &slots {
+        for slot in slots.iter().chain([&late]) {
             wait_for(|| !slot.lock().answers.is_empty());
         }
-        assert_eq!(calls.load(Ordering::SeqCst), 1);
-        wait_for(|| threads(&resolver) == 0);
-        assert!(resolver.generation.lock().waiting.is_empty());
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+        let state = resolver.generation.lock();
+        assert!(state.jobs.is_empty() && state.latest.is_empty());
     }
 
     #[test]
@@ -348,23 +604,43 @@ mod tests {
         let slot = slot();
         let start = Instant::now();
         for number in 0..100 {
-            resolver.look_up(&format!("{number}.example"), Family::Ipv4, &slot, start);
+            look_up(&resolver, &format!("{number}.example"), &slot, start);
         }
         wait_for(|| calls.load(Ordering::SeqCst) == 16);
         assert_eq!(threads(&resolver), 16);
-        let relief = resolver.relieve(start).expect("a time when the limits allow more");
-        assert!(relief >= start + OLD);
+        assert!(resolver.is_queued(&slot));
+        let relief = resolver.relieve(start).expect("a time when the limits may allow more");
+        assert!(relief > start);
         // Their age is told by the clock that the caller brings, so nobody has to wait for it.
         for (round, running) in [(1, 32), (2, 48), (3, 64), (4, 64)] {
             let later = Instant::now() + round * 2 * OLD;
-            resolver.generation.lock().threads.values_mut().for_each(|since| *since = start);
+            let mut state = resolver.generation.lock();
+            let running_now = state.jobs.values_mut().filter_map(|job| job.runs_since.as_mut());
+            running_now.for_each(|since| *since = start);
+            drop(state);
             resolver.relieve(later);
             wait_for(|| calls.load(Ordering::SeqCst) >= running);
             assert_eq!(threads(&resolver), running, "round {round}");
         }
         drop(release);
         wait_for(|| slot.lock().answers.len() == 100);
-        wait_for(|| threads(&resolver) == 0);
+        assert!(!resolver.is_queued(&slot));
+    }
+
+    #[test]
+    fn look_ups_that_nobody_waits_for_count_against_no_limit() {
+        let (resolver, release, calls) = stuck();
+        let (gone, kept) = (slot(), slot());
+        let now = Instant::now();
+        for number in 0..16 {
+            look_up(&resolver, &format!("{number}.example"), &gone, now);
+        }
+        look_up(&resolver, "last.example", &kept, now);
+        wait_for(|| calls.load(Ordering::SeqCst) == 16);
+        gone.empty();
+        resolver.relieve(now);
+        wait_for(|| calls.load(Ordering::SeqCst) == 17);
+        drop(release);
     }
 
     #[test]
@@ -373,30 +649,40 @@ mod tests {
         let (kept, gone) = (slot(), slot());
         let now = Instant::now();
         for number in 0..16 {
-            resolver.look_up(&format!("{number}.example"), Family::Ipv6, &kept, now);
+            look_up(&resolver, &format!("{number}.example"), &kept, now);
         }
         wait_for(|| calls.load(Ordering::SeqCst) == 16);
-        resolver.look_up("late.example", Family::Ipv6, &gone, now);
+        look_up(&resolver, "late.example", &gone, now);
         gone.empty();
         drop(release);
-        wait_for(|| threads(&resolver) == 0);
+        wait_for(|| is_idle(&resolver));
         assert_eq!(calls.load(Ordering::SeqCst), 16);
-        assert!(gone.take().is_empty() && resolver.generation.lock().waiting.is_empty());
+        assert!(gone.take().is_empty() && resolver.generation.lock().jobs.is_empty());
     }
 
     #[test]
     fn a_look_up_that_panics_is_a_failed_one() {
-        let resolver = Resolver::custom(|_, _| panic!("in the look-up, as this test wants it"));
+        let resolver = Resolver::custom(|_| panic!("in the look-up, as this test wants it"));
         let slot = slot();
-        resolver.look_up("mail.example", Family::Ipv4, &slot, Instant::now());
+        look_up(&resolver, "mail.example", &slot, Instant::now());
         wait_for(|| !slot.lock().answers.is_empty());
-        assert!(matches!(&slot.take()[..], [(Family::Ipv4, Err(LookupError::Failed(_)))]));
+        assert!(matches!(&slot.take()[..], [(Query::Authority, Err(LookupError::Failed(_)))]));
+    }
+
+    #[test]
+    fn a_name_that_a_search_list_may_mean_has_no_help() {
+        let slot = slot();
+        let (resolver, now) = (Resolver::default(), Instant::now());
+        resolver.look_up("mail.local", &Family::ALL, Query::Hedge(Family::Ipv4), &slot, now);
+        let answers = slot.take();
+        let unanswered = (Query::Hedge(Family::Ipv4), Err(LookupError::Unanswered));
+        assert_eq!(answers, [unanswered], "at once, and without a thread");
     }
 
     #[test]
     fn the_system_knows_localhost() {
         let slot = slot();
-        Resolver::default().look_up("localhost", Family::Ipv4, &slot, Instant::now());
+        look_up(&Resolver::default(), "localhost", &slot, Instant::now());
         wait_for(|| !slot.lock().answers.is_empty());
         let (_, result) = slot.take().remove(0);
         assert!(result.unwrap().iter().all(|address| address.ip().is_loopback()));

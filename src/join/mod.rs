@@ -11,12 +11,12 @@ pub use pipes::Stock;
 use std::error::Error;
 use std::fmt;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use crate::driver::wait_until_ready;
+use crate::driver::{Stream, retry, wait_until_ready};
 
 /// What is read at once: more is no faster.
 const CHUNK: usize = 64 * 1024;
@@ -84,12 +84,12 @@ impl Error for JoinError {
 /// read of `input` (or a write to `output`) until that returns; it does nothing afterwards. Give
 /// sockets, and shut them down, where that matters.
 pub fn join(
-    socket: TcpStream,
+    stream: impl Into<Stream>,
     input: impl Read + AsFd + Send + 'static,
     output: impl Write + AsFd + Send + 'static,
 ) -> Result<Joined, JoinError> {
     let on_socket = |source| JoinError { side: Side::Socket, source };
-    let socket = Arc::new(socket);
+    let socket = Arc::new(stream.into());
     let (ended, ends) = mpsc::channel();
     let (outgoing, upwards) = (Arc::clone(&socket), ended.clone());
     let sending = move || {
@@ -137,7 +137,7 @@ fn spawn<T: Send + 'static>(
     spawned.map(drop).map_err(|e| io::Error::new(e.kind(), format!("cannot start a thread: {e}")))
 }
 
-fn send(mut input: impl Read + AsFd, mut socket: &TcpStream) -> End {
+fn send(mut input: impl Read + AsFd, mut socket: &Stream) -> End {
     let sent = pump(&mut input, Side::Input, &mut socket, Side::Socket)?;
     match socket.shutdown(Shutdown::Write) {
         // The peer may have reset the connection by now; the other direction will say so.
@@ -148,7 +148,7 @@ fn send(mut input: impl Read + AsFd, mut socket: &TcpStream) -> End {
     Ok(Joined { sent, received: 0 })
 }
 
-fn receive(mut socket: &TcpStream, mut output: impl Write + AsFd) -> End {
+fn receive(mut socket: &Stream, mut output: impl Write + AsFd) -> End {
     let received = pump(&mut socket, Side::Socket, &mut output, Side::Output)?;
     Ok(Joined { sent: 0, received })
 }
@@ -190,8 +190,7 @@ fn insist<S: AsFd, T>(
     mut act: impl FnMut(&mut S) -> io::Result<T>,
 ) -> io::Result<T> {
     loop {
-        match act(stream) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+        match retry(|| act(stream)) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 wait_until_ready(stream.as_fd(), writes)?;
             }
@@ -205,6 +204,7 @@ mod tests {
     use std::fs::File;
     use std::io::Seek;
     use std::net::TcpListener;
+    use std::net::TcpStream;
     use std::os::unix::net::UnixStream;
     use std::time::Duration;
 

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::pipes::{CHUNK, Pipe, Stock};
 use super::{JoinError, Joined, Side};
+use crate::driver::retry;
 
 /// How often a direction moves something in one call, so that one pair does not keep the others
 /// of its loop waiting.
@@ -108,11 +109,12 @@ impl Pair {
         if self.up.has_ended() && self.down.has_ended() {
             return Ok(Progress::Ended);
         }
-        // A socket that is read no more says in this way only that it is broken.
+        // A socket that is not read, at its end or because the other one takes nothing, reports a
+        // reset by this alone.
         for (flow, socket, side) in
             [(&self.up, near, Side::Output), (&self.down, far, Side::Socket)]
         {
-            if flow.phase != Phase::Open
+            if !flow.reads()
                 && let Some(error) = SockRef::from(&socket).take_error().map_err(at(side))?
             {
                 return Err(at(side)(error));
@@ -141,6 +143,11 @@ impl Pair {
     /// How much has arrived each way so far.
     pub fn carried(&self) -> Joined {
         Joined { sent: self.up.carried, received: self.down.carried }
+    }
+
+    /// Whether the near and the far socket have ended their direction.
+    pub fn ended(&self) -> [bool; 2] {
+        [self.up.phase != Phase::Open, self.down.phase != Phase::Open]
     }
 
     /// Joins until both directions have ended. Shutting down either socket, from another thread
@@ -276,8 +283,7 @@ impl Flow {
         stock: &mut Stock,
     ) -> Result<bool, Broken> {
         if self.streams && !self.refused && self.splice(from, stock).map_err(Broken::Reading)? {
-            // Nothing is held where the socket was not ready, or has ended.
-            return Ok(self.holds() || self.phase == Phase::Ending);
+            return Ok(true);
         }
         let count = insist(|| (&*SockRef::from(&from)).read(&mut stock.scratch));
         let Some(count) = count.map_err(Broken::Reading)? else { return Ok(false) };
@@ -304,14 +310,16 @@ impl Flow {
                 self.held = Held::Pipe(pipe);
                 return Ok(true);
             }
-            Ok(Some(_)) => self.phase = Phase::Ending,
+            // At the mark of urgent data splice moves nothing, as at the end and where nothing has
+            // come: a read tells these apart.
+            Ok(_) => self.streams = false,
             Err(ref error) if error.kind() == ErrorKind::InvalidInput => self.refused = true,
-            Ok(None) | Err(_) => {}
+            Err(_) => {}
         }
         stock.give_back(pipe);
         match moved {
             Err(error) if error.kind() != ErrorKind::InvalidInput => Err(error),
-            moved => Ok(moved.is_ok()),
+            _ => Ok(false),
         }
     }
 
@@ -351,13 +359,10 @@ impl Flow {
 }
 
 /// Does it again after a signal; `None` where the socket is not ready.
-fn insist<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
-    loop {
-        match act() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            done => return done.map(Some),
-        }
+fn insist<T>(act: impl FnMut() -> io::Result<T>) -> io::Result<Option<T>> {
+    match retry(act) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        done => done.map(Some),
     }
 }
 

@@ -1,48 +1,62 @@
-//! What the look-ups have given so far, and when that is enough to begin.
+//! Rule 1: which addresses the host has, by what its look-ups have given so far.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use super::order;
+use super::event::Query;
 use crate::plan::Family;
-use crate::report::LookupError;
+use crate::report::{Lookup, LookupError};
 use crate::target::is_of_a_host;
+
+/// How long the authority may take before one look-up a family helps it. Most answers of a name
+/// service come sooner, so that most dials cost one look-up.
+pub(crate) const LOOKUP_HEDGE: Duration = Duration::from_millis(100);
 
 /// The most addresses of one family that a dial uses: the best ones. More than this is no server,
 /// and could keep a dial busy until its deadline.
 const MAX_ADDRESSES: usize = 32;
 
-/// The look-ups of one dial, one for each family that its plan can use.
+/// The addresses of the host. What was answered is kept; which addresses there are follows from
+/// it, whatever the order in which answers of one moment come.
 #[derive(Debug)]
-pub(super) struct Answers {
-    asked: Vec<Asked>,
-    /// The family that the caller wants first, or else the cache, whatever RFC 6724 says.
+pub(super) struct Addresses {
+    /// The families that the dial can use, IPv6 first.
+    families: Vec<Family>,
+    authority: Answer,
+    /// The hedges, IPv6 first; none until they have been started.
+    hedges: Vec<(Family, Answer)>,
+    /// The addresses that exist by what is known now, in the order to try them.
+    known: Vec<Known>,
+    /// The families that this machine has a route to.
+    routes: Vec<Family>,
+    /// The family that the caller wants first, or else the cache, whatever the authority's order.
     wanted: Option<Family>,
-    /// The only family of the first service.
-    only_of_first_service: Option<Family>,
 }
 
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) family: Family,
-    pub(super) answer: Answer,
-}
-
-#[derive(Debug)]
-pub(super) enum Answer {
+enum Answer {
     Pending,
-    Addresses { list: Vec<SocketAddr>, source: Option<IpAddr>, at: Instant },
+    Given { list: Vec<SocketAddr>, at: Instant },
     Failed { error: LookupError, at: Instant },
 }
 
-impl Answers {
-    pub(super) fn new(
-        families: &[Family],
-        wanted: Option<Family>,
-        only_of_first_service: Option<Family>,
-    ) -> Answers {
-        let asked = families.iter().map(|&family| Asked { family, answer: Answer::Pending });
-        Answers { asked: asked.collect(), wanted, only_of_first_service }
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    address: SocketAddr,
+    /// When it became known.
+    at: Instant,
+}
+
+impl Addresses {
+    pub(super) fn new(families: &[Family], wanted: Option<Family>) -> Addresses {
+        Addresses {
+            families: families.to_vec(),
+            authority: Answer::Pending,
+            hedges: Vec::new(),
+            known: Vec::new(),
+            routes: Vec::new(),
+            wanted,
+        }
     }
 
     /// The family that has worked best goes first, if the caller has no wish.
@@ -50,113 +64,207 @@ impl Answers {
         self.wanted = self.wanted.or(Some(family));
     }
 
-    pub(super) fn asked(&self) -> &[Asked] {
-        &self.asked
-    }
-
-    /// Takes the first answer of a family; a second one would move candidates under the race.
+    /// Takes the first answer to a query; a second one would move candidates under the race.
     pub(super) fn take(
         &mut self,
-        family: Family,
+        query: Query,
         addresses: Result<Vec<SocketAddr>, LookupError>,
-        source: Option<IpAddr>,
+        routes: Vec<Family>,
         at: Instant,
     ) {
-        let asked = self.asked.iter_mut().find(|asked| asked.family == family);
-        let Some(Asked { answer: answer @ Answer::Pending, .. }) = asked else { return };
-        *answer = match addresses.and_then(|list| usable(family, list)) {
-            Ok(list) => Answer::Addresses { list, source, at },
+        let (families, answer) = match query {
+            Query::Authority => (&*self.families, &mut self.authority),
+            Query::Hedge(of) => {
+                let mut hedges = self.hedges.iter_mut();
+                let Some((family, answer)) = hedges.find(|(family, _)| *family == of) else {
+                    return;
+                };
+                (std::slice::from_ref(&*family), answer)
+            }
+        };
+        let Answer::Pending = answer else { return };
+        *answer = match addresses.and_then(|list| usable(families, list)) {
+            Ok(list) => Answer::Given { list, at },
             Err(error) => Answer::Failed { error, at },
         };
+        self.routes.extend(routes);
+        self.known = self.derive();
     }
 
+    /// The hedges start: one query a family.
+    pub(super) fn hedge(&mut self) -> impl Iterator<Item = Query> {
+        self.hedges = self.families.iter().map(|&family| (family, Answer::Pending)).collect();
+        self.hedges.iter().map(|&(family, _)| Query::Hedge(family))
+    }
+
+    /// When the hedges are to start, in a dial that began at this moment.
+    pub(super) fn hedge_at(&self, began: Instant) -> Option<Instant> {
+        match &self.authority {
+            _ if !self.hedges.is_empty() => None,
+            Answer::Pending => Some(began + LOOKUP_HEDGE),
+            Answer::Failed { error, at } => error.is_temporary().then_some(*at),
+            Answer::Given { .. } => None,
+        }
+    }
+
+    /// The addresses that exist: the authority's answer is the last word, and until it comes the
+    /// hedges' are used, IPv6 first.
+    fn derive(&self) -> Vec<Known> {
+        if let Answer::Given { list, at } = &self.authority {
+            let known = list.iter().map(|&address| {
+                let sooner = self.hedged().find(|hedged| hedged.address == address);
+                Known { address, at: sooner.map_or(*at, |hedged| hedged.at.min(*at)) }
+            });
+            return known.collect();
+        }
+        if self.hedges_count() { self.hedged().collect() } else { Vec::new() }
+    }
+
+    fn hedged(&self) -> impl Iterator<Item = Known> {
+        let given = self.hedges.iter().filter_map(|(_, answer)| match answer {
+            Answer::Given { list, at } => Some((list, *at)),
+            _ => None,
+        });
+        given.flat_map(|(list, at)| list.iter().map(move |&address| Known { address, at }))
+    }
+
+    /// Whether the hedges' answers are used. An authority that says for certain that there is no
+    /// address ends that, unless the dial was at one by then.
+    fn hedges_count(&self) -> bool {
+        match &self.authority {
+            Answer::Pending => true,
+            Answer::Given { .. } => false,
+            Answer::Failed { error, at } => {
+                error.is_temporary() || self.hedged().any(|hedged| hedged.at <= *at)
+            }
+        }
+    }
+
+    /// Whether more may become known.
     pub(super) fn is_pending(&self) -> bool {
-        self.asked.iter().any(|asked| matches!(asked.answer, Answer::Pending))
+        self.families.iter().any(|&family| self.may_bring(family))
     }
 
-    pub(super) fn is_pending_in(&self, family: Family) -> bool {
-        matches!(self.answer(family), Some(Answer::Pending))
+    /// Whether addresses of a family may still become known.
+    pub(super) fn may_bring(&self, family: Family) -> bool {
+        let hedge = self.hedges.iter().find(|(of, _)| *of == family).map(|(_, answer)| answer);
+        match (&self.authority, hedge) {
+            _ if !self.families.contains(&family) => false,
+            (Answer::Pending, _) => true,
+            (_, Some(Answer::Pending)) => self.hedges_count(),
+            (Answer::Failed { error, .. }, None) => error.is_temporary(),
+            _ => false,
+        }
     }
 
-    /// Whether the kernel knows a way to the addresses of a family.
+    /// Whether the first addresses of a family may still become known: its hedge has not brought
+    /// any, nor said that there is none.
+    pub(super) fn are_awaited(&self, family: Family) -> bool {
+        let mut hedges = self.hedges.iter();
+        let is_told = hedges.any(|(of, answer)| {
+            let told = match answer {
+                Answer::Given { .. } => true,
+                Answer::Failed { error, .. } => error.says_there_is_none(),
+                Answer::Pending => false,
+            };
+            *of == family && told
+        });
+        self.may_bring(family) && !is_told
+    }
+
+    /// Whether the authority has said that this is no address of the host.
+    pub(super) fn disowns(&self, address: SocketAddr) -> bool {
+        let has = |list: &[SocketAddr]| list.iter().any(|known| is_same_host(*known, address));
+        matches!(&self.authority, Answer::Given { list, .. } if !has(list))
+    }
+
+    /// Whether this machine has a route to a family.
     pub(super) fn has_route(&self, family: Family) -> bool {
-        matches!(self.answer(family), Some(Answer::Addresses { source: Some(_), .. }))
+        self.routes.contains(&family)
     }
 
     /// The addresses of a family that are known now, best first.
-    pub(super) fn addresses(&self, family: Family) -> &[SocketAddr] {
-        match self.answer(family) {
-            Some(Answer::Addresses { list, .. }) => list,
-            _ => &[],
-        }
+    pub(super) fn of(&self, family: Family) -> impl Iterator<Item = SocketAddr> {
+        self.all().filter(move |address| Family::from(address.ip()) == family)
     }
 
-    /// When the addresses of a family arrived.
-    pub(super) fn arrived(&self, family: Family) -> Option<Instant> {
-        match self.answer(family)? {
-            Answer::Addresses { at, .. } => Some(*at),
-            _ => None,
-        }
+    /// The addresses that are known now.
+    pub(super) fn all(&self) -> impl Iterator<Item = SocketAddr> {
+        self.known.iter().map(|known| known.address)
     }
 
-    /// The family that goes first, of those known now.
+    /// When an address became known, at whatever port.
+    pub(super) fn arrived(&self, address: SocketAddr) -> Option<Instant> {
+        self.known.iter().find(|known| is_same_host(known.address, address)).map(|known| known.at)
+    }
+
+    /// When the first address became known: connecting begins then.
+    pub(super) fn begin_at(&self) -> Option<Instant> {
+        self.known.iter().map(|known| known.at).min()
+    }
+
+    /// Rule 2: the family that goes first, of those known now: the caller's choice, or the
+    /// cache's, or that of the authority's order.
     pub(super) fn first_family(&self) -> Family {
-        if let Some(wanted) = self.wanted {
-            return wanted;
-        }
-        let known = |family| match self.answer(family) {
-            Some(Answer::Addresses { list, source, .. }) => Some((list.first()?.ip(), *source)),
+        let first = || self.all().next().map(|address| Family::from(address.ip()));
+        self.wanted.or_else(first).unwrap_or(Family::Ipv6)
+    }
+
+    /// The error of a host without addresses: the authority's, for it is the last word.
+    pub(super) fn error(&self) -> Option<&LookupError> {
+        match &self.authority {
+            Answer::Failed { error, .. } if self.known.is_empty() => Some(error),
             _ => None,
+        }
+    }
+
+    /// The look-up as a report has it.
+    pub(super) fn lookup(&self, began: Instant) -> Lookup {
+        let (ended, error) = match &self.authority {
+            Answer::Pending => (None, LookupError::Unanswered),
+            Answer::Given { at, .. } => (Some(*at - began), LookupError::NoAddress),
+            Answer::Failed { error, at } => (Some(*at - began), error.clone()),
         };
-        match (known(Family::Ipv6), known(Family::Ipv4)) {
-            (Some(v6), Some(v4)) => order::first_by_address(v6, v4),
-            (None, Some(_)) => Family::Ipv4,
-            _ => Family::Ipv6,
-        }
-    }
-
-    /// When connecting may begin, as things stand.
-    ///
-    /// > If a positive A response is received first due to reordering, the client SHOULD wait a
-    /// > short time for the AAAA response to ensure that preference is given to IPv6 (RFC 8305
-    /// > section 3)
-    pub(super) fn begin_at(&self, resolution_delay: Duration) -> Option<Instant> {
-        // Addresses that the first service cannot use are no reason to begin: the dial would be
-        // on the second service before the first had its chance.
-        let awaited = self.only_of_first_service.or(self.wanted).unwrap_or(Family::Ipv6);
-        if let Some(at) = self.arrived(awaited) {
-            return Some(at);
-        }
-        let at = self.arrived(awaited.other())?;
-        match self.answer(awaited) {
-            Some(Answer::Pending) => Some(at + resolution_delay),
-            _ => Some(at),
-        }
-    }
-
-    fn answer(&self, family: Family) -> Option<&Answer> {
-        self.asked.iter().find(|asked| asked.family == family).map(|asked| &asked.answer)
+        let known: Vec<SocketAddr> = self.all().collect();
+        let result = if known.is_empty() { Err(error) } else { Ok(known) };
+        Lookup { hedged: !self.hedges.is_empty(), ended, result }
     }
 }
 
-/// The best addresses of `family` that a server can have, without repetitions, in their order.
+/// The addresses of these families that a server can have, without repetitions, in their order:
+/// the best of each family.
 pub(crate) fn usable(
-    family: Family,
+    families: &[Family],
     list: Vec<SocketAddr>,
 ) -> Result<Vec<SocketAddr>, LookupError> {
-    let mut seen = Vec::new();
+    let mut seen: Vec<SocketAddr> = Vec::new();
     let mut refused = None;
-    for mut address in list.into_iter().filter(|address| Family::from(address.ip()) == family) {
+    for mut address in list {
         address.set_port(0);
+        if let IpAddr::V4(mapped) = address.ip().to_canonical() {
+            // An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
+            address.set_ip(mapped.into());
+        }
+        let family = Family::from(address.ip());
+        if !families.contains(&family) {
+            continue;
+        }
+        let of_family = seen.iter().filter(|seen| Family::from(seen.ip()) == family).count();
         if !is_of_a_host(address.ip()) {
             refused = Some(address.ip());
-        } else if seen.len() < MAX_ADDRESSES && !seen.contains(&address) {
+        } else if of_family < MAX_ADDRESSES && !seen.contains(&address) {
             seen.push(address);
         }
     }
     match (seen.is_empty(), refused) {
         (false, _) => Ok(seen),
         (true, Some(address)) => Err(LookupError::Unusable(address)),
-        (true, None) => Err(LookupError::NotFound),
+        (true, None) => Err(LookupError::NoAddress),
     }
+}
+
+/// Whether two addresses are equal but for their ports.
+fn is_same_host(one: SocketAddr, mut other: SocketAddr) -> bool {
+    other.set_port(one.port());
+    one == other
 }

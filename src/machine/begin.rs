@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::Machine;
-use super::addresses::Answers;
+use super::addresses::Addresses;
 use super::ask::Asking;
-use super::event::Action;
+use super::event::{Action, Query};
 use super::hints::Hints;
 use super::parameters::Settings;
 use super::race::Race;
@@ -56,7 +56,7 @@ impl Machine {
     #[must_use]
     pub fn with_hints(mut self, hints: Hints) -> Machine {
         if let Some(family) = hints.family {
-            self.answers.prefer(family);
+            self.addresses.prefer(family);
         }
         self.settings.hints = hints;
         self
@@ -78,20 +78,19 @@ impl Machine {
         now: Instant,
     ) -> Machine {
         let services: Vec<Service> = plan.services().to_vec();
-        let first_service = services.iter().find(|s| families.iter().any(|&f| s.allows(f)));
-        let awaited = first_service.and_then(|service| service.family());
+        let resolve = via.is_none().then_some(Action::Resolve { query: Query::Authority });
+        let resolve = resolve.into_iter();
         Machine {
             host: target.as_str().to_owned(),
             looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
             settings: Settings {
                 services,
-                sequential: config.sequential || plan.is_sequential(),
+                sequential: plan.is_sequential(),
                 through: via.is_some(),
                 greeting_wait: config.greeting_wait.wait(via.is_some()),
                 ask: config.ask,
                 try_failed_last: config.try_failed_last,
                 single: false,
-                resolution_delay: config.resolution_delay,
                 attempt_delay: config.attempt_delay,
                 port_delay: config.port_delay,
                 patience: config.patience,
@@ -102,10 +101,10 @@ impl Machine {
             via,
             began: now,
             now,
-            answers: Answers::new(&families, config.families.first(), awaited),
+            addresses: Addresses::new(&families, config.families.first()),
             race: Race::default(),
             asking: Asking::default(),
-            actions: families.iter().map(|&family| Action::Resolve { family }).collect(),
+            actions: resolve.collect(),
             ended: None,
             families,
         }

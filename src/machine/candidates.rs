@@ -36,7 +36,7 @@ impl Rules<'_> {
         let turn = match self.race.of(service).last().and_then(Try::family) {
             // Interleaved (RFC 8305 section 4), with a First Address Family Count of 1.
             Some(last) => last.other(),
-            None => self.answers.first_family(),
+            None => self.addresses.first_family(),
         };
         let first = if self.goes_before(turn.other(), turn, service) { turn.other() } else { turn };
         of(first).or_else(|| of(first.other()))
@@ -52,7 +52,7 @@ impl Rules<'_> {
             (Standing::Bad, Standing::Good) => true,
             (Standing::Unknown, Standing::Good) => remembered(turn),
             (Standing::Unknown, Standing::Unknown) => {
-                remembered(turn) && !remembered(family) && self.answers.has_route(family)
+                remembered(turn) && !remembered(family) && self.addresses.has_route(family)
             }
             _ => false,
         }
@@ -87,7 +87,7 @@ impl Rules<'_> {
     /// every attempt has failed in this dial.
     pub(super) fn is_known_as_bad(&self, service: Service) -> bool {
         let may_lead = |&family: &Family| {
-            let has_failed = |&address| {
+            let has_failed = |address| {
                 let mut tries = self.race.tries.iter();
                 tries.any(|t| {
                     self.settings.services[t.service] == service
@@ -95,10 +95,10 @@ impl Rules<'_> {
                         && t.failure().is_some()
                 })
             };
-            let addresses = self.answers.addresses(family);
-            let has_way = self.answers.has_route(family) || !self.answers.has_route(family.other());
-            let may = has_way && !addresses.iter().all(has_failed);
-            service.allows(family) && (may || self.answers.is_pending_in(family))
+            let other = family.other();
+            let has_way = self.addresses.has_route(family) || !self.addresses.has_route(other);
+            let may = has_way && !self.addresses.of(family).all(has_failed);
+            service.allows(family) && (may || self.addresses.may_bring(family))
         };
         let mut families = Family::ALL.into_iter().filter(may_lead).peekable();
         let is_bad = |family| self.settings.hints.knows_as_bad(service, Some(family));
@@ -108,17 +108,16 @@ impl Rules<'_> {
     /// The known candidates of a service that have not been tried, each family's best first.
     pub(super) fn unstarted(&self, service: usize) -> impl Iterator<Item = Place> {
         let offered = self.settings.services[service];
-        let families = Family::ALL.into_iter().filter(move |&family| offered.allows(family));
-        let at_port = move |&(mut address): &std::net::SocketAddr| {
+        let at_port = move |mut address: std::net::SocketAddr| {
             address.set_port(offered.port());
             Place::At(address)
         };
         let far = self.settings.through.then_some(Place::Far);
-        let addresses =
-            families.flat_map(move |family| self.answers.addresses(family).iter().map(at_port));
+        let addresses = self.addresses.all();
+        let allowed = addresses.filter(move |address| offered.allows(Family::from(address.ip())));
         let tried = move |t: &Try, place| t.place == place && !self.may_be_repeated(t);
         far.into_iter()
-            .chain(addresses)
+            .chain(allowed.map(at_port))
             .filter(move |&place| !self.race.of(service).any(|t| tried(t, place)))
     }
 

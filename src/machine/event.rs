@@ -1,6 +1,6 @@
 //! What goes into a [`Machine`](super::Machine) and what comes out of it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::outcome::Failure;
@@ -12,20 +12,32 @@ use crate::report::LookupError;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AttemptId(pub usize);
 
+/// Which look-up of the host is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Query {
+    /// The one look-up of all families that the dial uses, as the system gives it
+    /// (`getaddrinfo`). Its answer is the last word on which addresses the host has.
+    Authority,
+    /// A look-up of one family, of the name with a final dot, which helps where the authority is
+    /// slow. It is for names alone that no search list can mean; of others the answer is
+    /// [`LookupError::Unanswered`].
+    Hedge(Family),
+}
+
 /// Something that happened outside. An event for an attempt that has ended is ignored, so that
 /// nobody has to take back what is already on its way.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A look-up that [`Action::Resolve`] asked for has ended.
     Resolved {
-        /// The family that was asked for.
-        family: Family,
-        /// The addresses, best first; ports are ignored, and none is the same as
-        /// [`LookupError::NotFound`].
+        /// What was asked for.
+        query: Query,
+        /// The addresses of both families, best first; ports are ignored, and an empty list is the
+        /// same as [`LookupError::NoAddress`].
         addresses: Result<Vec<SocketAddr>, LookupError>,
-        /// The source address that the kernel would use towards the first of them, `None` where it
-        /// has no route. It only orders the families (RFC 6724 section 6).
-        source: Option<IpAddr>,
+        /// The families of these addresses that this machine has a route to. It only decides
+        /// whether a family that the cache knows as bad may still lead to a service.
+        routes: Vec<Family>,
     },
     /// The TCP handshake of an attempt is done, and its confirm stage begins.
     Connected {
@@ -77,10 +89,10 @@ pub enum Event {
 /// Something to do, once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Look up the addresses of the host in one family.
+    /// Look up the addresses of the host.
     Resolve {
-        /// The family.
-        family: Family,
+        /// Which look-up.
+        query: Query,
     },
     /// Start connecting.
     Connect {

@@ -6,7 +6,6 @@ mod begin;
 mod candidates;
 mod event;
 mod hints;
-mod order;
 mod parameters;
 mod proof;
 mod race;
@@ -16,14 +15,14 @@ mod rules;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-pub(crate) use addresses::usable;
+pub(crate) use addresses::{LOOKUP_HEDGE, usable};
 pub use ask::{Answer, Question, Stale};
-pub use event::{Action, AttemptId, Event};
+pub use event::{Action, AttemptId, Event, Query};
 pub use hints::{Hints, Observation};
 
 use crate::plan::{Family, Tls};
 use crate::report::{End, Greeting};
-use addresses::Answers;
+use addresses::Addresses;
 use ask::Asking;
 use parameters::Settings;
 use race::{Place, Race, State, Try, TryEnd};
@@ -61,9 +60,9 @@ use rules::{Due, Rules, Step};
 /// let mut machine = Machine::new(&target, &Plan::submission(), &Config::default(), start)?;
 ///
 /// machine.handle_timeout(start);
-/// let Some(Action::Resolve { family }) = machine.poll_action() else { panic!() };
+/// let Some(Action::Resolve { query }) = machine.poll_action() else { panic!() };
 /// let addresses = Ok(vec!["192.0.2.1:0".parse()?]);
-/// machine.handle(Event::Resolved { family, addresses, source: None }, start);
+/// machine.handle(Event::Resolved { query, addresses, routes: vec![] }, start);
 /// machine.handle_timeout(start);
 /// let Some(Action::Connect { attempt, address }) = machine.poll_action() else { panic!() };
 /// assert_eq!(address, "192.0.2.1:587".parse()?);
@@ -88,7 +87,7 @@ pub struct Machine {
     began: Instant,
     /// The latest time that was brought; the machine's time never goes back.
     now: Instant,
-    answers: Answers,
+    addresses: Addresses,
     race: Race,
     asking: Asking,
     actions: VecDeque<Action>,
@@ -130,6 +129,11 @@ impl Machine {
         self.next().map(|(at, _)| at)
     }
 
+    /// Whether the time of the whole dial is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.ended.is_none() && !self.asking.is_open() && self.rules().deadline() <= now
+    }
+
     /// How the dial ended; `None` while it runs.
     pub fn outcome(&self) -> Option<End> {
         self.ended.map(|(end, _)| end)
@@ -150,6 +154,14 @@ impl Machine {
                 Ok(())
             }
             _ => Err(Stale { question }),
+        }
+    }
+
+    /// Ends the dial by the caller's wish, unless it has ended before.
+    pub fn cancel(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        if self.ended.is_none() {
+            self.take(Step::End(End::Cancelled));
         }
     }
 
@@ -176,8 +188,8 @@ impl Machine {
     fn take_in(&mut self, event: Event) {
         let now = self.now;
         match event {
-            Event::Resolved { family, addresses, source } => {
-                self.answers.take(family, addresses, source, now);
+            Event::Resolved { query, addresses, routes } => {
+                self.addresses.take(query, addresses, routes, now);
             }
             Event::Connected { attempt, round_trip, syns } => {
                 if let Some(t) = self.race.open_mut(attempt)
@@ -227,8 +239,8 @@ impl Machine {
     }
 
     fn rules(&self) -> Rules<'_> {
-        let Machine { race, answers, asking, settings, now, .. } = self;
-        Rules { race, answers, asking, settings, now: *now }
+        let Machine { race, addresses, asking, settings, now, .. } = self;
+        Rules { race, addresses, asking, settings, now: *now }
     }
 
     fn next(&self) -> Option<Due> {
@@ -240,6 +252,20 @@ impl Machine {
 
     fn take(&mut self, step: Step) {
         match step {
+            Step::Hedge => {
+                let queries = self.addresses.hedge();
+                self.actions.extend(queries.map(|query| Action::Resolve { query }));
+            }
+            Step::Disown(attempt) => {
+                if let Some(t) = self.race.get_mut(attempt) {
+                    t.disowned = true;
+                    if t.is_open() {
+                        t.note = Some("no address of the host, by the look-up that counts".into());
+                        t.end(TryEnd::Cancelled, self.now);
+                        self.actions.push_back(Action::Close { attempt });
+                    }
+                }
+            }
             Step::Begin { reason } => {
                 if self.race.begun.is_empty() {
                     self.settings.services = self.rules().order();

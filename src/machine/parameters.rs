@@ -20,7 +20,6 @@ pub(super) struct Settings {
     pub(super) try_failed_last: bool,
     /// Whether every candidate is tried once only.
     pub(super) single: bool,
-    pub(super) resolution_delay: Duration,
     pub(super) attempt_delay: Duration,
     pub(super) port_delay: Duration,
     pub(super) patience: Patience,

@@ -45,6 +45,8 @@ pub(super) struct Try {
     pub(super) greeting: Option<Greeting>,
     pub(super) note: Option<String>,
     pub(super) syns: Option<u32>,
+    /// Whether it went to what turned out to be no address of the host. It then counts for nothing.
+    pub(super) disowned: bool,
     /// How many attempts of the service had failed when this one started: one more since then is
     /// a reason to start another at once.
     pub(super) failures_before: usize,
@@ -255,6 +257,7 @@ impl Race {
             greeting: None,
             note: None,
             syns: None,
+            disowned: false,
             failures_before,
         });
         AttemptId(id)
@@ -276,7 +279,7 @@ impl Race {
     }
 
     pub(super) fn of(&self, service: usize) -> impl Iterator<Item = &Try> {
-        self.tries.iter().filter(move |t| t.service == service)
+        self.tries.iter().filter(move |t| t.service == service && !t.disowned)
     }
 
     /// The first attempts of a service: one for each candidate that was started.
@@ -328,7 +331,8 @@ pub(super) fn observations(
     let mut observations: Vec<Observation> = Vec::new();
     for (index, t) in tries.iter().enumerate() {
         let (service, family) = (services[t.service], t.family());
-        if tries[..index].iter().any(|o| o.service == t.service && o.family() == family) {
+        let is_told = |o: &Try| o.service == t.service && o.family() == family && !o.disowned;
+        if t.disowned || tries[..index].iter().any(is_told) {
             continue;
         }
         // One that was closed for another and tried again counts by its last try.
@@ -336,7 +340,8 @@ pub(super) fn observations(
             !o.was_cancelled()
                 || tries[i + 1..].iter().all(|l| (l.service, l.place) != (o.service, o.place))
         };
-        let last = || tries.iter().enumerate().filter(|&(i, o)| is_last(i, o)).map(|(_, o)| o);
+        let counts = |i: usize, o: &Try| !o.disowned && is_last(i, o);
+        let last = || tries.iter().enumerate().filter(|&(i, o)| counts(i, o)).map(|(_, o)| o);
         let of_service = || last().filter(|o| o.service == t.service);
         let group: Vec<&Try> = of_service().filter(|o| o.family() == family).collect();
         let connected =

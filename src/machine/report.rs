@@ -1,13 +1,10 @@
 //! What a machine tells of its dial: the report, and the question.
 
-use std::time::Instant;
-
 use super::Machine;
-use super::addresses::Answer;
 use super::ask::Question;
 use super::race::{State, Try};
 use crate::outcome::Outcome;
-use crate::report::{Attempt, Lookup, LookupError, Report};
+use crate::report::{Attempt, Report};
 
 impl Machine {
     /// The dial so far; complete once [`Machine::outcome`] is there. An open attempt has no
@@ -19,7 +16,7 @@ impl Machine {
             host: self.host.clone(),
             via: self.via.clone(),
             attempts: self.race.tries.iter().map(|t| self.attempt(t)).collect(),
-            lookups: self.lookups(),
+            lookup: self.looks_up.then(|| self.addresses.lookup(self.began)),
             end,
             elapsed: at - self.began,
         }
@@ -69,21 +66,5 @@ impl Machine {
             syns: t.syns,
             reason: t.reason,
         }
-    }
-
-    fn lookups(&self) -> Vec<Lookup> {
-        if !self.looks_up {
-            return Vec::new();
-        }
-        let since = |at: &Instant| Some(*at - self.began);
-        let asked = self.answers.asked().iter().map(|asked| {
-            let (ended, result) = match &asked.answer {
-                Answer::Pending => (None, Err(LookupError::Unanswered)),
-                Answer::Addresses { list, at, .. } => (since(at), Ok(list.len())),
-                Answer::Failed { error, at } => (since(at), Err(error.clone())),
-            };
-            Lookup { family: asked.family, ended, result }
-        });
-        asked.collect()
     }
 }

@@ -5,14 +5,14 @@
 
 use std::time::{Duration, Instant};
 
-use super::addresses::Answers;
+use super::addresses::Addresses;
 use super::ask::{Answer, Asking};
 use super::event::AttemptId;
 use super::parameters::Settings;
 use super::race::{Place, Race, State, Try, TryEnd};
-use crate::outcome::ViaError;
-use crate::plan::Service;
-use crate::report::{End, Reason};
+use crate::outcome::{Outcome, ViaError};
+use crate::plan::{Family, Service};
+use crate::report::{End, LookupError, Reason};
 
 /// The most attempts of one service that are open at once.
 pub(crate) const MAX_OPEN: usize = 6;
@@ -20,6 +20,10 @@ pub(crate) const MAX_OPEN: usize = 6;
 /// What is to be done next.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
+    /// Rule 1: starts the look-ups that help the authority.
+    Hedge,
+    /// Rule 1: gives up an attempt at what is no address of the host.
+    Disown(AttemptId),
     Begin {
         reason: Reason,
     },
@@ -54,7 +58,7 @@ pub(super) type Due = (Instant, Step);
 /// The facts of this moment, and the rules over them.
 pub(super) struct Rules<'a> {
     pub(super) race: &'a Race,
-    pub(super) answers: &'a Answers,
+    pub(super) addresses: &'a Addresses,
     pub(super) asking: &'a Asking,
     pub(super) settings: &'a Settings,
     pub(super) now: Instant,
@@ -65,11 +69,13 @@ impl Rules<'_> {
     pub(super) fn next(&self) -> Option<Due> {
         if self.asking.is_open() {
             // Time stands still, so nothing but what is due already will ever be.
-            let due = [self.close_answered(), self.withdraw(), self.start_next()];
+            let due = [self.disown(), self.close_answered(), self.withdraw(), self.start_next()];
             return due.into_iter().flatten().find(|(at, _)| *at <= self.now);
         }
         let due = [
+            self.disown(),
             self.close_answered(),
+            self.hedge(),
             self.single_out(),
             self.pass_over(),
             self.let_through(),
@@ -124,8 +130,22 @@ impl Rules<'_> {
         at + delay + self.asking.pause_since(at, self.now)
     }
 
-    fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&self) -> Instant {
         self.after(self.settings.began, self.settings.timeout)
+    }
+
+    /// Rule 1: where the authority is slow or has failed for now, look-ups a family help it.
+    fn hedge(&self) -> Option<Due> {
+        let at = self.addresses.hedge_at(self.settings.began)?;
+        (!self.settings.through).then_some((at, Step::Hedge))
+    }
+
+    /// Rule 1: the authority's answer is the last word. What it does not have counts no more.
+    fn disown(&self) -> Option<Due> {
+        let is_disowned =
+            |t: &Try| !t.disowned && t.place.address().is_some_and(|at| self.addresses.disowns(at));
+        let id = self.race.tries.iter().position(is_disowned)?;
+        Some((self.now, Step::Disown(AttemptId(id))))
     }
 
     /// Where services are tried one after the other, at most one attempt is past its connect, and
@@ -194,11 +214,7 @@ impl Rules<'_> {
         if !self.race.begun.is_empty() {
             return None;
         }
-        let at = if self.settings.through {
-            self.now
-        } else {
-            self.answers.begin_at(self.settings.resolution_delay)?
-        };
+        let at = if self.settings.through { self.now } else { self.addresses.begin_at()? };
         Some((at, Step::Begin { reason: Reason::First }))
     }
 
@@ -247,10 +263,19 @@ impl Rules<'_> {
         if self.unstarted(last).next().is_some() {
             return None;
         }
+        let awaited = Family::ALL
+            .into_iter()
+            .any(|family| service.allows(family) && self.addresses.are_awaited(family));
         let (at, reason) = if untried {
+            // Rule 4: that no address is known yet says nothing of the service.
+            if awaited {
+                return None;
+            }
             (self.now, Reason::NoAddress(service))
         } else if live.peek().is_none() {
-            if self.race.is_starved(last) {
+            // Rule 4: nor does an attempt that this machine could not make.
+            let local = |t: &Try| t.failure().is_some_and(|f| f.outcome == Outcome::Local);
+            if self.race.is_starved(last) || awaited && self.race.of(last).all(local) {
                 return None;
             }
             (self.now, if refused { Reason::Refused(service) } else { Reason::AllFailed(service) })
@@ -328,8 +353,8 @@ impl Rules<'_> {
 
     fn start_of(&self, service: usize) -> Option<Due> {
         let place = self.choose(service)?;
-        let arrived = match place.family() {
-            Some(family) => self.answers.arrived(family)?,
+        let arrived = match place.address() {
+            Some(address) => self.addresses.arrived(address)?,
             None => self.settings.began,
         };
         let begun = self.race.begun[service];
@@ -364,14 +389,17 @@ impl Rules<'_> {
     fn give_up(&self) -> Option<Due> {
         let begun = self.race.begun.len();
         let more = (0..begun).any(|service| self.unstarted(service).next().is_some());
-        if self.answers.is_pending() || more || self.race.tries.iter().any(Try::is_open) {
+        if self.addresses.is_pending() || more || self.race.tries.iter().any(Try::is_open) {
             return None;
         }
         let end = if begun == 0 {
             if self.begin_first().is_some() {
                 return None;
             }
-            End::Unresolved
+            match self.addresses.error() {
+                Some(LookupError::LocalResourceError(_)) => End::LocalResourceError,
+                _ => End::Unresolved,
+            }
         } else if self.race.is_starved(begun - 1) {
             End::LocalResourceError
         } else if begun < self.settings.services.len() && self.settings.ask {

@@ -20,7 +20,7 @@ pub enum Cleartext {
     Allow,
 }
 
-/// Services in order of preference, and whether they are tried strictly one after the other.
+/// Services in order of preference, and whether they are tried sequentially.
 ///
 /// ```
 /// use mailport::{Plan, Tls};
@@ -48,6 +48,8 @@ impl Plan {
     /// The names that [`Plan::parse`] knows besides lists of services.
     pub const NAMES: [&'static str; 5] =
         ["submission", "submissions", "rfc8314", "mew", "symmetric"];
+    /// The word of a plan's text that makes it sequential.
+    const SEQUENTIAL: &'static str = "sequential";
 
     /// A plan of these services, in this order.
     ///
@@ -75,12 +77,18 @@ impl Plan {
         Ok(Plan { services, sequential: false })
     }
 
-    /// Reads a plan from text: one of [`Plan::NAMES`], or services separated by commas, each
-    /// `PORT:TLS` or `PORT/FAMILY:TLS`. Spaces around a service are ignored.
+    /// Parses a plan: one of [`Plan::NAMES`], or services separated by commas, each `PORT:TLS` or
+    /// `PORT/FAMILY:TLS`; `,sequential` at the end makes it [`sequential`](Plan::sequential).
+    /// Spaces around a service are ignored. [`Plan`]'s `Display` writes what this parses.
     pub fn parse(text: &str, cleartext: Cleartext) -> Result<Plan, PlanError> {
         let text = text.trim();
         if let Some(at) = text.find(char::is_control) {
             return Err(PlanError::ControlCharacter { at });
+        }
+        if let Some(rest) = text.strip_suffix(Plan::SEQUENTIAL)
+            && let Some(services) = rest.trim_end().strip_suffix(',')
+        {
+            return Plan::parse(services, cleartext).map(Plan::sequential);
         }
         if let Some(plan) = Plan::named(text) {
             return Ok(plan);
@@ -142,8 +150,8 @@ impl Plan {
         )
     }
 
-    /// The same plan with each service held back until every attempt of the one before has failed
-    /// or is overdue.
+    /// The same plan, tried sequentially: each service starts only when every attempt of the one
+    /// before has failed or is overdue, so that no SYN goes to a later port any sooner.
     #[must_use]
     pub fn sequential(self) -> Plan {
         Plan { sequential: true, ..self }
@@ -171,8 +179,8 @@ impl Plan {
         &self.services
     }
 
-    /// Whether this plan is sequential by itself ([`Plan::mew`], [`Plan::symmetric`] and what
-    /// [`Plan::sequential`] made); [`Config::sequential`](crate::Config::sequential) can make any plan so.
+    /// Whether the services are tried sequentially, as those of [`Plan::mew`], [`Plan::symmetric`]
+    /// and a plan of [`Plan::sequential`] are.
     pub fn is_sequential(&self) -> bool {
         self.sequential
     }
@@ -206,7 +214,7 @@ impl FromStr for Plan {
     }
 }
 
-/// The services, separated by commas. Strictness is not part of the text.
+/// The text that [`Plan::parse`] takes: the services, separated by commas, and `,sequential`.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, service) in self.services.iter().enumerate() {
@@ -215,7 +223,7 @@ impl fmt::Display for Plan {
             }
             write!(f, "{service}")?;
         }
-        Ok(())
+        if self.sequential { write!(f, ",{}", Plan::SEQUENTIAL) } else { Ok(()) }
     }
 }
 
@@ -267,7 +275,7 @@ pub enum PlanError {
         service: String,
     },
     /// A TLS mode that does not exist.
-    #[error("in `{service}`, `{mode}` is not a TLS mode: it is implicit, starttls or none")]
+    #[error("in `{service}`, `{mode}` is not a TLS mode: it is implicit, starttls or cleartext")]
     UnknownTls {
         /// The whole service.
         service: String,
@@ -321,10 +329,13 @@ mod tests {
         for name in Plan::NAMES {
             assert!(Plan::named(name).is_some(), "{name}");
         }
-        assert_eq!("mew".parse::<Plan>().unwrap().to_string(), "587/ipv4:starttls,25:starttls");
+        let mew = "587/ipv4:starttls,25:starttls,sequential";
+        assert_eq!("mew".parse::<Plan>().unwrap().to_string(), mew);
+        assert_eq!(mew.parse::<Plan>().unwrap(), Plan::mew());
+        assert_eq!("submission , sequential".parse(), Ok(Plan::submission().sequential()));
         assert_eq!(
             Plan::symmetric().to_string(),
-            "587/ipv6:starttls,587/ipv4:starttls,25/ipv6:starttls,25/ipv4:starttls"
+            "587/ipv6:starttls,587/ipv4:starttls,25/ipv6:starttls,25/ipv4:starttls,sequential"
         );
         let sequential: Vec<&str> =
             Plan::NAMES.into_iter().filter(|n| Plan::named(n).unwrap().is_sequential()).collect();
@@ -379,7 +390,10 @@ mod tests {
         assert_eq!((plan.only_ports(&[465]), plan.only_ports(&[])), (None, None));
         let both = "587/ipv4:starttls,25/ipv4:starttls";
         assert_eq!(narrow(plan.only_family(Family::Ipv4)), Some(both.into()));
-        assert_eq!(narrow(Plan::mew().only_family(Family::Ipv6)), Some("25/ipv6:starttls".into()));
+        assert_eq!(
+            narrow(Plan::mew().only_family(Family::Ipv6)),
+            Some("25/ipv6:starttls,sequential".into())
+        );
         assert!(Plan::mew().only_ports(&[25]).is_some_and(|plan| plan.is_sequential()));
         let over_ipv4: Plan = "587/ipv4:starttls".parse().unwrap();
         assert_eq!(over_ipv4.only_family(Family::Ipv6), None);

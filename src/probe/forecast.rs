@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::Probed;
 use crate::config::{Config, ConfigError};
-use crate::machine::{Action, Event, Machine};
+use crate::machine::{Action, Event, Machine, Query};
 use crate::outcome::{Failure, Outcome};
-use crate::plan::{Family, Plan};
-use crate::report::{Attempt, Report};
+use crate::plan::Plan;
+use crate::report::{Attempt, LookupError, Report};
 
 /// More turns than this are a machine that spins: a plan has 16 services at most, and every turn
 /// takes an event in or reaches a time that a rule named.
@@ -29,8 +29,7 @@ impl Probed {
         start: Instant,
     ) -> Result<Report, ConfigError> {
         // Nobody is there to be asked; a dial that asks goes on so when it is allowed to.
-        let config =
-            Config { ask: false, sequential: config.sequential || config.ask, ..config.clone() };
+        let config = Config { ask: false, ..config.clone() };
         let machine = Machine::new(&self.target, plan, &config, start)?;
         let mut machine = machine.with_hints(self.hints.clone());
         let mut coming: Vec<(Duration, Event)> = Vec::new();
@@ -53,7 +52,7 @@ impl Probed {
     /// What comes of an action, and when.
     fn carry_out(&self, action: Action, now: Duration) -> Vec<(Duration, Event)> {
         match action {
-            Action::Resolve { family } => self.answer(family).into_iter().collect(),
+            Action::Resolve { query } => self.answer(query, now).into_iter().collect(),
             Action::Connect { attempt, address } => {
                 let Some(measured) = self.attempt_at(address) else { return Vec::new() };
                 let at = now + measured.lasted();
@@ -78,10 +77,14 @@ impl Probed {
         }
     }
 
-    fn answer(&self, family: Family) -> Option<(Duration, Event)> {
-        let answer = self.answers.iter().find(|answer| answer.family == family)?;
-        let addresses = answer.addresses.clone();
-        Some((answer.ended?, Event::Resolved { family, addresses, source: answer.source }))
+    fn answer(&self, query: Query, now: Duration) -> Option<(Duration, Event)> {
+        let Some(answer) = self.answers.iter().find(|answer| answer.query == query) else {
+            // The probe had no need to ask this.
+            let addresses = Err(LookupError::Unanswered);
+            return Some((now, Event::Resolved { query, addresses, routes: Vec::new() }));
+        };
+        let (addresses, routes) = (answer.addresses.clone(), answer.routes.clone());
+        Some((answer.ended?.max(now), Event::Resolved { query, addresses, routes }))
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a probe found of one host.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::machine::{Hints, usable};
+use crate::machine::{Hints, Query, usable};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Plan, Service};
 use crate::report::{Attempt, End, Lookup, LookupError, Report};
@@ -16,7 +16,8 @@ use crate::target::{Host, Target};
 pub struct Probed {
     /// The host.
     pub target: Target,
-    /// What the look-ups of its name gave, IPv6 first; of an address, the address itself.
+    /// What the look-up of its name gave, and then, where that was slow, what those of one family
+    /// gave; of an address, the address itself.
     pub answers: Vec<Answer>,
     /// One attempt for each of [`Probed::candidates`], in their order. Times are counted from the
     /// beginning of the host's look-ups.
@@ -25,32 +26,41 @@ pub struct Probed {
     pub hints: Hints,
 }
 
-/// What the look-up of one family gave.
+/// What one look-up gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The family that was asked for.
-    pub family: Family,
+    /// What was asked for.
+    pub query: Query,
     /// When it came, from the beginning of the look-ups; `None` if it never did.
     pub ended: Option<Duration>,
     /// The addresses, best first, each once and with port 0; or why there is none.
     pub addresses: Result<Vec<SocketAddr>, LookupError>,
-    /// The source address that the kernel would use towards the first of them, `None` where it has
-    /// no route. A dial orders the families by it (RFC 6724 section 6).
-    pub source: Option<IpAddr>,
+    /// The families of these addresses that this machine has a route to.
+    pub routes: Vec<Family>,
 }
 
 impl Answer {
-    /// An answer as a dial would take it: repetitions, addresses of the other family and those that
-    /// no host can have are left out, and none at all is a failed look-up.
+    /// An answer as a dial of these families would take it: repetitions, addresses of other
+    /// families and those that no host can have are left out, and none at all is a failed look-up.
     pub fn new(
-        family: Family,
+        query: Query,
+        families: &[Family],
         ended: Option<Duration>,
         addresses: Result<Vec<SocketAddr>, LookupError>,
-        source: Option<IpAddr>,
     ) -> Answer {
-        let addresses = addresses.and_then(|list| usable(family, list));
-        Answer { family, ended, addresses, source }
+        let families = match &query {
+            Query::Authority => families,
+            Query::Hedge(family) => std::slice::from_ref(family),
+        };
+        let addresses = addresses.and_then(|list| usable(families, list));
+        Answer { query, ended, addresses, routes: Vec::new() }
+    }
+
+    /// The same answer with the families that this machine has a route to.
+    #[must_use]
+    pub fn with_routes(self, routes: Vec<Family>) -> Answer {
+        Answer { routes, ..self }
     }
 
     /// The addresses; none where the look-up failed.
@@ -65,14 +75,24 @@ impl Probed {
         Probed { target, answers, attempts, hints: Hints::default() }
     }
 
+    /// The addresses that the host has, in their order: those of the look-up that is the last word
+    /// or, where it failed, those of the look-ups of one family.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        let of = |authority: bool| {
+            let of_it = move |answer: &&Answer| (answer.query == Query::Authority) == authority;
+            self.answers.iter().filter(of_it).flat_map(|answer| answer.list().iter().copied())
+        };
+        let failed = of(true).next().is_none();
+        of(true).chain(of(false).filter(move |_| failed))
+    }
+
     /// Every service at every address that it may be reached at, in the plan's order; within a
-    /// service IPv6 first, and each family's addresses in their order.
+    /// service the addresses in their order.
     pub fn candidates(&self, plan: &Plan) -> Vec<(Service, SocketAddr)> {
         let mut candidates = Vec::new();
         for &service in plan.services() {
-            let answers = self.answers.iter().filter(|answer| service.allows(answer.family));
-            candidates.extend(answers.flat_map(Answer::list).map(|&address| {
-                let mut address = address;
+            let allowed = self.addresses().filter(|a| service.allows(Family::from(a.ip())));
+            candidates.extend(allowed.map(|mut address| {
                 address.set_port(service.port());
                 (service, address)
             }));
@@ -80,17 +100,17 @@ impl Probed {
         candidates
     }
 
-    /// The look-ups as a report has them: none for an address.
-    pub fn lookups(&self) -> Vec<Lookup> {
-        if !matches!(self.target.host(), Host::Name(_)) {
-            return Vec::new();
-        }
-        let lookups = self.answers.iter().map(|answer| Lookup {
-            family: answer.family,
-            ended: answer.ended,
-            result: answer.addresses.as_ref().map(Vec::len).map_err(LookupError::clone),
-        });
-        lookups.collect()
+    /// The look-up as a report has it: none for an address.
+    pub fn lookup(&self) -> Option<Lookup> {
+        let Host::Name(_) = self.target.host() else { return None };
+        let authority = self.answers.iter().find(|answer| answer.query == Query::Authority)?;
+        let list: Vec<SocketAddr> = self.addresses().collect();
+        let error = || authority.addresses.clone().err().unwrap_or(LookupError::NoAddress);
+        Some(Lookup {
+            hedged: self.answers.len() > 1,
+            ended: authority.ended,
+            result: if list.is_empty() { Err(error()) } else { Ok(list) },
+        })
     }
 
     /// How long the probe of this host took: until its last attempt or its last answer.
@@ -135,7 +155,7 @@ impl Probed {
             host: self.target.as_str().to_owned(),
             via: None,
             attempts: self.attempts.clone(),
-            lookups: self.lookups(),
+            lookup: self.lookup(),
             end: Some(end),
             elapsed: self.elapsed(),
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{Attempt, Greeting, Report, format_host};
-use crate::error::ConnectError;
 use crate::outcome::{Icmp, Outcome, ViaError};
 use crate::plan::Family;
 
@@ -36,15 +35,6 @@ impl Report {
     /// being this sentence.
     pub fn json_of_refusal(sentence: &str) -> String {
         line(&Object::without_report(sentence.to_owned()))
-    }
-}
-
-impl ConnectError {
-    /// The object of [`Report::to_json`]: the report where there is one, and otherwise an object
-    /// of the same shape without attempts, whose `error` is this error's sentence.
-    pub fn to_json(&self) -> String {
-        let refusal = || Report::json_of_refusal(&self.to_string());
-        self.report().map_or_else(refusal, Report::to_json)
     }
 }
 
@@ -212,6 +202,7 @@ pub fn millis(time: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ConnectError;
     use crate::outcome::{Errno, Outcome};
     use crate::plan::{Family, Service, Tls};
     use crate::report::{End, Reason, Stage};
@@ -259,8 +250,8 @@ mod tests {
 
     fn report(attempts: Vec<Attempt>, end: End) -> Report {
         let elapsed = Duration::from_secs(3);
-        let (host, lookups) = ("mail.example".into(), Vec::new());
-        Report { host, via: None, attempts, lookups, end: Some(end), elapsed }
+        let host = "mail.example".into();
+        Report { host, via: None, attempts, lookup: None, end: Some(end), elapsed }
     }
 
     #[test]
@@ -299,7 +290,10 @@ mod tests {
 
     #[test]
     fn an_error_without_a_report_keeps_the_shape() {
-        let error = ConnectError::Setup(std::io::Error::from_raw_os_error(libc::EMFILE));
+        let error = ConnectError::Setup {
+            what: "no timer descriptor",
+            source: std::io::Error::from_raw_os_error(libc::EMFILE),
+        };
         let bare: serde_json::Value = serde_json::from_str(&error.to_json()).unwrap();
         let full = serde_json::to_value(report(vec![refused()], End::Exhausted)).unwrap();
         let keys = |value: &serde_json::Value| -> Vec<String> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::outcome::{Errno, Icmp, Outcome, ViaError};
 use crate::plan::{Family, Service, Tls};
+pub use crate::target::format_host;
 
 #[cfg(feature = "json")]
 mod json;
@@ -29,8 +30,8 @@ pub struct Report {
     pub via: Option<String>,
     /// Every attempt, in the order in which they were started.
     pub attempts: Vec<Attempt>,
-    /// Every name look-up; none for a literal.
-    pub lookups: Vec<Lookup>,
+    /// The look-up of the name; `None` for an address, and through a proxy or a command.
+    pub lookup: Option<Lookup>,
     /// How the dial ended; `None` while it has not.
     pub end: Option<End>,
     /// From the call to the result.
@@ -190,28 +191,40 @@ impl fmt::Display for Reason {
     }
 }
 
-/// One look-up of the host's name.
+/// The look-up of the host's name.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Lookup {
-    /// The family that was asked for (AAAA or A records).
-    pub family: Family,
-    /// When it ended, from the beginning of the dial; `None` while it was still pending.
+    /// Whether it was slow or failed temporarily, so that one look-up a family was started beside
+    /// it.
+    pub hedged: bool,
+    /// When the system's answer came, from the beginning of the dial; `None` while it is pending.
     pub ended: Option<Duration>,
-    /// How many addresses it gave, or why none.
-    pub result: Result<usize, LookupError>,
+    /// The addresses of both families in the order of the system, with port 0, or why there are
+    /// none. Until the system has answered, those that the look-ups of one family have given.
+    pub result: Result<Vec<SocketAddr>, LookupError>,
 }
 
 /// Why a look-up gave no address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[non_exhaustive]
 pub enum LookupError {
-    /// The name does not exist, or has no address of this family.
-    #[error("no such name, or no address of this family")]
-    NotFound,
-    /// The name service did not answer for now; trying again later may help.
-    #[error("the name service does not answer")]
+    /// The name does not exist.
+    #[error("no such name")]
+    NoSuchName,
+    /// The name exists and has no address, or none of the families that the dial uses.
+    #[error("the name has no address")]
+    NoAddress,
+    /// The name service failed temporarily or did not answer; trying again later may help.
+    #[error("temporary failure of the name service")]
     TryAgain,
+    /// This machine lacked memory, threads or descriptors for the look-up, or its system failed
+    /// with this error; this says nothing about the name.
+    #[error("this machine cannot look names up: {0}")]
+    LocalResourceError(Errno),
+    /// As many look-ups as this process may have at once are under way, and none ended in time.
+    #[error("not looked up: too many look-ups of this process are unanswered")]
+    Busy,
     /// Only addresses that no host can have, such as 0.0.0.0, which a filtering name service gives.
     #[error("no address of a host, only {0}")]
     Unusable(IpAddr),
@@ -221,6 +234,18 @@ pub enum LookupError {
     /// Any other failure, in the system's words.
     #[error("{}", .0.replace(char::is_control, " "))]
     Failed(String),
+}
+
+impl LookupError {
+    /// Whether another look-up may succeed now: nothing was said about the name.
+    pub(crate) fn is_temporary(&self) -> bool {
+        matches!(self, LookupError::TryAgain | LookupError::Failed(_) | LookupError::Unanswered)
+    }
+
+    /// Whether it says for certain that there is no address.
+    pub(crate) fn says_there_is_none(&self) -> bool {
+        matches!(self, LookupError::NoSuchName | LookupError::NoAddress | LookupError::Unusable(_))
+    }
 }
 
 impl Report {
@@ -250,6 +275,11 @@ impl Report {
     /// came before any attempt. `None` for a dial that connected, and where no number fits.
     pub fn errno(&self) -> Option<Errno> {
         let silence = Some(Errno(libc::ETIMEDOUT));
+        if let (Some(LookupError::LocalResourceError(errno)), true) =
+            (self.lookup_error(), self.attempts.is_empty())
+        {
+            return Some(*errno);
+        }
         match (self.end, self.telling()) {
             (None | Some(End::Connected(_)), _) => None,
             (Some(End::Timeout), None) => silence,
@@ -294,6 +324,9 @@ impl Report {
         let Some(end) = self.end else { return format!("{host}: not ended yet, after {after}") };
         match end {
             End::Unresolved => format!("{host}: {} (after {after})", self.unresolved()),
+            End::LocalResourceError if told.is_empty() => {
+                format!("{host}: {} (after {after})", self.unresolved())
+            }
             End::Via => format!("{host}: {} (after {after})", self.way_down()),
             End::Declined if told.is_empty() => {
                 format!("{host}: nothing answered; not falling back, as you wish (after {after})")
@@ -301,9 +334,10 @@ impl Report {
             End::Declined => {
                 format!("{host}: {told}; not falling back, as you wish (after {after})")
             }
-            End::Timeout if told.is_empty() => {
-                format!("{host}: no address found before the deadline ({after})")
-            }
+            End::Timeout if told.is_empty() => match self.lookup_error() {
+                Some(error @ LookupError::Busy) => format!("{host}: {error} (after {after})"),
+                _ => format!("{host}: no address found before the deadline ({after})"),
+            },
             End::Timeout => format!("{host}: {told}; gave up at the deadline ({after})"),
             End::Cancelled => format!("{host}: cancelled after {after}"),
             _ => format!("{host}: {told}; nothing is left to try (after {after})"),
@@ -320,18 +354,18 @@ impl Report {
         told.unwrap_or_else(|| "the way there is broken".to_owned())
     }
 
+    /// Why there was no address.
     fn unresolved(&self) -> String {
-        let failed =
-            |lookup: &&Lookup| !matches!(lookup.result, Ok(_) | Err(LookupError::NotFound));
-        match self.lookups.iter().find(failed) {
-            Some(Lookup { family, result: Err(error), .. }) => {
-                format!("the look-up of its {family} addresses failed: {error}")
+        match self.lookup_error() {
+            Some(error @ (LookupError::Failed(_) | LookupError::Unanswered)) => {
+                format!("the look-up of its addresses failed: {error}")
             }
-            _ => match &*self.lookups {
-                [one] => format!("no such name, or it has no {} address", one.family),
-                _ => "no such name, or it has no address".to_owned(),
-            },
+            error => error.unwrap_or(&LookupError::NoAddress).to_string(),
         }
+    }
+
+    fn lookup_error(&self) -> Option<&LookupError> {
+        self.lookup.as_ref()?.result.as_ref().err()
     }
 }
 
@@ -382,6 +416,12 @@ fn weight(outcome: Option<Outcome>) -> u8 {
 }
 
 impl Attempt {
+    /// The address that was tried, without its port and with its zone (`fe80::1%2`); `None` where
+    /// a proxy or a command was given the name.
+    pub fn host(&self) -> Option<String> {
+        self.address.map(format_host)
+    }
+
     /// How long it lasted.
     pub fn lasted(&self) -> Duration {
         self.ended.saturating_sub(self.started)
@@ -452,15 +492,6 @@ impl fmt::Display for Spoken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0.port())?;
         self.0.family().map_or(Ok(()), |family| write!(f, " over {family}"))
-    }
-}
-
-/// Formats the host of a socket address: without the port, and with the zone of a link-local
-/// address as the number of its interface, `fe80::1%2`.
-pub fn format_host(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        _ => address.ip().to_string(),
     }
 }
 

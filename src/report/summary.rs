@@ -14,16 +14,16 @@ const FAST_LOOKUP: Duration = Duration::from_millis(10);
 /// Look-ups that were quick would only push the attempts down.
 pub(super) fn worth_seeing(lookup: &Lookup, total: Duration) -> bool {
     let Some(ended) = lookup.ended else { return true };
-    let failed = !matches!(lookup.result, Ok(_) | Err(LookupError::NotFound));
+    let failed = lookup.result.as_ref().is_err_and(|error| !error.says_there_is_none());
     failed || (ended >= FAST_LOOKUP && ended >= total / 20)
 }
 
 /// What a look-up gave.
 pub(super) fn of_lookup(lookup: &Lookup) -> String {
     match &lookup.result {
-        Ok(1) => "1 address".to_owned(),
-        Ok(count) => format!("{count} addresses"),
-        Err(LookupError::NotFound) => "no address".to_owned(),
+        Ok(list) if list.len() == 1 => "1 address".to_owned(),
+        Ok(list) => format!("{} addresses", list.len()),
+        Err(LookupError::NoAddress) => "no address".to_owned(),
         // The system's words, which may be anything.
         Err(error) => error.to_string().replace(char::is_control, " "),
     }

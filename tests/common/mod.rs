@@ -85,7 +85,7 @@ pub(crate) fn hasty() -> Config {
 
 /// A resolver that knows every name as 127.0.0.1, after `delay`.
 pub(crate) fn resolver(delay: Duration) -> Resolver {
-    Resolver::custom(move |_, _| {
+    Resolver::custom(move |_| {
         std::thread::sleep(delay);
         Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))])
     })

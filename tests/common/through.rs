@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread;
 
-use mailport::{Config, ConnectError, Connected, Dialer, Outcome, Report, Target};
+use mailport::{Config, ConnectError, Connected, Dialer, Outcome, Report, Stream, Target};
 use tempfile::TempDir;
 
 use crate::common::{Port, open, plan};
@@ -28,7 +28,7 @@ pub(crate) fn through(
     ports: &[u16],
     config: &Config,
 ) -> Result<Connected, ConnectError> {
-    dialer(via).connect(&target(), &plan(ports), config)
+    dialer(via).with_plan(plan(ports)).with_config(config.clone()).connect(&target())
 }
 
 pub(crate) fn failed(result: Result<Connected, ConnectError>) -> Report {
@@ -46,7 +46,7 @@ pub(crate) fn note(report: &Report, attempt: usize) -> &str {
     report.attempts[attempt].note.as_deref().unwrap_or_default()
 }
 
-pub(crate) fn read_to_end(mut stream: &TcpStream) -> String {
+pub(crate) fn read_to_end(mut stream: &Stream) -> String {
     let mut all = String::new();
     stream.read_to_string(&mut all).unwrap();
     all

@@ -1,14 +1,13 @@
 //! A dial from its start until its connection is handed over to Emacs.
 
 use std::io;
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::time::Instant;
 
 use mailport::machine::{Answer, Question};
 use mailport::report::End;
-use mailport::{ConnectError, Connected, Dial, Dialer, Outcome, Report, Status};
+use mailport::{ConnectError, Connected, Dial, Dialer, Outcome, Report, Status, Stream};
 
 use crate::cache;
 use crate::joined;
@@ -37,7 +36,7 @@ enum Stage {
 struct Ended {
     report: Report,
     /// The connection, until it is handed over.
-    socket: Option<TcpStream>,
+    socket: Option<Stream>,
     /// An error that no attempt of the report explains.
     error: Option<String>,
 }
@@ -58,7 +57,9 @@ fn dialer(settings: &Settings) -> Dialer {
 impl DialObject {
     pub(crate) fn start(settings: &Settings) -> Result<DialObject, ConnectError> {
         let began = Instant::now();
-        let dial = dialer(settings).start(&settings.target, &settings.plan, &settings.config)?;
+        let (plan, config) = (settings.plan.clone(), settings.config.clone());
+        let dialer = dialer(settings).with_plan(plan).with_config(config);
+        let dial = dialer.start(&settings.target)?;
         let stage = Stage::Dialling(Box::new(dial));
         Ok(DialObject { stage, began, listener: None, emacs: None })
     }
@@ -172,8 +173,8 @@ impl DialObject {
 impl Ended {
     fn new(end: Result<Connected, ConnectError>, dial: &Dial) -> Ended {
         match end {
-            Ok(Connected { socket, report, .. }) => {
-                Ended { report, socket: Some(socket), error: None }
+            Ok(Connected { stream, report, .. }) => {
+                Ended { report, socket: Some(stream), error: None }
             }
             Err(ConnectError::Failed(report)) => {
                 Ended { report: *report, socket: None, error: None }

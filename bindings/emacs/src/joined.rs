@@ -1,12 +1,12 @@
 //! Emacs' local connection, joined to the mail server by one thread for each pair.
 
 use std::io;
-use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mailport::Stream;
 use mailport::join::{Pair, Progress, Stock, Wants};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,7 +24,7 @@ pub(crate) fn running() -> usize {
 
 /// Joins both in a thread, which owns them, until both have ended, one has failed, or Emacs has
 /// closed its side.
-pub(crate) fn start(socket: TcpStream, near: UnixStream) -> io::Result<()> {
+pub(crate) fn start(socket: Stream, near: UnixStream) -> io::Result<()> {
     let pair = Pair::new(near, socket)?;
     let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     RUNNING.fetch_add(1, Ordering::Relaxed);
@@ -116,7 +116,7 @@ fn wait(pair: &Pair, wants: [Wants; 2], left: Option<Duration>) -> nix::Result<W
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -125,7 +125,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (emacs, near) = UnixStream::pair().unwrap();
-        start(socket, near).unwrap();
+        start(socket.into(), near).unwrap();
         (emacs, listener.accept().unwrap().0)
     }
 

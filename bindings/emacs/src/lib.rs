@@ -6,6 +6,7 @@
 //! - `local_socket`: the local socket by which Emacs gets a connection
 //! - `joined`: the thread that joins the two
 //! - `settings`: the plan and the settings of a dial, parsed
+//! - `files`: locks of the outbox
 //! - `cache`: the caches that the dials share
 //! - `lisp_values`: questions, reports and errors as Lisp values
 //! - `progress`: the line in the echo area while a dial runs
@@ -17,6 +18,7 @@
 
 mod cache;
 mod dial;
+mod files;
 mod joined;
 mod lisp_values;
 mod local_socket;
@@ -24,10 +26,12 @@ mod progress;
 mod settings;
 
 use std::cell::RefCell;
+use std::path::Path;
 
 use emacs::{Env, IntoLisp, Result, Value, defun};
 
 use dial::DialObject;
+use files::FileLock;
 use lisp_values as lisp;
 
 /// The symbol by which Emacs recognises a module with a compatible licence (MIT or Apache-2.0).
@@ -170,4 +174,30 @@ fn joined() -> Result<usize> {
 #[defun]
 fn defaults(env: &Env) -> Result<Value<'_>> {
     lisp::defaults(env)
+}
+
+/// Lock FILE, and return the lock, or nil if another process has it.
+/// With WAIT, wait for it.  Return a string if it cannot be locked.
+/// The lock ends with this Emacs, or by `mailport-module-unlock'.
+#[defun]
+fn lock<'e>(env: &'e Env, file: String, wait: Value<'e>) -> Result<Value<'e>> {
+    match FileLock::new(Path::new(&file), wait.is_not_nil()) {
+        Ok(Some(lock)) => RefCell::new(lock).into_lisp(env),
+        Ok(None) => lisp::boolean(env, false),
+        Err(error) => error.to_string().into_lisp(env),
+    }
+}
+
+/// Release LOCK.
+#[defun]
+fn unlock(lock: &mut FileLock) -> Result<()> {
+    lock.unlock();
+    Ok(())
+}
+
+/// Wait until the names in DIRECTORY are on disk.
+/// Return nil, or a string that says why it failed.
+#[defun]
+fn sync_directory(env: &Env, directory: String) -> Result<Value<'_>> {
+    lisp::error(env, files::sync_directory(Path::new(&directory)))
 }

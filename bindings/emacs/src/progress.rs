@@ -79,16 +79,13 @@ mod tests {
         let mut asked = Vec::new();
         machine.handle_timeout(now);
         while let Some(action) = machine.poll_action() {
-            if let Action::Resolve { family } = action {
-                asked.push(family);
+            if let Action::Resolve { query } = action {
+                asked.push(query);
             }
         }
-        for family in asked {
-            let addresses = match family {
-                mailport::Family::Ipv4 => vec![SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 0))],
-                mailport::Family::Ipv6 => Vec::new(),
-            };
-            machine.handle(Event::Resolved { family, addresses: Ok(addresses), source: None }, now);
+        for query in asked {
+            let addresses = Ok(vec![SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 0))]);
+            machine.handle(Event::Resolved { query, addresses, routes: Vec::new() }, now);
         }
         run_due(machine, now);
     }

@@ -57,7 +57,6 @@ fn set(parsed: &mut Settings, name: &str, value: &str) -> Option<()> {
                 _ => return None,
             };
         }
-        "resolution-delay" => config.resolution_delay = seconds(value)?,
         "attempt-delay" => config.attempt_delay = seconds(value)?,
         "port-delay" => config.port_delay = seconds(value)?,
         "patience" => config.patience = Patience::Fixed(seconds(value)?),
@@ -69,7 +68,11 @@ fn set(parsed: &mut Settings, name: &str, value: &str) -> Option<()> {
             };
         }
         "ask" => config.ask = boolean(value)?,
-        "sequential" => config.sequential = boolean(value)?,
+        "sequential" => {
+            if boolean(value)? {
+                parsed.plan = parsed.plan.clone().sequential();
+            }
+        }
         "try-failed-last" => config.try_failed_last = boolean(value)?,
         "families" => {
             config.families = match value {

@@ -1,6 +1,6 @@
 //! One dial: a descriptor to watch, and calls of which only `wait` blocks.
 
-use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -50,23 +50,27 @@ impl Dial {
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
         }
-        let dial = py.detach(|| dialer.prepare(&target, &plan.0, &config)).map_err(error_of)?;
+        let dialer = dialer.with_plan(plan.0.clone()).with_config(config);
+        let dial = py.detach(|| dialer.start(&target)).map_err(error_of)?;
         Ok(Dial { dial: Mutex::new(Some(dial)) })
     }
 
     /// The descriptor to watch for reading. Without `add_timer`, the caller brings the time.
     fn fileno(&self) -> PyResult<RawFd> {
-        self.with(|dial| Ok(dial.as_raw_fd()))
+        self.with(|dial| {
+            let descriptor = dial.descriptor_without_timer().map_err(error_of)?;
+            Ok(descriptor.as_raw_fd())
+        })
     }
 
     /// Adds a timer to the descriptor, which is then readable when something is due.
     fn add_timer(&self) -> PyResult<()> {
-        self.with(|dial| dial.add_timer().map_err(|error| error_of(ConnectError::Setup(error))))
+        self.with(|dial| dial.descriptor().map(drop).map_err(error_of))
     }
 
     /// In how many seconds `process` must be called at the latest.
     fn poll_timeout(&self) -> PyResult<Option<f64>> {
-        self.with(|dial| Ok(dial.timeout().map(|timeout| timeout.as_secs_f64())))
+        self.with(|dial| Ok(dial.poll_timeout().map(|timeout| timeout.as_secs_f64())))
     }
 
     /// Does what can be done now, without blocking, and returns the status.
@@ -128,7 +132,7 @@ impl Dial {
         self.with(|dial| match dial.take() {
             Ok(connected) => {
                 let service = tuple_of(connected.service);
-                let descriptor = connected.socket.into_raw_fd();
+                let descriptor = OwnedFd::from(connected.stream).into_raw_fd();
                 Ok((Some((descriptor, service)), Report(connected.report)))
             }
             Err(ConnectError::Failed(report)) => Ok((None, Report(*report))),
@@ -180,9 +184,8 @@ fn name_of(status: Status) -> PyResult<&'static str> {
 fn error_of(error: ConnectError) -> PyErr {
     match error {
         ConnectError::Config(error) => value_error(error),
-        ConnectError::Setup(source) => {
-            let errno = source.raw_os_error();
-            PyOSError::new_err((errno, ConnectError::Setup(source).to_string()))
+        ConnectError::Setup { ref source, .. } => {
+            PyOSError::new_err((source.raw_os_error(), error.to_string()))
         }
         error => PyRuntimeError::new_err(error.to_string()),
     }

@@ -38,8 +38,7 @@ impl Report {
     /// The `EAI_` number of the look-up that found no address; `None` if the dial has ended
     /// otherwise.
     fn lookup_errno(&self) -> Option<i32> {
-        let errors = self.0.lookups.iter().filter_map(|lookup| lookup.result.as_ref().err());
-        errors.map(eai).min_by_key(|errno| usize::from(*errno == libc::EAI_NONAME))
+        self.0.lookup.as_ref()?.result.as_ref().err().map(eai)
     }
 
     /// The data of the report.
@@ -48,7 +47,7 @@ impl Report {
             host: self.0.host.clone(),
             via: self.0.via.clone(),
             attempts: self.0.attempts.iter().map(AttemptFacts::new).collect(),
-            lookups: self.0.lookups.iter().map(LookupFacts::new).collect(),
+            lookup: self.0.lookup.as_ref().map(LookupFacts::new),
             end: self.0.end.map(name_of),
             winner: match self.0.end {
                 Some(End::Connected(index)) => Some(index),
@@ -63,9 +62,10 @@ impl Report {
 /// The number that `getaddrinfo` would return.
 fn eai(error: &LookupError) -> i32 {
     match error {
-        LookupError::NotFound => libc::EAI_NONAME,
-        LookupError::TryAgain | LookupError::Unanswered => libc::EAI_AGAIN,
-        LookupError::Unusable(_) => libc::EAI_NODATA,
+        LookupError::NoSuchName => libc::EAI_NONAME,
+        LookupError::TryAgain | LookupError::Unanswered | LookupError::Busy => libc::EAI_AGAIN,
+        LookupError::NoAddress | LookupError::Unusable(_) => libc::EAI_NODATA,
+        LookupError::LocalResourceError(_) => libc::EAI_SYSTEM,
         _ => libc::EAI_FAIL,
     }
 }
@@ -75,7 +75,7 @@ pub(crate) struct ReportFacts {
     host: String,
     via: Option<String>,
     attempts: Vec<AttemptFacts>,
-    lookups: Vec<LookupFacts>,
+    lookup: Option<LookupFacts>,
     end: Option<&'static str>,
     winner: Option<usize>,
     errno: Option<i32>,
@@ -136,18 +136,19 @@ impl AttemptFacts {
 
 #[derive(IntoPyObject)]
 pub(crate) struct LookupFacts {
-    family: &'static str,
+    hedged: bool,
     ended: Option<f64>,
-    addresses: Option<usize>,
+    addresses: Vec<String>,
     error: Option<String>,
 }
 
 impl LookupFacts {
     fn new(lookup: &Lookup) -> LookupFacts {
+        let list = lookup.result.as_deref().unwrap_or_default();
         LookupFacts {
-            family: lookup.family.name(),
+            hedged: lookup.hedged,
             ended: lookup.ended.as_ref().map(Duration::as_secs_f64),
-            addresses: lookup.result.as_ref().ok().copied(),
+            addresses: list.iter().copied().map(mailport::report::format_host).collect(),
             error: lookup.result.as_ref().err().map(ToString::to_string),
         }
     }

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use mailport::internal::millis;
-use mailport::probe::{Answer, Probed};
-use mailport::report::{Attempt, format_host};
-use mailport::target::Host;
+use mailport::probe::Probed;
+use mailport::report::{Attempt, Lookup, format_host};
 use mailport::{Family, Report};
 use serde::Serialize;
 
@@ -18,8 +17,8 @@ const VERSION: u8 = 1;
 /// and the survey where there is one. Times are in milliseconds, counted from the start of the
 /// host's look-ups.
 ///
-/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookups` (none
-/// for an address; each has `family`, `ended_ms`, `addresses` and `error`), `attempts` (as in
+/// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookup` (null
+/// for an address; it has `hedged`, `ended_ms`, `addresses` and `error`), `attempts` (as in
 /// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
 /// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
 /// `servers` and `cases`, the last two with `name` and `count`.
@@ -39,7 +38,7 @@ struct Object<'a> {
 #[derive(Serialize)]
 struct HostObject<'a> {
     host: &'a str,
-    lookups: Vec<LookupObject>,
+    lookup: Option<LookupObject>,
     attempts: &'a [Attempt],
     choice: Option<ChoiceObject>,
     summary: String,
@@ -47,7 +46,7 @@ struct HostObject<'a> {
 
 #[derive(Serialize)]
 struct LookupObject {
-    family: &'static str,
+    hedged: bool,
     ended_ms: Option<f64>,
     addresses: Vec<String>,
     error: Option<String>,
@@ -80,11 +79,9 @@ struct TallyObject<'a> {
 
 impl<'a> HostObject<'a> {
     fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
-        let is_name = matches!(probed.target.host(), Host::Name(_));
-        let looked_up = probed.answers.iter().filter(|_| is_name);
         HostObject {
             host: probed.target.as_str(),
-            lookups: looked_up.map(LookupObject::new).collect(),
+            lookup: probed.lookup().map(LookupObject::new),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
@@ -93,12 +90,13 @@ impl<'a> HostObject<'a> {
 }
 
 impl LookupObject {
-    fn new(answer: &Answer) -> LookupObject {
+    fn new(lookup: Lookup) -> LookupObject {
+        let list = lookup.result.as_deref().unwrap_or_default();
         LookupObject {
-            family: answer.family.name(),
-            ended_ms: answer.ended.map(millis),
-            addresses: answer.list().iter().copied().map(format_host).collect(),
-            error: answer.addresses.as_ref().err().map(ToString::to_string),
+            hedged: lookup.hedged,
+            ended_ms: lookup.ended.map(millis),
+            addresses: list.iter().copied().map(format_host).collect(),
+            error: lookup.result.as_ref().err().map(ToString::to_string),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use mailport::internal::Millis;
-use mailport::probe::{Answer, Probed};
-use mailport::report::{Attempt, LookupError, format_host};
+use mailport::probe::Probed;
+use mailport::report::{Attempt, format_host};
 use mailport::{Outcome, Plan, Report, Service};
 
 use super::table;
@@ -26,8 +26,7 @@ const CHOICE: &str = "<- a dial's choice";
 pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize) -> String {
     let names = names(probed);
     let names = if names.is_empty() { names } else { format!("  names: {names}\n") };
-    let hosts: Vec<String> =
-        probed.answers.iter().flat_map(Answer::list).copied().map(format_host).collect();
+    let hosts: Vec<String> = probed.addresses().map(format_host).collect();
     if hosts.is_empty() {
         return names;
     }
@@ -43,23 +42,17 @@ pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize
     names + &coloured(&table::indented(&table))
 }
 
-/// The result of the look-ups of a name, in one line: `IPv6 1 address in 3.1 ms, IPv4 not
-/// answered`. Empty for an address.
+/// The result of the look-up of a name, in one line: `2 addresses in 3.1 ms`. Empty for an address.
 pub(super) fn names(probed: &Probed) -> String {
-    let mut line = String::new();
-    for lookup in probed.lookups() {
-        let gap = if line.is_empty() { "" } else { ", " };
-        let found = match &lookup.result {
-            Ok(1) => "1 address".to_owned(),
-            Ok(count) => format!("{count} addresses"),
-            Err(LookupError::NotFound) => "no address".to_owned(),
-            // The message of the C library, which may hold anything.
-            Err(error) => error.to_string().replace(char::is_control, " "),
-        };
-        let _ = write!(line, "{gap}{} {found}", lookup.family);
-        if let Some(ended) = lookup.ended {
-            let _ = write!(line, " in {}", Millis(ended));
-        }
+    let Some(lookup) = probed.lookup() else { return String::new() };
+    let mut line = match &lookup.result {
+        Ok(list) if list.len() == 1 => "1 address".to_owned(),
+        Ok(list) => format!("{} addresses", list.len()),
+        // The message of the C library, which may hold anything.
+        Err(error) => error.to_string().replace(char::is_control, " "),
+    };
+    if let Some(ended) = lookup.ended {
+        let _ = write!(line, " in {}", Millis(ended));
     }
     line
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use mailport::probe::Probed;
 use mailport::report::svg::{self, Decision, Panel};
-use mailport::{ConfigError, Plan, ProbeError, Prober, Report, Target};
+use mailport::{ConfigError, Dialer, Plan, ProbeError, Prober, Report, Target};
 
 use self::list::{Entry, parse_list};
 use self::progress::ProgressLine;
@@ -67,7 +67,7 @@ pub(crate) struct Args {
 
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
-    /// Its keys are version, hosts and survey. A host has host, lookups, attempts (as in mailport
+    /// Its keys are version, hosts and survey. A host has host, lookup, attempts (as in mailport
     /// connect), choice (null if a dial would not connect) and summary. Times are in milliseconds.
     #[arg(long, help_heading = "What to print")]
     json: bool,
@@ -140,11 +140,11 @@ impl Args {
         }
         let config = self.options.config();
         let line = ProgressLine::begin(self.attempt_timeout, self.json);
-        let mut prober =
-            Prober::new(plan.clone(), config.clone()).with_attempt_timeout(self.attempt_timeout);
+        let mut dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
         if let Some(cache) = self.options.cache() {
-            prober = prober.with_cache(cache);
+            dialer = dialer.with_cache(cache);
         }
+        let prober = Prober::new(dialer).with_attempt_timeout(self.attempt_timeout);
         let found = prober.run(&targets, |progress| line.show(progress));
         line.end();
         let with_forecast = |probed: Probed| {
@@ -201,7 +201,7 @@ impl Found {
             Panel {
                 title: probed.summary(forecast),
                 host: probed.target.to_string(),
-                lookups: probed.lookups(),
+                lookup: probed.lookup(),
                 attempts: probed.attempts.clone(),
                 decision: Some(Decision { at, words, winner: probed.chosen(forecast) }),
             }

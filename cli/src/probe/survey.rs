@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mailport::probe::{Answer, Probed};
+use mailport::probe::Probed;
 use mailport::{Outcome, Plan, Report, Service, Tls};
 
 use super::list::Entry;
@@ -75,7 +75,7 @@ impl Met {
 /// private. The tables leave these out.
 pub(super) fn is_at_home(probed: &Probed) -> bool {
     let name = Entry::from(probed.target.clone()).server();
-    let mut addresses = probed.answers.iter().flat_map(Answer::list).peekable();
+    let mut addresses = probed.addresses().peekable();
     name == "localhost"
         || name.ends_with(".localhost")
         || addresses.peek().is_some() && addresses.all(|address| is_private(address.ip()))
@@ -193,6 +193,8 @@ fn cases(counted: &[&Seen]) -> Vec<Tally> {
 
 #[cfg(test)]
 mod tests {
+    use mailport::machine::Query;
+    use mailport::probe::Answer;
     use std::net::{IpAddr, SocketAddr};
     use std::time::Duration;
 
@@ -294,12 +296,10 @@ mod tests {
     #[test]
     fn localhost_and_private_addresses_are_at_home() {
         let at_home = |host: &str, addresses: &[&str]| {
-            let answers = addresses.iter().map(|text| {
-                let address: IpAddr = text.parse().unwrap();
-                let list = Ok(vec![SocketAddr::new(address, 0)]);
-                Answer::new(Family::from(address), Some(Duration::ZERO), list, None)
-            });
-            is_at_home(&Probed::new(host.parse().unwrap(), answers.collect(), Vec::new()))
+            let list = addresses.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0));
+            let (query, list) = (Query::Authority, Ok(list.collect()));
+            let answer = Answer::new(query, &Family::ALL, Some(Duration::ZERO), list);
+            is_at_home(&Probed::new(host.parse().unwrap(), vec![answer], Vec::new()))
         };
         assert!(at_home("LocalHost.", &[]) && at_home("mail.localhost", &[]));
         assert!(at_home("mail.example", &["192.168.1.2", "fd00::1"]));

@@ -5,9 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use mailport_relay::{Status, ask_status, default_control};
+use mailport_relay::{RelayStatus, ask_status, default_control};
 
-/// Asks a running relay how it stands
+/// Prints the status of a running relay
 ///
 /// Exit status: 0 it answered, 1 it did not.
 #[derive(Debug, clap::Args)]
@@ -18,14 +18,21 @@ pub(crate) struct Args {
     control: Option<PathBuf>,
 
     /// Print one JSON object and nothing else [default: off]
-    #[arg(long)]
+    #[arg(long, conflicts_with = "openmetrics")]
     json: bool,
+
+    /// Print the metrics as Prometheus and others read them (OpenMetrics 1.0) [default: off]
+    #[arg(long)]
+    openmetrics: bool,
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
     let path = args.control.clone().or_else(|| default_control(|name| env::var(name).ok()));
     let Some(path) = path else {
-        return crate::misuse("relay", "there is no folder for a control socket: give --control");
+        return crate::misuse(
+            "relay",
+            "there is no directory for a control socket: give --control",
+        );
     };
     let answer = match ask_status(&path) {
         Ok(answer) => answer,
@@ -34,11 +41,12 @@ pub(crate) fn run(args: &Args) -> ExitCode {
             return ExitCode::from(crate::FAILURE);
         }
     };
-    let text = match serde_json::from_str::<Status>(&answer) {
-        Ok(status) if !args.json => status.to_string(),
-        Ok(_) => answer,
+    let text = match serde_json::from_str::<RelayStatus>(&answer) {
+        Ok(status) if args.openmetrics => status.openmetrics().trim_end().to_owned(),
+        Ok(_) if args.json => answer,
+        Ok(status) => status.to_string(),
         Err(_) => {
-            crate::complain(format_args!("what {} answers is no status", path.display()));
+            crate::complain(format_args!("{} does not answer with a status", path.display()));
             return ExitCode::from(crate::FAILURE);
         }
     };

@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mailport_relay::Status;
+use mailport_relay::RelayStatus;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -25,7 +25,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Relay {
     child: Child,
     folder: TempDir,
-    pub(crate) doors: Vec<SocketAddr>,
+    pub(crate) addresses: Vec<SocketAddr>,
 }
 
 impl Relay {
@@ -45,15 +45,17 @@ impl Relay {
         command.args(["relay", "--log", "json", "--control"]).arg(control).args(options);
         command.arg("--cache").arg(folder.path().join("cache").join("cache.json"));
         let child = command.stderr(log).spawn().expect("cargo has built it");
-        let mut relay = Relay { child, folder, doors: Vec::new() };
+        let mut relay = Relay { child, folder, addresses: Vec::new() };
         wait_for("the relay listens", || {
             relay.log().contains("\"confined\"") || relay.child.try_wait().unwrap().is_some()
         });
         let log = relay.log();
         let lines = log.lines().map(|line| serde_json::from_str(line).unwrap_or_default());
         let lines: Vec<serde_json::Value> = lines.collect();
-        let doors = lines.iter().filter(|line| line["event"] == "listening");
-        relay.doors = doors.map(|line| line["door"].as_str().unwrap().parse().unwrap()).collect();
+        let addresses = lines.iter().filter(|line| line["event"] == "listening");
+        let addresses = addresses.map(|line| line["listener"].as_str().unwrap().to_owned());
+        // A UNIX socket has none.
+        relay.addresses = addresses.filter_map(|address| address.parse().ok()).collect();
         assert!(log.contains("\"confined\""), "it has ended: {log}");
         relay
     }
@@ -70,16 +72,16 @@ impl Relay {
         self.folder.path()
     }
 
-    pub(crate) fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> RelayStatus {
         let answer = mailport_relay::ask_status(&self.control()).expect("an answer");
         serde_json::from_str(&answer).expect("a status")
     }
 
     /// Waits until no session is left, and gives the status then.
-    pub(crate) fn quiet(&self) -> Status {
+    pub(crate) fn quiet(&self) -> RelayStatus {
         wait_for("all sessions end", || {
             let status = self.status();
-            status.joined + status.dialling == 0
+            status.joined + status.dialling + status.handshaking == 0
         });
         self.status()
     }
@@ -116,9 +118,9 @@ impl Relay {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// A reader at its first door.
+    /// A reader at its first listener.
     pub(crate) fn connect(&self) -> TcpStream {
-        reader(self.doors[0])
+        reader(self.addresses[0])
     }
 }
 
@@ -168,6 +170,12 @@ pub(crate) fn rest(mut from: impl Read) -> Vec<u8> {
     all
 }
 
+/// How a connection ends: with these bytes, or with this error.
+pub(crate) fn ending(mut from: impl Read) -> Result<Vec<u8>, std::io::ErrorKind> {
+    let mut all = Vec::new();
+    from.read_to_end(&mut all).map(|_| all).map_err(|error| error.kind())
+}
+
 pub(crate) const GREETING: &str = "220 fake.example ESMTP\r\n";
 
 /// A server that greets, and gives back what it gets until that ends.
@@ -211,9 +219,9 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// The options of a fixed door at a port of the system's choice.
-pub(crate) fn fixed(plan: &str) -> [&str; 6] {
-    ["--listen", "127.0.0.1:0", "--to", "127.0.0.1", "--plan", plan]
+/// The options of a fixed listener at a port of the system's choice.
+pub(crate) fn fixed(plan: &str) -> [&str; 4] {
+    ["--listen", "127.0.0.1:0=127.0.0.1", "--plan", plan]
 }
 
 /// A command that has ended, and what it printed.

@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
+use mailport::Stream;
 use mailport::{Cleartext, Config, Plan, Service, Target, Tls};
 use socket2::{Domain, Socket, Type};
 
@@ -84,12 +85,15 @@ fn scene(
     let services =
         [Service::new(submission_port, Tls::StartTls)?, Service::new(smtp_port, Tls::StartTls)?];
     let plan = Plan::new(services, Cleartext::Refuse)?;
-    let connected = mailport::connect(&place.target, &plan, &Config::default())?;
+    let connected = mailport::Dialer::new()
+        .with_plan(plan.clone())
+        .with_config(Config::default())
+        .connect(&place.target)?;
     writeln!(out, "   {}", connected.report.summary())?;
     for line in connected.report.timeline(77).to_string().lines() {
         writeln!(out, "   {line}")?;
     }
-    send(connected.socket, subject)?;
+    send(connected.stream, subject)?;
     let Arrival { port, subject } = await_mail(&arrivals)?;
     writeln!(out, "   The server on port {port} received the mail \"{subject}\"")?;
     Ok(())
@@ -224,7 +228,8 @@ fn session(stream: &TcpStream) -> io::Result<Option<String>> {
 }
 
 /// The client's side: hands over one mail.
-fn send(socket: TcpStream, subject: &str) -> Result<()> {
+fn send(stream: Stream, subject: &str) -> Result<()> {
+    let socket = stream.into_tcp().map_err(|_| "not a TCP connection")?;
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let mut replies = BufReader::new(socket.try_clone()?).lines();
     let mut to = socket;

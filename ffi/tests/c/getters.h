@@ -49,7 +49,7 @@ static const struct {
     {mailport_dial_attempt_greeting, MAILPORT_GREETING_NOT_AWAITED},
     {mailport_dial_attempt_syns, -1},
     {mailport_dial_attempt_reason, 0},
-    {mailport_dial_lookup_family, MAILPORT_FAMILY_NONE},
+    {mailport_dial_lookup_hedged, 0},
     {mailport_dial_lookup_addresses, -1},
     {mailport_dial_lookup_error, 0},
 };

@@ -67,20 +67,16 @@ static void falls_back(uint16_t refused, uint16_t open, mailport_options *option
 static void a_name_that_there_is_not(void)
 {
     mailport_dial *dial = NULL;
-    uint32_t i;
 
     CHECK(mailport_dial_start("name.invalid", 0, NULL, &dial) == MAILPORT_OK);
-    CHECK(mailport_dial_process(dial) == MAILPORT_PENDING && mailport_dial_lookup_count(dial) == 2);
+    CHECK(mailport_dial_process(dial) == MAILPORT_PENDING && mailport_dial_lookup_count(dial) == 1);
     CHECK(mailport_dial_lookup_error(dial, 0) == MAILPORT_LOOKUP_ERROR_UNANSWERED);
     CHECK(mailport_dial_lookup_ended_us(dial, 0) == -1);
     CHECK(ended(dial) == MAILPORT_ERR_UNRESOLVED && mailport_dial_attempt_count(dial) == 0);
-    for (i = 0; i < 2; i++) {
-        CHECK(mailport_dial_lookup_family(dial, i) == (i ? MAILPORT_FAMILY_IPV4 : MAILPORT_FAMILY_IPV6));
-        CHECK(mailport_dial_lookup_addresses(dial, i) == -1);
-        CHECK(mailport_dial_lookup_error(dial, i) > 0 && mailport_dial_lookup_message(dial, i)[0]);
-        CHECK(mailport_dial_lookup_error(dial, i) != MAILPORT_LOOKUP_ERROR_UNANSWERED);
-        CHECK(mailport_dial_lookup_ended_us(dial, i) >= 0);
-    }
+    CHECK(mailport_dial_lookup_addresses(dial, 0) == -1);
+    CHECK(mailport_dial_lookup_error(dial, 0) > 0 && mailport_dial_lookup_message(dial, 0)[0]);
+    CHECK(mailport_dial_lookup_error(dial, 0) != MAILPORT_LOOKUP_ERROR_UNANSWERED);
+    CHECK(mailport_dial_lookup_ended_us(dial, 0) >= 0);
     mailport_dial_free(dial);
 }
 

@@ -22,7 +22,6 @@ fn each_has(fields: &[&str], prefix: &str, listed: &[(&str, &str)]) {
 #[test]
 fn every_setting_has_its_setter() {
     let config = [
-        ("resolution_delay", "resolution_delay_ms"),
         ("attempt_delay", "attempt_delay_ms"),
         ("port_delay", "port_delay_ms"),
         ("patience", "patience_ms"),
@@ -52,7 +51,7 @@ fn every_field_of_the_report_has_its_getter() {
         ("host", "host"),
         ("via", "via"),
         ("attempts", "attempt_count"),
-        ("lookups", "lookup_count"),
+        ("lookup", "lookup_count"),
         ("end", "process winner"),
         ("elapsed", "elapsed_us"),
     ];
@@ -76,6 +75,6 @@ fn every_field_of_the_report_has_its_getter() {
     ];
     each_has(&fields(source, "Attempt"), "dial_attempt_", &attempt);
     let lookup =
-        [("family", "family"), ("ended", "ended_us"), ("result", "addresses error message")];
+        [("hedged", "hedged"), ("ended", "ended_us"), ("result", "addresses error message")];
     each_has(&fields(source, "Lookup"), "dial_lookup_", &lookup);
 }

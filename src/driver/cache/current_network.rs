@@ -113,7 +113,7 @@ mod tests {
             with(|config| config.source = Some("127.0.0.2".parse().unwrap())),
         ];
         assert!(places[0] != places[1] && places[1] != places[2] && places[0] != places[2]);
-        assert_eq!(places[0], with(|config| config.sequential = true));
+        assert_eq!(places[0], with(|config| config.ask = true));
     }
 
     #[test]

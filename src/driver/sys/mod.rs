@@ -6,6 +6,7 @@
     reason = "sizes of small structs, as the calls want them"
 )]
 
+mod fork;
 mod process;
 
 use std::ffi::{CStr, CString};
@@ -16,9 +17,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::time::Duration;
 
-pub(super) use process::{Given, Program, cache, is_executable, receive, start};
+use rustix::event::{EventfdFlags, PollFd, PollFlags};
+use rustix::net::RecvFlags;
+use rustix::pipe::SpliceFlags;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-use crate::outcome::{ErrorQueue, ip_of_sockaddr};
+pub(super) use fork::process_generation;
+pub(super) use process::{Given, Program, file_in_memory, is_executable, receive, start};
+
+use crate::outcome::{Errno, ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
 use crate::report::LookupError;
 
@@ -28,40 +35,34 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
 
 // ---- descriptors -----------------------------------------------------------------------------
 
-/// A timer that makes its descriptor readable.
+/// Makes a timer whose descriptor becomes readable when it runs out.
 pub(super) fn timer() -> io::Result<OwnedFd> {
-    let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
-    // SAFETY: no pointers; a descriptor that is returned belongs to nobody yet.
-    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::timerfd_create(libc::CLOCK_MONOTONIC, flags))?)) }
+    let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+    Ok(rustix::time::timerfd_create(TimerfdClockId::Monotonic, flags)?)
 }
 
 /// Lets the timer run out after `delay`, or never.
 pub(super) fn set_timer(timer: BorrowedFd, delay: Option<Duration>) -> io::Result<()> {
     // A value of zero would disarm it.
     let delay = delay.map_or(Duration::ZERO, |delay| delay.max(Duration::from_nanos(1)));
-    let it_value = libc::timespec {
-        tv_sec: libc::time_t::try_from(delay.as_secs()).unwrap_or(libc::time_t::MAX),
-        tv_nsec: libc::c_long::from(delay.subsec_nanos()),
+    let it_value = Timespec {
+        tv_sec: i64::try_from(delay.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: delay.subsec_nanos().into(),
     };
-    let it_interval = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let value = libc::itimerspec { it_interval, it_value };
-    // SAFETY: `value` is initialised and outlives the call; the old value is not asked for.
-    check(unsafe { libc::timerfd_settime(timer.as_raw_fd(), 0, &raw const value, ptr::null_mut()) })
-        .map(drop)
+    let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let value = Itimerspec { it_interval, it_value };
+    rustix::time::timerfd_settime(timer, TimerfdTimerFlags::empty(), &value)?;
+    Ok(())
 }
 
-/// A counter that makes its descriptor readable once something is written to it.
+/// Makes a counter whose descriptor becomes readable by [`wake`].
 pub(super) fn event() -> io::Result<OwnedFd> {
-    let flags = libc::EFD_NONBLOCK | libc::EFD_CLOEXEC;
-    // SAFETY: no pointers; a descriptor that is returned belongs to nobody yet.
-    unsafe { Ok(OwnedFd::from_raw_fd(check(libc::eventfd(0, flags))?)) }
+    Ok(rustix::event::eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?)
 }
 
 /// Makes an [`event`] readable. It cannot fail: the counter overflows only after 2^64 - 2 calls.
-pub(super) fn signal(event: BorrowedFd) {
-    let one = 1u64.to_ne_bytes();
-    // SAFETY: the pointer and the length are those of `one`.
-    unsafe { libc::write(event.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+pub(super) fn wake(event: BorrowedFd) {
+    let _ = rustix::io::write(event, &1u64.to_ne_bytes());
 }
 
 /// The descriptor of a [`mio::Poll`], which only gives its number.
@@ -79,29 +80,33 @@ pub(super) fn close_leaked(descriptor: RawFd) {
 
 /// Takes over a descriptor that the process was started with.
 pub fn adopt(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: whoever started the process has left it to us, and each is adopted once.
+    // SAFETY: the parent process left it to this one, and each is adopted once.
     unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+/// Repeats a call that a signal has interrupted.
+pub(crate) fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
 
 /// Blocks until a descriptor can be read or written, or has failed.
 pub(crate) fn wait_until_ready(descriptor: BorrowedFd, for_writing: bool) -> io::Result<()> {
-    let events = if for_writing { libc::POLLOUT } else { libc::POLLIN };
-    let mut watched = libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 };
-    // SAFETY: one entry, which outlives the call.
-    match check(unsafe { libc::poll(&raw mut watched, 1, -1) }) {
-        Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
-        _ => Ok(()),
-    }
+    let events = if for_writing { PollFlags::OUT } else { PollFlags::IN };
+    let mut watched = [PollFd::from_borrowed_fd(descriptor, events)];
+    rustix::io::retry_on_intr(|| rustix::event::poll(&mut watched, None))?;
+    Ok(())
 }
 
 /// Moves at most `length` bytes between a socket and a pipe without copying them; 0 is the end. It
-/// never waits for the pipe; a socket that must not be waited for is non-blocking.
+/// never blocks on the pipe; a socket that must not block is non-blocking.
 pub(crate) fn splice(from: BorrowedFd, to: BorrowedFd, length: usize) -> io::Result<usize> {
-    let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
-    let (none, from, to) = (ptr::null_mut(), from.as_raw_fd(), to.as_raw_fd());
-    // SAFETY: both descriptors are open, and no offsets are given.
-    let moved = unsafe { libc::splice(from, none, to, none, length, flags) };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    Ok(rustix::pipe::splice(from, None, to, None, length, flags)?)
 }
 
 // ---- sockets ---------------------------------------------------------------------------------
@@ -162,7 +167,7 @@ fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
             (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
         );
         if ours {
-            // SAFETY: length of an empty message, no cache is touched.
+            // SAFETY: length of an empty message, no memory is touched.
             let head = unsafe { libc::CMSG_LEN(0) } as usize;
             let length = (cmsg.cmsg_len as usize).saturating_sub(head);
             // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
@@ -175,22 +180,18 @@ fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
     Ok(found)
 }
 
-/// Looks at what has come, without taking it and without waiting; 0 is the end.
+/// Reads what has come without taking it and without blocking; 0 is the end.
 pub(super) fn peek(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<usize> {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    let (start, length) = (buffer.as_mut_ptr().cast(), buffer.len());
-    // SAFETY: the pointer and the length are those of `buffer`, and the kernel writes no further.
-    let count = unsafe { libc::recv(socket.as_raw_fd(), start, length, flags) };
-    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    Ok(rustix::io::retry_on_intr(|| rustix::net::recv(socket, &mut *buffer, flags))?.0)
 }
 
 /// Whether the peer will send nothing more, though what it has sent may still be unread.
 pub(super) fn has_hung_up(socket: BorrowedFd) -> bool {
-    let events = libc::POLLRDHUP;
-    let mut watched = libc::pollfd { fd: socket.as_raw_fd(), events, revents: 0 };
-    // SAFETY: one entry, which outlives the call.
-    unsafe { libc::poll(&raw mut watched, 1, 0) };
-    watched.revents != 0
+    let mut watched = [PollFd::from_borrowed_fd(socket, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let _ = rustix::io::retry_on_intr(|| rustix::event::poll(&mut watched, Some(&now)));
+    !watched[0].revents().is_empty()
 }
 
 /// What the kernel knows of a TCP connection.
@@ -259,22 +260,49 @@ pub(super) fn interface_index(name: &str) -> io::Result<u32> {
 
 // ---- names and threads -----------------------------------------------------------------------
 
-/// Looks a name up in one family, as long as the system takes.
-pub(super) fn get_addr_info(name: &str, family: Family) -> Result<Vec<SocketAddr>, LookupError> {
-    let name = CString::new(name).map_err(|_| LookupError::NotFound)?;
+/// The network and the mount namespace of a thread: what a name means may differ between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Namespaces {
+    network: u64,
+    mounts: u64,
+}
+
+/// The namespaces of this thread; `None` where the system does not tell.
+pub(super) fn namespaces() -> Option<Namespaces> {
+    let number = |path: &CStr| {
+        // SAFETY: all-zero is a valid `stat`, which the call fills in.
+        let mut status: libc::stat = unsafe { mem::zeroed() };
+        // SAFETY: the path is NUL-terminated, and both outlive the call.
+        let result = unsafe { libc::stat(path.as_ptr(), &raw mut status) };
+        // Both are files of the one file system that the kernel has for namespaces.
+        check(result).ok().map(|_| status.st_ino)
+    };
+    let network = number(c"/proc/thread-self/ns/net")?;
+    Some(Namespaces { network, mounts: number(c"/proc/thread-self/ns/mnt")? })
+}
+
+/// Looks a name up in one family or both, as long as the system takes.
+pub(super) fn get_addr_info(
+    name: &str,
+    family: Option<Family>,
+) -> Result<Vec<SocketAddr>, LookupError> {
+    let name = CString::new(name).map_err(|_| LookupError::NoSuchName)?;
     // SAFETY: all-zero hints are valid: no flags, no pointers.
     let mut hints: libc::addrinfo = unsafe { mem::zeroed() };
     hints.ai_family = match family {
-        Family::Ipv4 => libc::AF_INET,
-        Family::Ipv6 => libc::AF_INET6,
+        Some(Family::Ipv4) => libc::AF_INET,
+        Some(Family::Ipv6) => libc::AF_INET6,
+        None => libc::AF_UNSPEC,
     };
     hints.ai_socktype = libc::SOCK_STREAM;
     let mut list: *mut libc::addrinfo = ptr::null_mut();
+    // SAFETY: the pointer is this thread's own, and valid.
+    unsafe { *libc::__errno_location() = 0 };
     // SAFETY: the strings and hints outlive the call; `list` is written on success only.
     let result =
         unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
     if result != 0 {
-        return Err(lookup_error(result));
+        return Err(lookup_error(result, io::Error::last_os_error()));
     }
     let mut addresses = Vec::new();
     let mut entry = list;
@@ -290,14 +318,21 @@ pub(super) fn get_addr_info(name: &str, family: Family) -> Result<Vec<SocketAddr
     Ok(addresses)
 }
 
-fn lookup_error(code: libc::c_int) -> LookupError {
+/// What a look-up failed with; `errno` is what it left behind, 0 at its beginning.
+fn lookup_error(code: libc::c_int, errno: io::Error) -> LookupError {
     // Not in the libc crate: the name exists, but has no address of this family.
     const EAI_NODATA: libc::c_int = -5;
     const EAI_ADDRFAMILY: libc::c_int = -9;
+    let errno = Errno(errno.raw_os_error().unwrap_or_default());
+    // Where it cannot open its files or a socket, the C library may say that there is no such name.
+    let lacked = [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS].contains(&errno.0);
     match code {
-        libc::EAI_NONAME | EAI_NODATA | EAI_ADDRFAMILY => LookupError::NotFound,
+        libc::EAI_SYSTEM => LookupError::LocalResourceError(errno),
+        libc::EAI_MEMORY => LookupError::LocalResourceError(Errno(libc::ENOMEM)),
+        _ if lacked => LookupError::LocalResourceError(errno),
+        libc::EAI_NONAME => LookupError::NoSuchName,
+        EAI_NODATA | EAI_ADDRFAMILY => LookupError::NoAddress,
         libc::EAI_AGAIN => LookupError::TryAgain,
-        libc::EAI_SYSTEM => LookupError::Failed(io::Error::last_os_error().to_string()),
         _ => {
             // SAFETY: gai_strerror gives a NUL-terminated string that lives for ever.
             let words = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
@@ -332,7 +367,7 @@ unsafe fn socket_address(
 /// Runs `start` with every signal blocked, so that a thread started in it has them blocked too and
 /// the program's signals stay with the program's threads.
 pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
-    // SAFETY: an all-zero set is only cache for the calls below to fill.
+    // SAFETY: an all-zero set is only memory for the calls below to fill.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
     // SAFETY: as above.
     let mut before: libc::sigset_t = unsafe { mem::zeroed() };

@@ -7,21 +7,17 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::{mem, ptr};
 
+use rustix::fs::{MemfdFlags, SealFlags};
+
 use super::{check, with_signals_blocked};
 
 /// A file in memory of this size, which nobody can make longer: what is written past its end fails
-/// (`EPERM`). Only what has been written takes cache.
-pub(in crate::driver) fn cache(size: u64) -> io::Result<File> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    // SAFETY: a NUL-terminated name; a descriptor that is returned belongs to nobody yet.
-    let descriptor = unsafe {
-        OwnedFd::from_raw_fd(check(libc::memfd_create(c"mailport-stderr".as_ptr(), flags))?)
-    };
-    let file = File::from(descriptor);
+/// (`EPERM`). Only what has been written takes memory.
+pub(in crate::driver) fn file_in_memory(size: u64) -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(rustix::fs::memfd_create("mailport-stderr", flags)?);
     file.set_len(size)?;
-    let seals = libc::F_SEAL_GROW | libc::F_SEAL_SHRINK | libc::F_SEAL_SEAL;
-    // SAFETY: no pointers.
-    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;
+    rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file)
 }
 
@@ -88,7 +84,7 @@ pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends
     if !header.is_null() {
         // SAFETY: not null, so it points to a whole header within the control buffer.
         let cmsg = unsafe { ptr::read_unaligned(header) };
-        // SAFETY: length of an empty message, no cache is touched.
+        // SAFETY: length of an empty message, no memory is touched.
         let head = unsafe { libc::CMSG_LEN(0) } as usize;
         let length = (cmsg.cmsg_len as usize).saturating_sub(head);
         // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
@@ -127,7 +123,7 @@ fn message(data: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
 /// The first child is waited for by its number. Where the program has a handler for SIGCHLD, it is
 /// called once; where it ignores the signal or waits for every child, nothing is lost.
 pub(in crate::driver) fn start(program: &Program, given: &Given) -> io::Result<()> {
-    // Made before the fork: cache must not be asked for after it.
+    // Made before the fork: memory must not be allocated after it.
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
@@ -295,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_file_in_memory_takes_no_more_than_its_size() {
-        let mut file = cache(100_000).unwrap();
+        let mut file = file_in_memory(100_000).unwrap();
         let written = std::iter::repeat_with(|| file.write(&[b'x'; 999])).take(200);
         let (ok, failed): (Vec<_>, Vec<_>) = written.partition(Result::is_ok);
         let sum: usize = ok.into_iter().map(Result::unwrap).sum();

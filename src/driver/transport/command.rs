@@ -5,18 +5,18 @@ use std::env;
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Seek};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::super::poller::Poller;
-use super::super::sys;
-use super::Fact;
+use super::fact::Fact;
 use crate::config::{Config, ConfigError, Families};
+use crate::driver::poller::Poller;
+use crate::driver::stream::Stream;
+use crate::driver::sys;
 use crate::outcome::{Errno, Failure, Outcome, ViaError};
 use crate::target::Target;
 use crate::via::Words;
@@ -90,7 +90,7 @@ impl Passage {
             sys::Program { path: &self.program, arguments: &arguments, environment: &environment };
         let descriptors = || -> io::Result<_> {
             let (ours, theirs) = UnixStream::pair()?;
-            Ok((ours, theirs, sys::cache(MOST_ERRORS)?))
+            Ok((ours, theirs, sys::file_in_memory(MOST_ERRORS)?))
         };
         let (told, theirs, errors) = descriptors().map_err(|error| Fact::local(&error))?;
         let given = sys::Given { errors: errors.as_fd(), told: theirs.as_fd() };
@@ -104,7 +104,7 @@ impl Passage {
 pub(in crate::driver) struct Command {
     name: String,
     stage: Stage,
-    /// What it writes to its standard error, in cache.
+    /// What it writes to its standard error, in memory.
     errors: File,
 }
 
@@ -117,13 +117,16 @@ enum Stage {
 }
 
 impl Command {
-    pub(in crate::driver) fn look(&mut self, poller: &Poller, token: usize) -> Vec<Fact> {
-        let looked = self.receive(poller, token).and_then(|()| self.wait(poller, token));
-        looked.unwrap_or_else(|fact| vec![fact])
+    /// What has happened, and whether the descriptor is another one now.
+    pub(super) fn look(&mut self, poller: Option<&Poller>) -> (Vec<Fact>, bool) {
+        let before = self.descriptor().as_raw_fd();
+        let looked = self.receive(poller).and_then(|()| self.wait(poller));
+        let changed = self.descriptor().as_raw_fd() != before;
+        (looked.unwrap_or_else(|fact| vec![fact]), changed)
     }
 
     /// Takes its ends over, once they are there.
-    fn receive(&mut self, poller: &Poller, token: usize) -> Result<(), Fact> {
+    fn receive(&mut self, poller: Option<&Poller>) -> Result<(), Fact> {
         let Stage::Starting(told) = &self.stage else { return Ok(()) };
         let Some(received) = ready(|| sys::receive(told.as_fd())) else { return Ok(()) };
         let received = received.and_then(|ends| ends);
@@ -131,15 +134,16 @@ impl Command {
         let (line, status) = (UnixStream::from(ends.line), UnixStream::from(ends.status));
         let waited_for = line.set_nonblocking(true).and_then(|()| status.set_nonblocking(true));
         waited_for.map_err(|error| Fact::local(&error))?;
-        poller.deregister(told);
-        let registered = poller.register(&status, token);
+        if let Some(poller) = poller {
+            poller.deregister(told);
+        }
         self.stage = Stage::Begun { line, status: Some(status) };
-        registered.map_err(|error| Fact::local(&error))
+        Ok(())
     }
 
     /// Finds out whether it has been executed.
-    fn wait(&mut self, poller: &Poller, token: usize) -> Result<Vec<Fact>, Fact> {
-        let Stage::Begun { line, status } = &mut self.stage else { return Ok(Vec::new()) };
+    fn wait(&mut self, poller: Option<&Poller>) -> Result<Vec<Fact>, Fact> {
+        let Stage::Begun { status, .. } = &mut self.stage else { return Ok(Vec::new()) };
         let mut number = [0; 4];
         let read = status.as_mut().and_then(|status| ready(|| status.read(&mut number)));
         match read {
@@ -151,10 +155,9 @@ impl Command {
                 return Err(not_started(&self.name, &read.err().unwrap_or(number)));
             }
         }
-        if let Some(status) = status.take() {
+        if let (Some(status), Some(poller)) = (status.take(), poller) {
             poller.deregister(&status);
         }
-        poller.register(line, token).map_err(|error| Fact::local(&error))?;
         Ok(vec![Fact::Connected { round_trip: Duration::ZERO, syns: None }, Fact::Reached])
     }
 
@@ -193,35 +196,28 @@ impl Command {
         }
     }
 
-    /// The connection. Reading, writing, shutting down and peeking are the same for both kinds of
-    /// stream socket.
-    pub(in crate::driver) fn into_stream(self) -> Option<TcpStream> {
+    /// What to watch.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        match &self.stage {
+            Stage::Starting(told) => told.as_fd(),
+            Stage::Begun { status: Some(status), .. } => status.as_fd(),
+            Stage::Begun { line, status: None } => line.as_fd(),
+        }
+    }
+
+    pub(in crate::driver) fn into_stream(self) -> Option<Stream> {
         match self.stage {
             Stage::Starting(_) => None,
-            Stage::Begun { line, .. } => Some(OwnedFd::from(line).into()),
+            Stage::Begun { line, .. } => Some(Stream::Unix(line)),
         }
     }
 }
 
-/// What a call that does not wait has brought; `None` where it would have to.
-fn ready<T>(mut call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-            done => return Some(done),
-        }
-    }
-}
-
-/// What to watch.
-impl AsRawFd for Command {
-    fn as_raw_fd(&self) -> RawFd {
-        match &self.stage {
-            Stage::Starting(told) => told.as_raw_fd(),
-            Stage::Begun { status: Some(status), .. } => status.as_raw_fd(),
-            Stage::Begun { line, status: None } => line.as_raw_fd(),
-        }
+/// The result of a call that does not block; `None` where it would have to.
+fn ready<T>(call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
+    match sys::retry(call) {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => None,
+        done => Some(done),
     }
 }
 

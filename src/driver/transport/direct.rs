@@ -208,6 +208,13 @@ pub(in super::super) fn check_options(
     Err(ConfigError::Unusable { name: option, value: value.unwrap_or_default(), reason })
 }
 
+/// The families of these addresses that this machine has a route to, by the first one of each.
+pub(in super::super) fn routes(list: &[SocketAddr], config: &Config) -> Vec<Family> {
+    let first = |family| list.iter().find(|address| Family::from(address.ip()) == family);
+    let has_route = |address: &SocketAddr| source_towards(*address, config).is_some();
+    Family::ALL.into_iter().filter(|&family| first(family).is_some_and(has_route)).collect()
+}
+
 /// The source address that the kernel would use towards an address: a connected UDP socket has it,
 /// and sends nothing (RFC 6724 section 2).
 pub(in super::super) fn source_towards(mut address: SocketAddr, config: &Config) -> Option<IpAddr> {

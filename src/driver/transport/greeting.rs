@@ -20,16 +20,11 @@ pub(super) enum Heard {
 /// Looks once. What is there stays there.
 pub(super) fn listen(socket: BorrowedFd) -> Heard {
     let mut first = [0];
-    loop {
-        return match sys::peek(socket, &mut first) {
-            Ok(0) => Heard::End(None),
-            Ok(_) => Heard::Byte(first[0]),
-            Err(error) => match error.kind() {
-                ErrorKind::Interrupted => continue,
-                ErrorKind::WouldBlock => Heard::Nothing,
-                _ => Heard::End(error.raw_os_error().map(Errno)),
-            },
-        };
+    match sys::peek(socket, &mut first) {
+        Ok(0) => Heard::End(None),
+        Ok(_) => Heard::Byte(first[0]),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Heard::Nothing,
+        Err(error) => Heard::End(error.raw_os_error().map(Errno)),
     }
 }
 

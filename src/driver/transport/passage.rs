@@ -1,9 +1,11 @@
 //! What a dial goes through: a proxy or a command, checked before the first packet.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::super::resolver::Resolver;
-use super::{Fact, Way, command, proxy};
+use super::fact::Fact;
+use super::proxy::StartDial;
+use super::way::Way;
+use super::{command, proxy};
 use crate::config::{Config, ConfigError};
 use crate::target::Target;
 use crate::via::{Kind, Via};
@@ -21,12 +23,11 @@ impl Passage {
         via: &Via,
         target: &Target,
         config: &Config,
-        resolver: &Resolver,
-        now: Instant,
+        start: &StartDial,
     ) -> Result<Passage, ConfigError> {
         match &via.0 {
             Kind::Socks5 { proxy, port, login } => {
-                proxy::Passage::new(proxy, *port, login.as_ref(), target, config, resolver, now)
+                proxy::Passage::new(proxy, *port, login.as_ref(), target, config, start)
                     .map(|passage| Passage::Proxy(Box::new(passage)))
             }
             Kind::Command(words) => {
@@ -35,7 +36,7 @@ impl Passage {
         }
     }
 
-    /// Begins a line to this port, which may take as long as is left.
+    /// Begins an attempt at this port, which may take as long as is left.
     pub(in super::super) fn begin(&self, port: u16, left: Duration) -> Result<Way, Fact> {
         match self {
             Passage::Proxy(passage) => passage.begin(port, left).map(Way::Proxy),

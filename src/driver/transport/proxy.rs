@@ -1,17 +1,16 @@
-//! A line through a SOCKS5 proxy: a dial of its own to the proxy, then the exchange.
+//! An attempt through a SOCKS5 proxy: a dial of its own to the proxy, then the exchange.
 
+use std::fmt;
 use std::io::{ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::dial::{Dial, Status};
-use super::super::dialer::{self, Dialer};
-use super::super::poller::Poller;
-use super::super::resolver::Resolver;
-use super::super::sys;
-use super::Fact;
+use super::fact::Fact;
 use crate::config::{Config, ConfigError, GreetingWait, MAX_DELAY, MIN_DELAY};
+use crate::driver::poller::Poller;
+use crate::driver::stream::Stream;
+use crate::driver::sys;
 use crate::error::ConnectError;
 use crate::outcome::{Errno, Failure, Outcome, ViaError};
 use crate::plan::{Cleartext, Plan, Service, Tls};
@@ -19,7 +18,43 @@ use crate::report::End;
 use crate::socks5::{Client, Login, SocksError};
 use crate::target::{Host, Target};
 
-/// What every line through the proxy shares.
+/// A dial to the proxy.
+pub(in crate::driver) trait ProxyDial: fmt::Debug + Send + Sync {
+    /// Does what can be done now; `None` while it is pending.
+    fn turn(&mut self) -> Option<Result<Stream, ConnectError>>;
+
+    /// When to call [`ProxyDial::turn`] without anything having happened.
+    fn wake_at(&self) -> Option<Instant>;
+
+    /// The descriptor that is readable when it is to be called.
+    fn watched(&mut self) -> Result<BorrowedFd<'_>, ConnectError>;
+}
+
+type Start =
+    dyn Fn(&Target, &Plan, &Config) -> Result<Box<dyn ProxyDial>, ConnectError> + Send + Sync;
+
+/// Starts dials to a proxy, which are dials as any other.
+#[derive(Clone)]
+pub(in crate::driver) struct StartDial(Arc<Start>);
+
+impl StartDial {
+    pub(in crate::driver) fn new(
+        start: impl Fn(&Target, &Plan, &Config) -> Result<Box<dyn ProxyDial>, ConnectError>
+        + Send
+        + Sync
+        + 'static,
+    ) -> StartDial {
+        StartDial(Arc::new(start))
+    }
+}
+
+impl fmt::Debug for StartDial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartDial").finish_non_exhaustive()
+    }
+}
+
+/// What every attempt through the proxy shares.
 #[derive(Debug)]
 pub(in crate::driver) struct Passage {
     proxy: Target,
@@ -28,7 +63,7 @@ pub(in crate::driver) struct Passage {
     login: Option<Login>,
     host: Host,
     config: Config,
-    resolver: Resolver,
+    start: StartDial,
 }
 
 impl Passage {
@@ -38,8 +73,7 @@ impl Passage {
         login: Option<&Login>,
         target: &Target,
         config: &Config,
-        resolver: &Resolver,
-        now: Instant,
+        start: &StartDial,
     ) -> Result<Passage, ConfigError> {
         let host = target.host().clone();
         if Client::new(&host, port, None).is_none() {
@@ -49,7 +83,7 @@ impl Passage {
                 reason: "a zone of this machine means nothing to a proxy".to_owned(),
             });
         }
-        let unusable = |error: &dyn std::fmt::Display| ConfigError::Unusable {
+        let unusable = |error: &dyn fmt::Display| ConfigError::Unusable {
             name: "proxy",
             value: proxy.to_string(),
             reason: error.to_string(),
@@ -63,9 +97,10 @@ impl Passage {
             try_failed_last: false,
             ..config.clone()
         };
-        dialer::check(proxy, &plan, &config, now).map_err(|error| unusable(&error))?;
-        let resolver = resolver.clone();
-        Ok(Passage { proxy: proxy.clone(), plan, login: login.cloned(), host, config, resolver })
+        // Starting sends nothing: it finds what no dial can use.
+        (start.0)(proxy, &plan, &config).map_err(|error| unusable(&error))?;
+        let (proxy, login, start) = (proxy.clone(), login.cloned(), start.clone());
+        Ok(Passage { proxy, plan, login, host, config, start })
     }
 
     pub(super) fn begin(&self, port: u16, left: Duration) -> Result<Proxied, Fact> {
@@ -74,10 +109,9 @@ impl Passage {
         let timeout = left.clamp(MIN_DELAY, MAX_DELAY);
         let attempt_delay = self.config.attempt_delay.min(timeout);
         let config = Config { attempt_delay, timeout, ..self.config.clone() };
-        let dialer = Dialer::default().with_resolver(self.resolver.clone());
-        let dial = dialer.prepare(&self.proxy, &self.plan, &config);
+        let dial = (self.start.0)(&self.proxy, &self.plan, &config);
         let dial = dial.map_err(|error| unreachable(&error))?;
-        Ok(Proxied { client, stage: Stage::Dialling(Box::new(dial)) })
+        Ok(Proxied { client, stage: Stage::Dialling(dial) })
     }
 }
 
@@ -91,38 +125,36 @@ pub(in crate::driver) struct Proxied {
 #[derive(Debug)]
 enum Stage {
     /// Its descriptor is the dial's own epoll descriptor, which wakes the outer one.
-    Dialling(Box<Dial>),
-    Talking(TcpStream),
+    Dialling(Box<dyn ProxyDial>),
+    Talking(Stream),
 }
 
 impl Proxied {
-    pub(in crate::driver) fn look(&mut self, poller: &Poller, token: usize) -> Vec<Fact> {
+    /// What has happened, and whether the descriptor is another one now.
+    pub(super) fn look(&mut self, poller: Option<&Poller>) -> (Vec<Fact>, bool) {
         let mut facts = Vec::new();
+        let mut changed = false;
         if let Stage::Dialling(dial) = &mut self.stage {
-            if dial.process() == Status::Pending {
-                return facts;
-            }
-            match dial.take() {
-                Err(error) => facts.push(unreachable(&error)),
-                Ok(connected) => {
-                    let socket = connected.socket;
-                    let info = sys::tcp_info(socket.as_fd());
+            match dial.turn() {
+                None => return (facts, changed),
+                Some(Err(error)) => facts.push(unreachable(&error)),
+                Some(Ok(stream)) => {
+                    let info = sys::tcp_info(stream.as_fd());
                     let round_trip = info.map_or(Duration::ZERO, |info| info.round_trip);
                     // Before the dial goes, and its descriptor with it.
-                    poller.deregister(&**dial);
-                    let registered = poller.register(&socket, token);
-                    self.stage = Stage::Talking(socket);
-                    match registered {
-                        Ok(()) => facts.push(Fact::Connected { round_trip, syns: None }),
-                        Err(error) => return vec![Fact::local(&error)],
+                    if let (Some(poller), Ok(watched)) = (poller, dial.watched()) {
+                        poller.deregister(&watched);
                     }
+                    self.stage = Stage::Talking(stream);
+                    changed = true;
+                    facts.push(Fact::Connected { round_trip, syns: None });
                 }
             }
         }
-        if let Stage::Talking(socket) = &mut self.stage {
-            facts.extend(exchange(&mut self.client, socket));
+        if let Stage::Talking(stream) = &mut self.stage {
+            facts.extend(exchange(&mut self.client, stream));
         }
-        facts
+        (facts, changed)
     }
 
     pub(in crate::driver) fn wake_at(&self) -> Option<Instant> {
@@ -147,7 +179,15 @@ impl Proxied {
         }
     }
 
-    pub(in crate::driver) fn into_stream(self) -> Option<TcpStream> {
+    /// What to watch.
+    pub(super) fn descriptor(&mut self) -> Result<BorrowedFd<'_>, ConnectError> {
+        match &mut self.stage {
+            Stage::Dialling(dial) => dial.watched(),
+            Stage::Talking(stream) => Ok(AsFd::as_fd(&*stream)),
+        }
+    }
+
+    pub(in crate::driver) fn into_stream(self) -> Option<Stream> {
         match self.stage {
             Stage::Talking(socket) => Some(socket),
             Stage::Dialling(_) => None,
@@ -155,18 +195,8 @@ impl Proxied {
     }
 }
 
-/// What to watch.
-impl AsRawFd for Proxied {
-    fn as_raw_fd(&self) -> RawFd {
-        match &self.stage {
-            Stage::Dialling(dial) => dial.as_raw_fd(),
-            Stage::Talking(socket) => socket.as_raw_fd(),
-        }
-    }
-}
-
 /// Goes on with the exchange as far as it goes now.
-fn exchange(client: &mut Client, socket: &mut TcpStream) -> Option<Fact> {
+fn exchange(client: &mut Client, mut stream: &Stream) -> Option<Fact> {
     let mut buffer = [0; 64];
     loop {
         if let Some(end) = client.end() {
@@ -175,14 +205,14 @@ fn exchange(client: &mut Client, socket: &mut TcpStream) -> Option<Fact> {
         let done = if client.to_send().is_empty() {
             // Never more than is wanted: what follows the reply is the server's.
             let wanted = client.wants().min(buffer.len());
-            socket.read(&mut buffer[..wanted]).map(|count| client.take(&buffer[..count]))
+            let read = sys::retry(|| stream.read(&mut buffer[..wanted]));
+            read.map(|count| client.take(&buffer[..count]))
         } else {
-            socket.write(client.to_send()).inspect(|&count| client.sent(count))
+            sys::retry(|| stream.write(client.to_send())).inspect(|&count| client.sent(count))
         };
         match done {
             Ok(0) => return Some(refused(client.closed(), None)),
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
             Err(error) => return Some(refused(client.closed(), error.raw_os_error())),
         }
@@ -199,7 +229,7 @@ fn refused(error: SocksError, errno: Option<i32>) -> Fact {
 /// The proxy was not reached, which says nothing of the service; or this machine lacks something.
 fn unreachable(error: &ConnectError) -> Fact {
     let failure = match error {
-        ConnectError::Setup(error) => return Fact::local(error),
+        ConnectError::Setup { source, .. } => return Fact::local(source),
         ConnectError::Failed(report) if report.end == Some(End::LocalResourceError) => {
             Failure { errno: error.errno(), ..Failure::new(Outcome::Local) }
         }

@@ -1,7 +1,10 @@
 //! Text that fits: into lines, into its column, into XML.
 
-use super::PLACE;
 use crate::report::summary::{columns, cut};
+
+/// The longest address shown in full, and the longest line of a note.
+pub(super) const PLACE: usize = 39;
+pub(super) const NOTE: usize = 34;
 
 pub(super) fn width(text: &str, of_character: f64) -> f64 {
     float(columns(text)) * of_character

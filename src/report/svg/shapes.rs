@@ -2,8 +2,8 @@
 
 use ::svg::node::element::{Circle, Element, Line, Path, Rectangle, Text};
 
-use super::page::Columns;
-use super::{Mark, Row};
+use super::columns::Columns;
+use super::panel::{Mark, Row};
 
 /// Of a bar: its height, and the least width that can be seen.
 pub(super) const BAR: f64 = 10.0;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mailport::{Dialer, Family, Resolver};
+use mailport::{Dialer, Resolver};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{ROUND_TRIP, Scenario, scenarios};
 
@@ -28,14 +28,16 @@ const ROWS: &[&str] = &[
 fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>) {
     let addresses: Vec<SocketAddr> =
         scenario.network.addresses().map(|ip| SocketAddr::new(ip, 0)).collect();
-    let names = Resolver::custom(move |_, family| {
-        Ok(addresses.iter().copied().filter(|a| Family::from(a.ip()) == family).collect())
-    });
+    let names = Resolver::custom(move |_| Ok(addresses.clone()));
     lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone());
-        let target = "mail.example.com".parse().expect("a host");
+        let target = "mail.example.com";
         let start = Instant::now();
-        let result = dialer.connect(&target, &scenario.plan, &scenario.config);
+        let result = dialer
+            .clone()
+            .with_plan(scenario.plan.clone())
+            .with_config(scenario.config.clone())
+            .connect(target);
         (start.elapsed(), result.ok().map(|connected| connected.service.port()))
     })
 }

@@ -418,17 +418,15 @@ fn others() -> Vec<Scenario> {
         ),
         on("the host has no address", &[], &[], ends(End::Unresolved, 0, 20, &[]))
             .names(Names::after(&[], ms(20), ms(10))),
-        on("AAAA is never answered", &[V4], &[], open_over_v4(1, 70)).names(Names {
-            v6: Answer::Never,
-            v4: Answer::Addresses { after: ms(20), list: vec![V4] },
-        }),
+        on("AAAA is never answered", &[V4], &[], open_over_v4(1, 120))
+            .names(Names::new(Answer::Never, Answer::Addresses { after: ms(20), list: vec![V4] })),
         on(
             "AAAA is answered late and IPv4 is silent",
             BOTH,
             &[(587, V4, Fate::Silent)],
-            wins((587, Ipv6), 1, 300, &[(587, Ipv4, Cancelled), (587, Ipv6, Connected)]),
+            wins((587, Ipv6), 1, 350, &[(587, Ipv4, Cancelled), (587, Ipv6, Connected)]),
         )
-        .names(Names::after(BOTH, ms(100), ms(0))),
+        .names(Names::after(BOTH, ms(200), ms(0))),
     ]
 }
 
@@ -475,7 +473,8 @@ impl Scenario {
     }
 
     fn sequential(self) -> Scenario {
-        self.set(|config| config.sequential = true)
+        let plan = self.plan.clone().sequential();
+        self.plan(plan)
     }
 
     fn names(self, names: Names) -> Scenario {

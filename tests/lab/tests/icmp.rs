@@ -60,7 +60,10 @@ fn attempt(address: IpAddr) -> Attempt {
     let plan: Plan = "587:starttls".parse().expect("a plan");
     let mut config = Config::default();
     config.timeout = Duration::from_millis(400);
-    let dialled = mailport::connect(&address.to_string().parse().expect("a host"), &plan, &config);
+    let dialled = mailport::Dialer::new()
+        .with_plan(plan.clone())
+        .with_config(config.clone())
+        .connect(&address.to_string());
     match dialled.expect_err("nothing is open here") {
         ConnectError::Failed(report) => report.attempts.into_iter().next().expect("an attempt"),
         other => panic!("{other}"),

@@ -79,7 +79,13 @@ impl Hotel {
     /// How the first service fared in a dial with this cache, which reaches the second.
     fn dial(&self, cache: &Cache) -> Outcome {
         let dialer = Dialer::default().with_cache(cache.clone());
-        let dial = || dialer.connect(&target(), &Plan::submission(), &Config::default());
+        let dial = || {
+            dialer
+                .clone()
+                .with_plan(Plan::submission())
+                .with_config(Config::default())
+                .connect(target())
+        };
         let report = self.lab.client(dial).expect("a connection").report;
         assert_eq!(report.winner().map(|won| won.service.port()), Some(25), "{report:?}");
         report.attempts[0].outcome.expect("an ended attempt")

@@ -9,9 +9,7 @@ use std::time::{Duration, Instant};
 
 use mailport::probe::Probed;
 use mailport::report::{End, LookupError};
-use mailport::{
-    Config, ConnectError, Dialer, Family, LookupResult, Outcome, Plan, Prober, Resolver, Target,
-};
+use mailport::{Config, ConnectError, Dialer, Family, Outcome, Plan, Prober, Resolver, Target};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{ROUND_TRIP, Scenario, V4, V6, network, scenarios};
 use mailport_lab::world::{Answer, Names};
@@ -25,10 +23,10 @@ fn target() -> Target {
 }
 
 fn resolver(names: Names) -> Resolver {
-    Resolver::custom(move |_, family| answer(names.of(family)))
+    Resolver::custom_with_hedges(move |_, query| answer(&names.of(query, &Family::ALL)))
 }
 
-fn answer(answer: &Answer) -> LookupResult {
+fn answer(answer: &Answer) -> Result<Vec<SocketAddr>, LookupError> {
     let (after, result) = match answer {
         // Longer than any probe or dial here waits; the thread ends with the test.
         Answer::Never => (Duration::from_secs(8), Err(LookupError::TryAgain)),
@@ -53,8 +51,8 @@ fn the_attempts_name_the_routers_that_answered() {
     let lab = Lab::start(network(ROUND_TRIP, &[V6, V4], &fates)).expect("a lab (needs root)");
     let plan: Plan = "587:starttls,25:starttls,465:implicit".parse().expect("a plan");
     let config = Config::default();
-    let dialer = Dialer::default().with_resolver(resolver(Names::at_once(&[V6, V4])));
-    let all = Prober::new(plan.clone(), config.clone()).with_dialer(dialer);
+    let dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
+    let all = Prober::new(dialer.with_resolver(resolver(Names::at_once(&[V6, V4]))));
     let all = all.with_attempt_timeout(Duration::from_millis(2500));
     let probed = lab.client(|| all.run(&[target()], |_| ())).expect("a probe").remove(0);
 
@@ -99,11 +97,17 @@ fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
     let lab = Lab::start(scenario.network.clone()).expect("a lab (needs root)");
     let dialer = Dialer::default().with_resolver(resolver(scenario.names.clone()));
     let (plan, config) = (&scenario.plan, &scenario.config);
-    let all = Prober::new(plan.clone(), config.clone()).with_dialer(dialer.clone());
+    let dialer = dialer.with_plan(plan.clone()).with_config(config.clone());
+    let all = Prober::new(dialer.clone());
     let all = all.with_attempt_timeout(Duration::from_secs(3));
     let (probed, report) = lab.client(|| {
         let probed = all.run(&[target()], |_| ()).expect("a probe").remove(0);
-        let report = match dialer.connect(&target(), plan, config) {
+        let report = match dialer
+            .clone()
+            .with_plan(plan.clone())
+            .with_config(config.clone())
+            .connect(target())
+        {
             Ok(connected) => connected.report,
             Err(ConnectError::Failed(report)) => *report,
             Err(other) => panic!("{}: {other}", scenario.name),

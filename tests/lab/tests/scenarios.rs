@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mailport::report::{End, LookupError};
-use mailport::{Cache, ConnectError, Dialer, Family, LookupResult, Outcome, Report, Resolver};
+use mailport::{Cache, ConnectError, Dialer, Family, Outcome, Report, Resolver};
 use mailport_lab::Fate;
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{Scenario, V4, V6, scenarios, table};
@@ -23,10 +23,10 @@ const TRIES: usize = 5;
 
 /// A resolver that answers as the scenario's names do, until it is told to stop.
 fn resolver(names: Names, stop: Arc<AtomicBool>) -> Resolver {
-    Resolver::custom(move |_, family| answer(names.of(family), &stop))
+    Resolver::custom_with_hedges(move |_, query| answer(&names.of(query, &Family::ALL), &stop))
 }
 
-fn answer(answer: &Answer, stop: &AtomicBool) -> LookupResult {
+fn answer(answer: &Answer, stop: &AtomicBool) -> Result<Vec<SocketAddr>, LookupError> {
     let (after, result) = match answer {
         Answer::Never => {
             while !stop.load(Ordering::Relaxed) {
@@ -55,8 +55,13 @@ struct Seen {
 fn dial(lab: &Lab, scenario: &Scenario, names: &Resolver, cache: &Cache) -> Report {
     lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone()).with_cache(cache.clone());
-        let target = "mail.example.com".parse().expect("a host");
-        match dialer.connect(&target, &scenario.plan, &scenario.config) {
+        let target = "mail.example.com";
+        match dialer
+            .clone()
+            .with_plan(scenario.plan.clone())
+            .with_config(scenario.config.clone())
+            .connect(target)
+        {
             Ok(connected) => connected.report,
             Err(error) => panic!("{}: {error}", scenario.name),
         }
@@ -123,10 +128,15 @@ fn run(scenario: &Scenario) -> (Seen, Report) {
     let names = resolver(scenario.names.clone(), Arc::clone(&stop));
     let report = lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone());
-        let target = "mail.example.com".parse().expect("a host");
-        match dialer.connect(&target, &scenario.plan, &scenario.config) {
+        let target = "mail.example.com";
+        match dialer
+            .clone()
+            .with_plan(scenario.plan.clone())
+            .with_config(scenario.config.clone())
+            .connect(target)
+        {
             Ok(connected) => {
-                let peer = connected.socket.peer_addr().expect("a connected socket");
+                let peer = connected.stream.peer_addr().expect("a connected socket");
                 assert_eq!(Some(peer), connected.report.winner().and_then(|won| won.address));
                 connected.report
             }

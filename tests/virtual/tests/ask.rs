@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Answer, Event, Machine, Stale};
+use mailport::machine::{Answer, Event, Machine, Query, Stale};
 use mailport::report::End;
 use mailport::{Cleartext, Config, Family, Outcome, Plan};
 use mailport_lab::Fate::{self, DropFirst, Reset, Silent};
@@ -154,9 +154,9 @@ mod a_question {
         late.names = Names::at_once(&[V6, V4]);
         late.names.v6 = world::Answer::Addresses { after: ms(400), list: vec![V6] };
         run(&late).reads(
-            "50 connect 587 v4
-             90 reset 587 v4
-             90 asks 1
+            "100 connect 587 v4
+             140 reset 587 v4
+             140 asks 1
              400 connect 587 v6
              440 connected 587 v6
              440 withdrawn
@@ -184,15 +184,15 @@ mod while_a_question_stands {
         let mut late = world(&[V6, V4], &fates, &[(60_000, Answer::FallBack)]);
         late.names.v6 = world::Answer::Addresses { after: ms(1000), list: vec![V6] };
         run(&late).reads(
-            "50 connect 587 v4
-             90 reset 587 v4
-             90 asks 1
+            "100 connect 587 v4
+             140 reset 587 v4
+             140 asks 1
              1000 connect 587 v6
-             60090 said fall-back
-             60090 connect 25 v6
-             60130 connected 25 v6
-             60340 close 587 v6 timeout
-             60340 wins 25 v6",
+             60140 said fall-back
+             60140 connect 25 v6
+             60180 connected 25 v6
+             60390 close 587 v6 timeout
+             60390 wins 25 v6",
         );
     }
 
@@ -202,8 +202,8 @@ mod while_a_question_stands {
         let target = "192.0.2.1".parse().unwrap();
         let mut machine = Machine::new(&target, &Plan::submission(), &asking(), start).unwrap();
         let addresses = Ok(vec!["192.0.2.1:0".parse().unwrap()]);
-        let family = Family::Ipv4;
-        machine.handle(Event::Resolved { family, addresses, source: None }, start);
+        let query = Query::Authority;
+        machine.handle(Event::Resolved { query, addresses, routes: Vec::new() }, start);
         machine.handle_timeout(start + 2 * SECOND);
         machine.handle_timeout(start + 4 * SECOND);
         assert!(machine.is_asking());

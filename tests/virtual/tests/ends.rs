@@ -135,21 +135,21 @@ mod a_held_connection {
     #[test]
     fn lets_an_earlier_service_start_what_it_still_has() {
         let network = network(ROUND_TRIP, &[V6, V4], &[(587, V4, Silent)]);
-        let names = Names {
-            v6: Answer::Addresses { after: ms(1100), list: vec![V6] },
-            v4: Answer::Addresses { after: ms(0), list: vec![V4] },
-        };
+        let names = Names::new(
+            Answer::Addresses { after: ms(1110), list: vec![V6] },
+            Answer::Addresses { after: ms(0), list: vec![V4] },
+        );
         run_by_patience(&World { names, ..World::new(network) }).reads(
-            "50 connect 587 v4
-             300 connect 587 v4
-             1050 connect 25 v4
-             1090 connected 25 v4
-             1100 connect 587 v6
-             1140 connected 587 v6
-             1140 close 587 v4 cancelled
-             1140 close 587 v4 cancelled
-             1140 close 25 v4 cancelled
-             1140 wins 587 v6",
+            "100 connect 587 v4
+             350 connect 587 v4
+             1100 connect 25 v4
+             1110 connect 587 v6
+             1140 connected 25 v4
+             1150 connected 587 v6
+             1150 close 587 v4 cancelled
+             1150 close 587 v4 cancelled
+             1150 close 25 v4 cancelled
+             1150 wins 587 v6",
         );
     }
 

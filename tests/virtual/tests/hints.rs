@@ -87,7 +87,7 @@ mod a_service_that_is_remembered_as_bad {
     fn has_its_chance_over_a_family_that_is_not_known_yet() {
         // What a first dial teaches where the A record comes a moment late.
         let mut late = world(&[V6, V4], &[(587, V6, Reset)], &[(587, Ipv6)]);
-        late.names.v4 = Answer::Addresses { after: ms(1), list: vec![V4] };
+        late.names.v4 = Answer::Addresses { after: ms(101), list: vec![V4] };
         for skip in [false, true] {
             let history = late.dial(&Plan::submission(), &config(|c| c.try_failed_last = skip));
             assert_eq!(history.winner().unwrap().port(), 587, "{}", history.script());
@@ -121,17 +121,16 @@ mod a_service_that_is_remembered_as_bad {
         );
         let plan = Plan::parse("465:implicit,587:starttls,25:cleartext", Cleartext::Allow).unwrap();
         let fates = [(465, V4, DropFirst(1)), (587, V4, Reset)];
-        let sequential = config(|c| c.sequential = true);
-        let history = world(&[V4], &fates, &[(465, Ipv4)]).dial(&plan, &sequential);
+        let plan = plan.sequential();
+        let history = world(&[V4], &fates, &[(465, Ipv4)]).dial(&plan, &Config::default());
         assert_eq!(history.winner().unwrap().port(), 465);
         assert!(history.connects().all(|(_, to)| to.port() != 25), "{}", history.script());
     }
 
     #[test]
     fn is_overdue_from_its_start_in_a_sequential_dial() {
-        let sequential = config(|c| c.sequential = true);
         world(&[V4], &[(587, V4, Silent)], &[(587, Ipv4)])
-            .dial(&Plan::submission(), &sequential)
+            .dial(&Plan::submission().sequential(), &Config::default())
             .reads(
                 "0 connect 587 v4
              0 connect 25 v4
@@ -199,14 +198,14 @@ mod to_skip {
 }
 
 #[test]
-fn the_family_that_worked_goes_first_and_is_waited_for() {
+fn the_family_that_worked_goes_first() {
     let mut world = world(&[V6, V4], &[], &[]);
     world.hints.family = Some(Ipv4);
     world.names.v6 = Answer::Addresses { after: ms(30), list: vec![V6] };
     run(&world).reads(
-        "0 connect 587 v4
-         40 connected 587 v4
-         40 wins 587 v4",
+        "30 connect 587 v4
+         70 connected 587 v4
+         70 wins 587 v4",
     );
 }
 

@@ -48,9 +48,8 @@ fn has_open_port(world: &World) -> bool {
 
 /// Dials in every world and has it judged; in some it dials again.
 fn every_world(sequential: bool) {
-    let mut config = Config::default();
-    config.sequential = sequential;
-    let plan = plan();
+    let config = Config::default();
+    let plan = if sequential { plan().sequential() } else { plan() };
     for number in 0..FATES.len().pow(6) {
         let mut world = world(number);
         let history = world.dial(&plan, &config);

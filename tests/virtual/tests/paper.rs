@@ -168,12 +168,12 @@ fn case_4_on_a_new_tcp_falls_back_after_one_round_trip() {
 #[test]
 fn case_5_falls_back_at_the_tcp_timeout_at_the_latest() {
     let mut config = Config::default();
-    config.sequential = true;
     config.patience = Patience::Fixed(ms(24 * 3_600_000));
     config.timeout = ms(24 * 3_600_000);
     for gives_up in [75, 189, 225, 21].map(Duration::from_secs) {
         let kernel = Kernel { gives_up, ..Kernel::default() };
-        let history = World { kernel, ..submission(Silent) }.dial(&Plan::submission(), &config);
+        let plan = Plan::submission().sequential();
+        let history = World { kernel, ..submission(Silent) }.dial(&plan, &config);
         // The second attempt began an attempt delay after the first.
         let both_ended = gives_up + config.attempt_delay;
         assert_eq!(dialled(&history, 25), Some(both_ended));
@@ -200,12 +200,10 @@ fn case_5_takes_a_little_bit_more_time_by_default() {
 fn the_alarm_timer_is_the_patience() {
     for alarm in [ms(500), ms(5000), ms(10_000)] {
         let mut config = Config::default();
-        config.sequential = true;
         config.patience = Patience::Fixed(alarm);
-        let history = submission(Silent).dial(&Plan::submission(), &config);
+        let history = submission(Silent).dial(&Plan::submission().sequential(), &config);
         assert_eq!(dialled(&history, 25), Some(alarm));
         assert_eq!(won(&history), (25, alarm + ROUND_TRIP));
-        config.sequential = false;
         let alongside = submission(Silent).dial(&Plan::submission(), &config);
         assert_eq!(won(&alongside).1, alarm.max(ms(1000) + ROUND_TRIP));
     }
@@ -267,7 +265,7 @@ fn order(plan: &Plan) -> Vec<(u128, u16, Family)> {
 #[test]
 fn appendix_a_the_order_of_mew() {
     let plan: Plan = "mew".parse().unwrap();
-    assert_eq!(plan.to_string(), "587/ipv4:starttls,25:starttls");
+    assert_eq!(plan.to_string(), "587/ipv4:starttls,25:starttls,sequential");
     let mew = [(0, 587, Family::Ipv4), (10_000, 25, Family::Ipv6), (10_250, 25, Family::Ipv4)];
     assert_eq!(order(&plan), mew);
 }

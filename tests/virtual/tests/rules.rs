@@ -315,15 +315,15 @@ mod families {
     #[test]
     fn one_that_was_silent_for_less_than_the_attempt_delay_keeps_its_turn() {
         let mut world = world(&[V6, V4], &[(587, V6, Silent), (587, V4, Reset)]);
-        world.names = Names::after(&[V6, V4], ms(60), ms(0));
+        world.names = Names::after(&[V6, V4], ms(110), ms(0));
         run(&world).reads(
-            "50 connect 587 v4
-             90 reset 587 v4
-             90 connect 587 v6
-             90 connect 25 v6
-             130 connected 25 v6
-             340 close 587 v6 timeout
-             340 wins 25 v6",
+            "100 connect 587 v4
+             140 reset 587 v4
+             140 connect 587 v6
+             140 connect 25 v6
+             180 connected 25 v6
+             390 close 587 v6 timeout
+             390 wins 25 v6",
         );
     }
 

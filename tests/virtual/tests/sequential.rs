@@ -20,9 +20,7 @@ fn world(addresses: &[IpAddr], fates: &[(u16, IpAddr, Fate)]) -> World {
 }
 
 fn sequential(world: &World) -> History {
-    let mut config = Config::default();
-    config.sequential = true;
-    world.dial(&Plan::submission(), &config)
+    world.dial(&Plan::submission().sequential(), &Config::default())
 }
 
 #[test]
@@ -71,9 +69,8 @@ fn is_the_plans_or_the_callers_choice() {
 #[test]
 fn waits_as_long_as_the_patience_that_the_caller_sets() {
     let mut hurried = Config::default();
-    hurried.sequential = true;
     hurried.patience = Patience::Fixed(ms(700));
-    world(&[V4], &[(587, V4, Silent)]).dial(&Plan::submission(), &hurried).reads(
+    world(&[V4], &[(587, V4, Silent)]).dial(&Plan::submission().sequential(), &hurried).reads(
         "0 connect 587 v4
          250 connect 587 v4
          700 connect 25 v4

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{Answer, AttemptId, Event, Machine};
+use mailport::machine::{Answer, AttemptId, Event, Machine, Query};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting, Stage};
 use mailport::{Config, Family, GreetingWait, Outcome, Plan};
@@ -132,11 +132,10 @@ mod a_greeting_wait {
         let target = "mail.example.com".parse().unwrap();
         let mut machine =
             Machine::new(&target, &submission(), &greeting_wait(10_000), start).unwrap();
-        for (family, address) in [(Family::Ipv6, "[2001:db8::1]:0"), (Family::Ipv4, "192.0.2.1:0")]
-        {
-            let addresses = Ok(vec![address.parse().unwrap()]);
-            machine.handle(Event::Resolved { family, addresses, source: None }, start);
-        }
+        let list = ["[2001:db8::1]:0", "192.0.2.1:0"];
+        let (query, routes) = (Query::Authority, Vec::new());
+        let addresses = Ok(list.map(|address| address.parse().unwrap()).to_vec());
+        machine.handle(Event::Resolved { query, addresses, routes }, start);
         machine.handle_timeout(start);
         machine.handle_timeout(start + ms(250));
         let now = start + ms(300);
@@ -222,7 +221,7 @@ mod a_proxy {
             history.report.summary(),
             "connected to 587 through socks5://proxy.example in 160 ms"
         );
-        assert!(history.report.lookups.is_empty());
+        assert!(history.report.lookup.is_none());
     }
 
     #[test]
@@ -342,16 +341,16 @@ mod with_questions {
         let mut config = Config::default();
         (config.greeting_wait, config.ask) = (GreetingWait::For(ms(10_000)), true);
         world.dial(&submission(), &config).reads(
-            "50 connect 587 v4
-             90 reset 587 v4
-             90 asks 1
+            "100 connect 587 v4
+             140 reset 587 v4
+             140 asks 1
              400 connect 587 v6
-             5090 said fall-back
-             5090 close 587 v6 cancelled
-             5090 connect 25 v6
-             5130 connected 25 v6
-             5170 greeted 25 v6
-             5170 wins 25 v6",
+             5140 said fall-back
+             5140 close 587 v6 cancelled
+             5140 connect 25 v6
+             5180 connected 25 v6
+             5220 greeted 25 v6
+             5220 wins 25 v6",
         );
     }
 
@@ -364,9 +363,9 @@ mod with_questions {
         (config.greeting_wait, config.ask) = (GreetingWait::For(ms(2000)), true);
         let history = world.dial(&submission(), &config);
         history.reads(
-            "50 connect 587 v4
-             90 reset 587 v4
-             90 asks 1
+            "100 connect 587 v4
+             140 reset 587 v4
+             140 asks 1
              400 connect 587 v6
              440 connected 587 v6
              440 withdrawn

@@ -27,16 +27,16 @@ class _Attempt(TypedDict):
     reason: str
 
 class _Lookup(TypedDict):
-    family: str
+    hedged: bool
     ended: float | None
-    addresses: int | None
+    addresses: list[str]
     error: str | None
 
 class _Report(TypedDict):
     host: str
     via: str | None
     attempts: list[_Attempt]
-    lookups: list[_Lookup]
+    lookup: _Lookup | None
     end: str | None
     winner: int | None
     errno: int | None

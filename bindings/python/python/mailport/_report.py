@@ -94,21 +94,21 @@ class Attempt:
 
 @dataclasses.dataclass(frozen=True)
 class Lookup:
-    """One look-up of the host's name.
+    """The look-up of the host's name.
 
-    family : Family
-        The family that was asked for.
+    hedged : bool
+        Whether it was slow or failed temporarily, so that each family was looked up beside it.
     ended : float or None
         When it ended, in seconds from the start of the dial. ``None`` while it is pending.
-    addresses : int or None
-        How many addresses it gave. ``None`` if it failed.
+    addresses : tuple of str
+        The addresses of both families, in the order of the system. Empty if it failed.
     error : str or None
         Why it gave none, in words.
     """
 
-    family: Family
+    hedged: bool
     ended: float | None
-    addresses: int | None
+    addresses: tuple[str, ...]
     error: str | None
 
 
@@ -122,8 +122,8 @@ class Report:
         The proxy or the command that the dial went through, without its password.
     attempts : tuple of Attempt
         Every attempt, in the order in which they were started.
-    lookups : tuple of Lookup
-        Every name look-up. Empty for an address.
+    lookup : Lookup or None
+        The look-up of the name. ``None`` for an address, and through a proxy or a command.
     end : End or None
         How the dial ended. ``None`` while it has not.
     winner : Attempt or None
@@ -140,7 +140,7 @@ class Report:
     host: str
     via: str | None
     attempts: tuple[Attempt, ...]
-    lookups: tuple[Lookup, ...]
+    lookup: Lookup | None
     end: End | None
     winner: Attempt | None
     errno: int | None
@@ -257,6 +257,12 @@ def _attempt_of(raw: _native._Attempt) -> Attempt:
     return Attempt(**facts)
 
 
+def _lookup_of(raw: _native._Lookup | None) -> Lookup | None:
+    if raw is None:
+        return None
+    return Lookup(raw["hedged"], raw["ended"], tuple(raw["addresses"]), raw["error"])
+
+
 def report_of(native: _native.Report) -> Report:
     """The report as a dataclass."""
     facts = native.facts()
@@ -265,10 +271,7 @@ def report_of(native: _native.Report) -> Report:
         host=facts["host"],
         via=facts["via"],
         attempts=attempts,
-        lookups=tuple(
-            Lookup(Family(raw["family"]), raw["ended"], raw["addresses"], raw["error"])
-            for raw in facts["lookups"]
-        ),
+        lookup=_lookup_of(facts["lookup"]),
         end=None if facts["end"] is None else End(facts["end"]),
         winner=None if facts["winner"] is None else attempts[facts["winner"]],
         errno=facts["errno"],

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use mailport::Outcome;
-use mailport::machine::{Answer, AttemptId, Observation};
+use mailport::machine::{Answer, AttemptId, Observation, Query};
 use mailport::outcome::Failure;
-use mailport::report::{Attempt, End};
-use mailport::{Family, Report, Service};
+use mailport::report::{Attempt, End, LookupError};
+use mailport::{Report, Service};
 
 use super::kernel::SYNS;
 
@@ -24,12 +24,12 @@ pub struct Entry {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum What {
-    /// A look-up ended, with no address where it failed.
+    /// A look-up ended.
     Answered {
-        /// The family that was asked for.
-        family: Family,
+        /// What was asked for.
+        query: Query,
         /// What it brought.
-        addresses: Vec<IpAddr>,
+        result: Result<Vec<IpAddr>, LookupError>,
     },
     /// The machine started an attempt.
     Connect {
@@ -243,7 +243,10 @@ impl History {
     fn nickname(&self, address: IpAddr) -> String {
         let family = if address.is_ipv4() { "v4" } else { "v6" };
         let known = self.log.iter().find_map(|entry| match &entry.what {
-            What::Answered { addresses, .. } => addresses.iter().position(|&a| a == address),
+            What::Answered { result: Ok(list), .. } => {
+                let mut of_family = list.iter().filter(|a| a.is_ipv4() == address.is_ipv4());
+                of_family.position(|&a| a == address)
+            }
             _ => None,
         });
         match known {

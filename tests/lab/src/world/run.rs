@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use mailport::machine::{self, Action, AttemptId, Event, Machine};
+use mailport::machine::{self, Action, AttemptId, Event, Machine, Query};
 use mailport::outcome::{Errno, Failure, ViaError};
 use mailport::report::LookupError;
 use mailport::{Family, Outcome};
@@ -65,7 +65,7 @@ struct Run<'w> {
 
 #[derive(Debug, Clone, Copy)]
 enum Coming {
-    Answer(Family),
+    Answer(Query),
     /// A SYN to a port that loses some, by its number within the attempt.
     Syn(AttemptId, usize),
     Connected(AttemptId),
@@ -152,7 +152,7 @@ impl Run<'_> {
 
     fn happen(&mut self, coming: Coming) {
         match coming {
-            Coming::Answer(family) => self.answer(family),
+            Coming::Answer(query) => self.answer(query),
             Coming::Syn(attempt, number) => self.syn(attempt, number),
             Coming::Connected(attempt) => {
                 if !self.socket(attempt).is_open {
@@ -244,29 +244,35 @@ impl Run<'_> {
         }
     }
 
-    fn answer(&mut self, family: Family) {
-        let (list, answer) = match self.world.names.of(family) {
-            Answer::Addresses { list, .. } => {
-                let addresses = list.iter().map(|&ip| SocketAddr::new(ip, 0)).collect();
-                (list.clone(), Ok(addresses))
+    fn answer(&mut self, query: Query) {
+        let result = match self.world.names.of(query, self.machine.families()) {
+            Answer::Addresses { mut list, .. } => {
+                // > Rule 1: Avoid unusable destinations. (RFC 6724 section 6)
+                list.sort_by_key(|&ip| self.world.source(Family::from(ip)).is_none());
+                Ok(list)
             }
-            Answer::Fails { error, .. } => (Vec::new(), Err(error.clone())),
+            Answer::Fails { error, .. } => Err(error),
             Answer::Never => return,
         };
-        self.note(What::Answered { family, addresses: list });
-        let source = self.world.source(family);
-        self.handle(Event::Resolved { family, addresses: answer, source });
+        let list = result.as_deref().unwrap_or_default();
+        let has_route = |family: &Family| {
+            self.world.source(*family).is_some() && list.iter().any(|&a| Family::from(a) == *family)
+        };
+        let routes = Family::ALL.into_iter().filter(has_route).collect();
+        self.note(What::Answered { query, result: result.clone() });
+        let addresses =
+            result.map(|list| list.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect());
+        self.handle(Event::Resolved { query, addresses, routes });
     }
 
     fn carry_out(&mut self) {
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::Resolve { family } => match self.world.names.of(family) {
-                    Answer::Addresses { after, .. } | Answer::Fails { after, .. } => {
-                        self.coming.push((self.now + *after, Coming::Answer(family)));
-                    }
-                    Answer::Never => {}
-                },
+                Action::Resolve { query } => {
+                    let answer = self.world.names.of(query, self.machine.families());
+                    let at = answer.after().map(|after| self.now + after);
+                    self.coming.extend(at.map(|at| (at, Coming::Answer(query))));
+                }
                 Action::Connect { attempt, address } => self.connect(attempt, address),
                 Action::Through { attempt, port } => self.through(attempt, port),
                 Action::Close { attempt } => self.close(attempt),
@@ -381,9 +387,9 @@ impl Run<'_> {
             let failure = Failure::new(Outcome::Reset);
             self.handle(Event::Failed { attempt, failure, syns: Some(1) });
         }
-        for family in Family::ALL {
+        for query in Family::ALL.map(Query::Hedge).into_iter().chain([Query::Authority]) {
             let addresses = Err(LookupError::TryAgain);
-            self.handle(Event::Resolved { family, addresses, source: None });
+            self.handle(Event::Resolved { query, addresses, routes: Vec::new() });
         }
         self.machine.handle_timeout(self.start + self.now + Duration::from_secs(100_000));
         if self.machine.poll_action().is_some()

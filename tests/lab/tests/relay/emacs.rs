@@ -5,8 +5,8 @@ use std::thread;
 
 use mailport_lab::mta::{HOST, Software};
 
-use crate::programs::{Door, arrived};
-use crate::{Case, DOORS, V4, V6, World};
+use crate::programs::{Entry, arrived};
+use crate::{Case, LISTENERS, V4, V6, World};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/relay/send.el");
 const STUNNEL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/servers/stunnel4/usr/bin");
@@ -21,7 +21,13 @@ enum Program {
 }
 
 /// Sends a letter from Emacs; what it has to say.
-fn send(world: &World, program: Program, door: Door, server: (&str, u16), subject: &str) -> String {
+fn send(
+    world: &World,
+    program: Program,
+    entry: Entry,
+    server: (&str, u16),
+    subject: &str,
+) -> String {
     let (host, port) = server;
     let home = tempfile::tempdir().expect("a temporary folder");
     let trust = world.server.certificate().expect("Postfix does TLS");
@@ -32,7 +38,7 @@ fn send(world: &World, program: Program, door: Door, server: (&str, u16), subjec
             .args(["-l", SCRIPT])
             .envs([("HOME", home.path()), ("LAB_CERTIFICATE", trust)])
             .envs([("LAB_HOST", host), ("LAB_PORT", &port.to_string()), ("LAB_SUBJECT", subject)])
-            .envs([("LAB_SOCKS", said(door == Door::Socks)), ("LAB_STUNNEL", STUNNEL)])
+            .envs([("LAB_SOCKS", said(entry == Entry::Socks)), ("LAB_STUNNEL", STUNNEL)])
             .env("LAB_MEW", said(program == Program::Mew))
             .stdin(Stdio::null())
             .output()
@@ -43,16 +49,16 @@ fn send(world: &World, program: Program, door: Door, server: (&str, u16), subjec
 }
 
 /// Sends a letter and finds it where it belongs.
-fn deliver(world: &World, program: Program, door: Door, port: u16, case: Case) {
+fn deliver(world: &World, program: Program, entry: Entry, port: u16, case: Case) {
     let addresses = [V6, V4];
-    world.name(door, &addresses);
-    let subject = format!("{program:?} {door} {case:?} {port}");
-    let set_to = if door == Door::Fixed { 2525 } else { port };
-    let said = send(world, program, door, (HOST, set_to), &subject);
+    world.name(entry, &addresses);
+    let subject = format!("{program:?} {entry} {case:?} {port}");
+    let set_to = if entry == Entry::Fixed { 2525 } else { port };
+    let said = send(world, program, entry, (HOST, set_to), &subject);
     assert!(said.contains("RESULT nil"), "{}", world.story(&said));
     let message = arrived(world, &subject, &said);
     let received = message.field("Received").unwrap_or_default();
-    let tls = program == Program::Smtpmail || door != Door::Socks;
+    let tls = program == Program::Smtpmail || entry != Entry::Socks;
     assert_eq!(received.contains("ESMTPS"), tls, "{received}: {}", world.story(&said));
     assert_eq!(message.body.trim_ascii_end(), BODY, "{}", world.story(&said));
     let reached = if port == 465 { 465 } else { case.port() };
@@ -61,20 +67,20 @@ fn deliver(world: &World, program: Program, door: Door, port: u16, case: Case) {
 
 #[test]
 fn smtpmail_and_mew_get_through_every_way_in_whatever_becomes_of_submission() {
-    let doors = [Door::Fixed, Door::Socks, Door::Transparent(V4), Door::Transparent(V6)];
+    let listeners = [Entry::Fixed, Entry::Socks, Entry::Transparent(V4), Entry::Transparent(V6)];
     thread::scope(|scope| {
         for case in Case::ALL {
             scope.spawn(move || {
-                let world = World::with(Software::LaxPostfix, &DOORS);
+                let world = World::with(Software::LaxPostfix, &LISTENERS);
                 world.meets(case);
                 for program in [Program::Smtpmail, Program::Mew] {
-                    for door in doors {
-                        deliver(&world, program, door, 587, case);
+                    for entry in listeners {
+                        deliver(&world, program, entry, 587, case);
                     }
                 }
                 if case == Case::On {
-                    for door in [Door::Socks, Door::Transparent(V4), Door::Transparent(V6)] {
-                        deliver(&world, Program::Smtpmail, door, 465, case);
+                    for entry in [Entry::Socks, Entry::Transparent(V4), Entry::Transparent(V6)] {
+                        deliver(&world, Program::Smtpmail, entry, 465, case);
                     }
                 }
             });
@@ -84,15 +90,15 @@ fn smtpmail_and_mew_get_through_every_way_in_whatever_becomes_of_submission() {
 
 #[test]
 fn emacs_still_refuses_a_certificate_for_another_name() {
-    let world = World::with(Software::LaxPostfix, &DOORS);
+    let world = World::with(Software::LaxPostfix, &LISTENERS);
     let other = "other.example.test";
     world.lab.hosts(&[(other, V4)]).expect("the lab's own file");
-    for (program, door, words) in [
-        (Program::Smtpmail, Door::Socks, "RESULT \""),
-        (Program::Smtpmail, Door::Transparent(V4), "RESULT \""),
-        (Program::Mew, Door::Transparent(V4), "cert verify failure"),
+    for (program, entry, words) in [
+        (Program::Smtpmail, Entry::Socks, "RESULT \""),
+        (Program::Smtpmail, Entry::Transparent(V4), "RESULT \""),
+        (Program::Mew, Entry::Transparent(V4), "cert verify failure"),
     ] {
-        let said = send(&world, program, door, (other, 587), "Never sent");
+        let said = send(&world, program, entry, (other, 587), "Never sent");
         assert!(said.contains(words), "{}", world.story(&said));
     }
     assert_eq!(world.relay.log().matches("joined ").count(), 3, "{}", world.story(""));

@@ -9,8 +9,9 @@
 #[allow(dead_code, reason = "only the building of the command is used here")]
 mod tunnel;
 
-mod doors;
+mod dual_stack;
 mod emacs;
+mod listeners;
 mod programs;
 
 use std::fs::{self, File};
@@ -27,7 +28,7 @@ use mailport_lab::real::Lab;
 use mailport_lab::{Fate, Network};
 use tempfile::TempDir;
 
-use programs::{Door, Letter, Program, deliver};
+use programs::{Entry, Letter, Program, deliver};
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
@@ -37,19 +38,19 @@ const ROUND_TRIP: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What the relay's own connections carry.
 const MARK: u32 = 0x6d70;
-/// The server's name as the relay's fixed door knows it; a reader may be told another way there.
+/// The server's name for the relay's fixed listener; the clients' name for the server is `HOST`.
 const SERVER: &str = "server.example.test";
 /// What most relays of these tests listen on: fixed, SOCKS5, transparent.
-const DOORS: [&str; 11] = [
+const LISTENERS: [&str; 11] = [
     "--listen",
-    "127.0.0.1:2525",
-    "--to",
-    SERVER,
-    "--socks",
+    "127.0.0.1:2525=server.example.test",
+    "--listen-proxy",
     "127.0.0.1:1080",
-    "--transparent",
+    "--listen-transparent",
     "127.0.0.1:2587",
-    "--transparent=[::1]:2587",
+    "--listen-transparent=[::1]:2587",
+    "--names",
+    HOST,
     "--user",
     "nobody",
 ];
@@ -98,28 +99,32 @@ struct World {
 impl World {
     /// A lab with Postfix, the rules of nftables, and a relay beside the mail programs.
     fn new() -> World {
-        World::with(Software::Postfix, &DOORS)
+        World::with(Software::Postfix, &LISTENERS)
     }
 
     fn with(software: Software, options: &[&str]) -> World {
         let lab = lab();
         let server = Server::start(&lab, software, &[V4, V6], &[587, 25, 465])
             .unwrap_or_else(|error| panic!("{error}"));
-        redirect(&lab, &[]);
+        redirect(&lab, &["--ipv6", "redirect"]);
         let relay = Relay::start(&lab, options);
         let world = World { relay, server, lab };
-        world.name(Door::Socks, &[V4, V6]);
+        world.name(Entry::Socks, &[V4, V6]);
         world
     }
 
-    /// Makes the server's names lead where a reader at this door is to go: the relay to these
-    /// addresses, if it asks for a name at all.
-    fn name(&self, door: Door, addresses: &[IpAddr]) {
+    /// Sets the addresses of the server's names: of the one that the relay's fixed listener has, and
+    /// of the one that a client at this entry has. A client whose connection is redirected sees all
+    /// of them and chooses for itself.
+    fn name(&self, entry: Entry, addresses: &[IpAddr]) {
         let mut names: Vec<(&str, IpAddr)> = addresses.iter().map(|to| (SERVER, *to)).collect();
-        match door {
-            Door::Fixed => names.push((HOST, Ipv4Addr::LOCALHOST.into())),
-            Door::Socks => names.extend(addresses.iter().map(|to| (HOST, *to))),
-            Door::Transparent(to) => names.push((HOST, to)),
+        match entry {
+            Entry::Fixed => names.push((HOST, Ipv4Addr::LOCALHOST.into())),
+            Entry::Socks | Entry::Http => names.extend(addresses.iter().map(|to| (HOST, *to))),
+            Entry::Transparent(to) => {
+                names.push((HOST, to));
+                names.extend([V4, V6].iter().filter(|other| **other != to).map(|to| (HOST, *to)));
+            }
         }
         self.lab.hosts(&names).expect("the lab's own file");
     }
@@ -149,7 +154,7 @@ fn lab() -> Lab {
     Lab::start(network).expect("a lab (needs root and /dev/net/tun)")
 }
 
-/// Loads the rules for the transparent doors.
+/// Loads the rules for the transparent listeners.
 fn redirect(lab: &Lab, options: &[&str]) {
     let mailport = mailport();
     lab.client(|| {
@@ -234,26 +239,32 @@ fn mail_gets_through_every_way_in_whatever_becomes_of_submission() {
 fn mail_gets_through(case: Case) {
     let world = World::new();
     world.meets(case);
-    let send = |program, door, port, addresses: &[IpAddr]| {
-        let subject = format!("{case:?} {program:?} {door} {port} {addresses:?}");
+    let send = |program, entry, port, addresses: &[IpAddr]| {
+        let subject = format!("{case:?} {program:?} {entry} {port} {addresses:?}");
         let body = body(&subject);
-        let letter = Letter { program, door, port, addresses, subject: &subject, body: &body };
+        let letter = Letter { program, entry, port, addresses, subject: &subject, body: &body };
         let reached = deliver(&world, letter);
         assert_eq!(reached, Some(case.port()), "{}", world.story(&subject));
     };
+    let entries =
+        [Entry::Fixed, Entry::Socks, Entry::Http, Entry::Transparent(V4), Entry::Transparent(V6)];
     for program in Program::ALL {
-        for door in [Door::Fixed, Door::Socks, Door::Transparent(V4), Door::Transparent(V6)] {
-            send(program, door, 587, &[V6, V4]);
+        for entry in entries {
+            send(program, entry, 587, &[V6, V4]);
         }
     }
     // Each family alone; a connection that was redirected has one anyway.
-    for door in [Door::Fixed, Door::Socks] {
+    for entry in [Entry::Fixed, Entry::Socks] {
         for address in [V4, V6] {
-            send(Program::Curl, door, 587, &[address]);
+            send(Program::Curl, entry, 587, &[address]);
         }
     }
-    // A reader that is set to 25 gets the better port as well.
-    send(Program::Curl, Door::Transparent(V4), 25, &[]);
+    // A client that is configured for 25 has 25, which works.
+    let subject = format!("{case:?} 25");
+    let (program, entry, body) = (Program::Curl, Entry::Transparent(V4), body(&subject));
+    let letter =
+        Letter { program, entry, port: 25, addresses: &[], subject: &subject, body: &body };
+    assert_eq!(deliver(&world, letter), Some(25), "{}", world.story(&subject));
 }
 
 #[test]
@@ -265,15 +276,16 @@ fn a_letter_of_fifty_megabytes_arrives_bit_for_bit() {
         body.extend((0..70).map(|_| random.alphanumeric()));
         body.push_str("\r\n");
     }
-    for (door, addresses) in [
-        (Door::Fixed, &[V4][..]),
-        (Door::Socks, &[V6]),
-        (Door::Transparent(V4), &[]),
-        (Door::Transparent(V6), &[]),
+    for (entry, addresses) in [
+        (Entry::Fixed, &[V4][..]),
+        (Entry::Socks, &[V6]),
+        (Entry::Transparent(V4), &[]),
+        (Entry::Transparent(V6), &[]),
     ] {
-        let subject = format!("long {door}");
+        let subject = format!("long {entry}");
         let program = Program::Msmtp;
-        let letter = Letter { program, door, port: 587, addresses, subject: &subject, body: &body };
+        let letter =
+            Letter { program, entry, port: 587, addresses, subject: &subject, body: &body };
         assert_eq!(deliver(&world, letter), Some(587), "{}", world.story(&subject));
     }
 }
@@ -281,20 +293,20 @@ fn a_letter_of_fifty_megabytes_arrives_bit_for_bit() {
 #[test]
 fn implicit_tls_passes_through_and_is_never_exchanged_for_another() {
     let world = World::new();
-    for door in [Door::Socks, Door::Transparent(V4), Door::Transparent(V6)] {
+    for entry in [Entry::Socks, Entry::Transparent(V4), Entry::Transparent(V6)] {
         for program in Program::ALL {
-            let subject = format!("{program:?} {door} implicit");
+            let subject = format!("{program:?} {entry} implicit");
             let body = body(&subject);
             let addresses = &[V4, V6];
             let letter =
-                Letter { program, door, port: 465, addresses, subject: &subject, body: &body };
+                Letter { program, entry, port: 465, addresses, subject: &subject, body: &body };
             assert_eq!(deliver(&world, letter), Some(465), "{}", world.story(&subject));
         }
     }
     for address in [V4, V6] {
         world.lab.set(address, 465, Fate::Reset);
     }
-    world.name(Door::Socks, &[V4, V6]);
+    world.name(Entry::Socks, &[V4, V6]);
     let before = world.lab.syns().len();
     let url = format!("smtps://{HOST}:465");
     let curl = world.lab.client(|| {

@@ -23,14 +23,17 @@ pub(crate) enum Program {
 
 /// The way into the relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum Entry {
     Fixed,
+    /// The proxy listener, by SOCKS5.
     Socks,
+    /// The proxy listener, by HTTP CONNECT. msmtp has no such option and uses SOCKS5.
+    Http,
     /// Over the family of this address.
     Transparent(IpAddr),
 }
 
-impl fmt::Display for Door {
+impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self:?}")
     }
@@ -39,24 +42,24 @@ impl fmt::Display for Door {
 impl Program {
     pub(crate) const ALL: [Program; 3] = [Program::Msmtp, Program::Swaks, Program::Curl];
 
-    fn send(self, door: Door, port: u16, letter: &Path, folder: &Path, trust: &Path) -> Output {
+    fn send(self, entry: Entry, port: u16, letter: &Path, folder: &Path, trust: &Path) -> Output {
         let mut command = match self {
-            Program::Msmtp => msmtp(door, port, folder, trust),
-            Program::Swaks => swaks(door, port, trust),
-            Program::Curl => curl(door, port, letter, trust),
+            Program::Msmtp => msmtp(entry, port, folder, trust),
+            Program::Swaks => swaks(entry, port, trust),
+            Program::Curl => curl(entry, port, letter, trust),
         };
         command.stdin(File::open(letter).expect("the letter"));
         command.output().unwrap_or_else(|error| panic!("{self:?}: {error}"))
     }
 }
 
-fn msmtp(door: Door, port: u16, folder: &Path, trust: &Path) -> Command {
-    let way = match door {
-        Door::Fixed => format!("host 127.0.0.1\nport 2525\ntls_host_override {HOST}\n"),
-        Door::Socks => {
+fn msmtp(entry: Entry, port: u16, folder: &Path, trust: &Path) -> Command {
+    let way = match entry {
+        Entry::Fixed => format!("host 127.0.0.1\nport 2525\ntls_host_override {HOST}\n"),
+        Entry::Socks | Entry::Http => {
             format!("host {HOST}\nport {port}\nproxy_host 127.0.0.1\nproxy_port 1080\n")
         }
-        Door::Transparent(_) => format!("host {HOST}\nport {port}\n"),
+        Entry::Transparent(_) => format!("host {HOST}\nport {port}\n"),
     };
     let starttls = if port == 465 { "off" } else { "on" };
     let text = format!(
@@ -72,17 +75,20 @@ fn msmtp(door: Door, port: u16, folder: &Path, trust: &Path) -> Command {
     command
 }
 
-fn swaks(door: Door, port: u16, trust: &Path) -> Command {
+fn swaks(entry: Entry, port: u16, trust: &Path) -> Command {
     let mut command = Command::new("swaks");
     command.args(["--from", "sender@example.test", "--to", READER, "--suppress-data"]);
     command.args(["--data", "-", "--tls-verify", "--tls-ca-path"]).arg(trust);
     command.arg(if port == 465 { "--tls-on-connect" } else { "--tls" });
-    match door {
-        Door::Fixed => command.args(["--server", "127.0.0.1", "--port", "2525"]),
-        Door::Socks => {
+    match entry {
+        Entry::Fixed => command.args(["--server", "127.0.0.1", "--port", "2525"]),
+        Entry::Http => {
+            command.arg("--pipe").arg(format!("nc -X connect -x 127.0.0.1:1080 {HOST} {port}"))
+        }
+        Entry::Socks => {
             command.arg("--pipe").arg(format!("nc -X 5 -x 127.0.0.1:1080 {HOST} {port}"))
         }
-        Door::Transparent(address) => {
+        Entry::Transparent(address) => {
             command.args(["--server", HOST, "--port", &port.to_string()]);
             command.arg(if address.is_ipv4() { "-4" } else { "-6" })
         }
@@ -90,18 +96,19 @@ fn swaks(door: Door, port: u16, trust: &Path) -> Command {
     command
 }
 
-fn curl(door: Door, port: u16, letter: &Path, trust: &Path) -> Command {
+fn curl(entry: Entry, port: u16, letter: &Path, trust: &Path) -> Command {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--ssl-reqd", "--max-time", "40", "--cacert"]);
     command.arg(trust).args(["--mail-from", "sender@example.test", "--mail-rcpt", READER]);
     command.arg("--upload-file").arg(letter);
     let scheme = if port == 465 { "smtps" } else { "smtp" };
-    match door {
-        Door::Fixed => {
+    match entry {
+        Entry::Fixed => {
             command.args(["--connect-to", &format!("{HOST}:{port}:127.0.0.1:2525")]);
         }
-        Door::Socks => drop(command.args(["--socks5-hostname", "127.0.0.1:1080"])),
-        Door::Transparent(_) => {}
+        Entry::Http => drop(command.args(["--proxytunnel", "--proxy", "127.0.0.1:1080"])),
+        Entry::Socks => drop(command.args(["--socks5-hostname", "127.0.0.1:1080"])),
+        Entry::Transparent(_) => {}
     }
     command.arg(format!("{scheme}://{HOST}:{port}"));
     command
@@ -111,9 +118,9 @@ fn curl(door: Door, port: u16, letter: &Path, trust: &Path) -> Command {
 #[derive(Clone, Copy)]
 pub(crate) struct Letter<'a> {
     pub(crate) program: Program,
-    pub(crate) door: Door,
+    pub(crate) entry: Entry,
     pub(crate) port: u16,
-    /// What the server's name leads to, besides what the door says of it.
+    /// What the server's name leads to, besides what the entry says of it.
     pub(crate) addresses: &'a [IpAddr],
     pub(crate) subject: &'a str,
     /// Lines that end in CR and LF.
@@ -122,14 +129,14 @@ pub(crate) struct Letter<'a> {
 
 /// Sends a letter, and reads it back, byte for byte; on which port it has arrived.
 pub(crate) fn deliver(world: &World, letter: Letter) -> Option<u16> {
-    let Letter { program, door, port, addresses, subject, body } = letter;
-    world.name(door, addresses);
+    let Letter { program, entry, port, addresses, subject, body } = letter;
+    world.name(entry, addresses);
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("letter");
     let head = format!("From: sender@example.test\r\nTo: {READER}\r\nSubject: {subject}\r\n\r\n");
     fs::write(&file, head + body).expect("a file");
     let trust = world.server.certificate().expect("Postfix does TLS");
-    let output = world.lab.client(|| program.send(door, port, &file, folder.path(), trust));
+    let output = world.lab.client(|| program.send(entry, port, &file, folder.path(), trust));
     let said = format!(
         "{}{}{subject}: {}",
         String::from_utf8_lossy(&output.stdout),

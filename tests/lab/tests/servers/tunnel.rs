@@ -66,7 +66,7 @@ pub(crate) fn mailport() -> &'static Path {
 /// Builds the command, and tells where it is.
 pub(crate) fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--package", "mailport", "--features", "cli"]);
+    cargo.args(["build", "--locked", "--package", "mailport-cli"]);
     cargo.args(["--bin", "mailport", "--message-format", "json"]);
     if !cfg!(debug_assertions) {
         cargo.arg("--release");

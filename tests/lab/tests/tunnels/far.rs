@@ -53,7 +53,7 @@ impl Far {
         }
     }
 
-    /// The caller's settings, with a greeting_wait. What ends for silence does so early only where nothing
+    /// The caller's settings, with a greeting wait. What ends for silence does so early only where nothing
     /// is to come.
     pub(crate) fn config(self) -> Config {
         let (greeting_wait, deadline) = if self == Far::Silent { (2, 4) } else { (20, 60) };
@@ -121,15 +121,15 @@ pub(crate) fn connect(
     via: Option<&str>,
     config: &Config,
 ) -> Result<Connected, Box<Report>> {
-    let target = host.parse().unwrap();
     let dialer = match via {
         Some(via) => Dialer::default().with_via(via.parse().unwrap()),
         None => Dialer::default(),
     };
-    lab.client(|| dialer.connect(&target, plan, config)).map_err(|error| match error {
-        ConnectError::Failed(report) => report,
-        other => panic!("{host}: {other}"),
-    })
+    lab.client(|| dialer.clone().with_plan(plan.clone()).with_config(config.clone()).connect(host))
+        .map_err(|error| match error {
+            ConnectError::Failed(report) => report,
+            other => panic!("{host}: {other}"),
+        })
 }
 
 /// What became of every attempt, in their order.

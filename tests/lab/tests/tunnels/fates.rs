@@ -99,7 +99,7 @@ fn local_ports() -> Vec<u16> {
     Far::ALL.iter().flat_map(|&far| [587, 25].map(|port| local(far, port))).collect()
 }
 
-/// Dials ports of the client's loopback, with the greeting_wait.
+/// Dials ports of the client's loopback, with the greeting wait.
 fn check_local(world: &World, what: &str, rows: &[(Far, bool)]) {
     let stories: Vec<(Far, String, String)> = rows
         .iter()

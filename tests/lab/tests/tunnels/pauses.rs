@@ -111,7 +111,7 @@ fn check(lab: &Lab, greeters: &Greeters, command: &str, case: &Case) {
     assert_eq!(story(&connected.report), format!("{} connected {heard}", ports[0]), "{case:?}");
     // The greeting is the reader's, however late it comes.
     let mut greeting = [0; GREETING.len()];
-    (&connected.socket).read_exact(&mut greeting).unwrap();
+    (&connected.stream).read_exact(&mut greeting).unwrap();
     assert_eq!(greeting, GREETING, "{case:?}");
     let seen = [587, 25].map(|port| greeters.connections(case.server(port)));
     assert_eq!(seen, [1, 0], "{case:?}");

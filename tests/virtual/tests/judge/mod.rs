@@ -2,11 +2,12 @@
 //!
 //! Nothing here asks the machine: every verdict is made anew from the facts of the history.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use mailport::machine::Query;
 use mailport::outcome::Failure;
-use mailport::report::{End, Reason};
+use mailport::report::{End, LookupError, Reason};
 use mailport::{Config, Family, Outcome, Patience, Plan, Report};
 use mailport_lab::world::{Entry, History, What};
 
@@ -82,6 +83,8 @@ pub(crate) struct Judge<'a> {
     /// Whether every turn came as soon as something happened or fell due.
     punctual: bool,
     known: Vec<SocketAddr>,
+    /// What has been answered so far.
+    answers: Vec<(Query, Result<(), LookupError>)>,
     tries: Vec<Try>,
     /// When each service could begin, as far as it could by now.
     may_begin: Vec<Duration>,
@@ -109,6 +112,7 @@ impl<'a> Judge<'a> {
             round_trip,
             punctual,
             known: Vec::new(),
+            answers: Vec::new(),
             tries: Vec::new(),
             may_begin: vec![Duration::ZERO],
             clear_since: None,
@@ -177,9 +181,7 @@ impl<'a> Judge<'a> {
 
     fn step(&mut self, entry: &Entry, is_over: bool) {
         match &entry.what {
-            What::Answered { addresses, .. } => {
-                self.known.extend(addresses.iter().map(|&ip| SocketAddr::new(ip, 0)));
-            }
+            What::Answered { query, result } => self.answer(*query, result),
             What::Connect { attempt, address } => {
                 self.demand(attempt.0 == self.tries.len(), "attempts are numbered in order");
                 self.connect(*address);
@@ -201,6 +203,45 @@ impl<'a> Judge<'a> {
             | What::Said(_) => self.demand(false, "does nothing that it was not asked for"),
             What::End(end) => self.end(*end),
         }
+    }
+
+    /// Until the look-up of both families is answered, those of one count.
+    fn answer(&mut self, query: Query, result: &Result<Vec<IpAddr>, LookupError>) {
+        let told = |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
+        let is_over = match told(Query::Authority) {
+            None => false,
+            Some(Err(LookupError::TryAgain)) => false,
+            Some(Err(_)) => self.known.is_empty(),
+            Some(Ok(())) => true,
+        };
+        if let Ok(list) = result
+            && !is_over
+        {
+            if query == Query::Authority {
+                self.known.clear();
+            }
+            self.known.extend(list.iter().map(|&ip| SocketAddr::new(ip, 0)));
+        }
+        let empty = result.as_ref().is_ok_and(Vec::is_empty);
+        let said = if empty { Err(LookupError::NoAddress) } else { result.clone().map(drop) };
+        self.answers.push((query, said));
+    }
+
+    /// Whether nothing is known yet of a family that a service may be reached over.
+    fn is_awaited(&self, service: usize) -> bool {
+        let told = |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
+        let service = self.plan.services()[service];
+        let mut families = Family::ALL.into_iter().filter(|&family| service.allows(family));
+        families.any(|family| {
+            let hedge = told(Query::Hedge(family));
+            let hedge_is_told = matches!(hedge, Some(Ok(()) | Err(LookupError::NoAddress)));
+            match told(Query::Authority) {
+                None => !hedge_is_told,
+                Some(Err(LookupError::TryAgain)) => hedge.is_none(),
+                Some(Err(_)) => hedge.is_none() && !self.known.is_empty(),
+                Some(Ok(())) => false,
+            }
+        })
     }
 
     fn connect(&mut self, address: SocketAddr) {
@@ -314,7 +355,7 @@ impl<'a> Judge<'a> {
     }
 
     fn is_sequential(&self) -> bool {
-        self.config.sequential || self.plan.is_sequential()
+        self.plan.is_sequential()
     }
 
     /// When the path is known to have been good: as the SYN was sent that was answered.
@@ -362,10 +403,15 @@ impl<'a> Judge<'a> {
         let refused = self.of(service).any(Try::is_refused);
         let mut live = self.of(service).filter(|t| t.is_open()).peekable();
         if live.peek().is_none() {
+            let local =
+                |t: &Try| matches!(t.phase, Phase::Failed(f) if f.outcome == Outcome::Local);
+            if self.of(service).all(local) && self.is_awaited(service) {
+                return None;
+            }
             let own = self.of(service).any(Try::had_local_resource_error);
             return (refused || !own).then_some(Duration::ZERO);
         }
-        if self.is_sequential() {
+        if self.plan.is_sequential() {
             return live.map(|t| self.impatient(t, Duration::ZERO)).max();
         }
         if refused {
@@ -516,7 +562,7 @@ impl<'a> Judge<'a> {
         }
         if !matches!(end, End::Connected(_)) {
             self.demand(open.is_empty(), "at the end nothing is open");
-            let pending = self.history.report.lookups.iter().any(|lookup| lookup.ended.is_none());
+            let pending = self.history.report.lookup.iter().any(|lookup| lookup.ended.is_none());
             self.demand(at_deadline || !pending, "a pending look-up is waited for");
         }
     }
@@ -603,7 +649,7 @@ impl<'a> Judge<'a> {
 
     fn answered(&self, address: &SocketAddr) -> Duration {
         let answer = self.history.log.iter().find(|entry| match &entry.what {
-            What::Answered { addresses, .. } => addresses.contains(&address.ip()),
+            What::Answered { result: Ok(list), .. } => list.contains(&address.ip()),
             _ => false,
         });
         answer.map_or(Duration::MAX, |entry| entry.at)

@@ -69,28 +69,26 @@ prop_compose! {
     ) -> Names {
         // One look-up in four is slow enough to come in the middle of a race.
         let wait = |index: usize| after[index] * if slow[index] < 2 { 20 } else { 1 };
-        Names { v6: answer(v6, wait(0), dice[0]), v4: answer(v4, wait(1), dice[1]) }
+        Names::new(answer(v6, wait(0), dice[0]), answer(v4, wait(1), dice[1]))
     }
 }
 
 prop_compose! {
     pub(crate) fn config()(
-        delays in (millis(0..100), millis(10..400), millis(10..1500)),
+        delays in (millis(10..400), millis(10..1500)),
         usual in any::<bool>(),
         patience in prop::option::weighted(0.3, millis(10..4000)),
         deadline in prop_oneof![millis(400..5000), millis(20_000..200_000)],
-        sequential in any::<bool>(),
         families in select(vec![
             Families::Any, Families::Any, Families::PreferIpv4, Families::PreferIpv6,
         ]),
     ) -> Config {
         let mut config = Config::default();
         if !usual {
-            (config.resolution_delay, config.attempt_delay, config.port_delay) = delays;
+            (config.attempt_delay, config.port_delay) = delays;
         }
         config.patience = patience.map_or(Patience::Automatic, Patience::Fixed);
         config.timeout = deadline.max(config.attempt_delay);
-        config.sequential = sequential;
         config.families = families;
         config
     }
@@ -146,7 +144,10 @@ prop_compose! {
 }
 
 pub(crate) fn plan() -> impl Strategy<Value = Plan> {
-    select(&PLANS[..]).prop_map(|text| Plan::parse(text, Cleartext::Allow).unwrap())
+    (select(&PLANS[..]), any::<bool>()).prop_map(|(text, sequential)| {
+        let plan = Plan::parse(text, Cleartext::Allow).unwrap();
+        if sequential { plan.sequential() } else { plan }
+    })
 }
 
 pub(crate) fn cases(cases: u32) -> ProptestConfig {

@@ -1,4 +1,4 @@
-//! What is redirected and what is not, who may use the doors, and what the relay has given up.
+//! What is redirected and what is not, who may use the listeners, and what the relay has given up.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -11,19 +11,21 @@ use mailport_lab::mta::Software;
 use mailport_lab::real::{CLIENT_V4, CLIENT_V6, Lab};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::programs::{Door, Letter, Program, deliver};
-use crate::{Case, DOORS, MARK, PATIENCE, Relay, V4, V6, World, body, lab, last, load, redirect};
+use crate::programs::{Entry, Letter, Program, deliver};
+use crate::{
+    Case, LISTENERS, MARK, PATIENCE, Relay, V4, V6, World, body, lab, last, load, redirect,
+};
 
 #[test]
 fn what_the_relay_sends_is_not_caught_again_and_what_was_not_redirected_is_refused() {
     let world = World::new();
-    let (program, door, addresses) = (Program::Curl, Door::Transparent(V4), &[]);
+    let (program, entry, addresses) = (Program::Curl, Entry::Transparent(V4), &[]);
     let letter =
-        Letter { program, door, port: 587, addresses, subject: "Once", body: &body("Once") };
+        Letter { program, entry, port: 587, addresses, subject: "Once", body: &body("Once") };
     assert_eq!(deliver(&world, letter), Some(587));
     assert_eq!(world.relay.log().matches("joined ").count(), 1, "{}", world.story(""));
-    for door in ["127.0.0.1:2587", "[::1]:2587"] {
-        assert_eq!(heard(&world, door.parse().expect("an address")), "");
+    for entry in ["127.0.0.1:2587", "[::1]:2587"] {
+        assert_eq!(heard(&world, entry.parse().expect("an address")), "");
     }
     let refused = world.relay.log().matches("not-redirected").count();
     assert_eq!(refused, 2, "{}", world.story(""));
@@ -50,7 +52,7 @@ fn heard(world: &World, to: SocketAddr) -> String {
 #[test]
 fn rules_for_another_mark_make_a_loop_which_is_found() {
     let world = World::new();
-    redirect(&world.lab, &["--mark", "7"]);
+    redirect(&world.lab, &["--mark", "7", "--ipv6", "redirect"]);
     for address in [V4, V6] {
         for port in [587, 25] {
             let said = heard(&world, SocketAddr::new(address, port));
@@ -70,7 +72,8 @@ fn rules_for_another_mark_make_a_loop_which_is_found() {
 
 #[test]
 fn a_redirected_connection_too_many_is_told_so_where_smtp_greets() {
-    let world = World::with(Software::Postfix, &[&DOORS[..], &["--connections", "1"]].concat());
+    let world =
+        World::with(Software::Postfix, &[&LISTENERS[..], &["--max-sessions", "1"]].concat());
     let mut first = connect(&world, SocketAddr::new(V4, 587));
     let mut code = [0; 4];
     first.read_exact(&mut code).expect("a greeting");
@@ -84,7 +87,7 @@ fn a_redirected_connection_too_many_is_told_so_where_smtp_greets() {
 
 #[test]
 fn a_port_that_is_not_among_the_ports_is_not_fallen_back_to() {
-    let world = World::with(Software::Postfix, &[&DOORS[..], &["--ports", "587"]].concat());
+    let world = World::with(Software::Postfix, &[&LISTENERS[..], &["--ports", "587"]].concat());
     world.meets(Case::Off);
     let before = world.lab.syns().len();
     let said = heard(&world, SocketAddr::new(V4, 587));
@@ -172,8 +175,8 @@ fn capabilities_are_given_up_with_and_without_another_user() {
     let lab = lab();
     // CAP_NET_ADMIN is number 12.
     let (none, one) = ("0000000000000000", "0000000000001000");
-    let fixed = ["--listen", "127.0.0.1:2525", "--to", "127.0.0.1", "--plan", "25:starttls"];
-    let transparent = ["--transparent", "127.0.0.1:2587"];
+    let fixed = ["--listen", "127.0.0.1:2525=127.0.0.1", "--plan", "25:starttls"];
+    let transparent = ["--listen-transparent", "127.0.0.1:2587"];
     let nobody = ["--user", "nobody"];
     for (options, user, kept) in [
         (&fixed[..], "0", none),
@@ -226,6 +229,12 @@ fn socks(proxy: SocketAddr, address: &[u8], port: u16) -> Option<u8> {
     Some(reply[1])
 }
 
+/// What the proxy of these tests replies to a client that asks for this address.
+pub(crate) fn socks_at_proxy(lab: &Lab, address: IpAddr, port: u16) -> Option<u8> {
+    let proxy = SocketAddr::from(([127, 0, 0, 1], 1080));
+    lab.client(|| socks(proxy, &by_address(address), port))
+}
+
 /// The same, to somebody on the servers' side of the lab.
 fn from_outside(lab: &Lab, address: &[u8], port: u16) -> Option<u8> {
     lab.server(|| socks(SocketAddr::new(CLIENT_V4, 1080), address, port))
@@ -234,11 +243,12 @@ fn from_outside(lab: &Lab, address: &[u8], port: u16) -> Option<u8> {
 #[test]
 fn a_client_of_another_machine_is_refused_unless_it_is_allowed() {
     let lab = lab();
-    let stranger = Relay::start(&lab, &["--socks", "0.0.0.0:1080", "--allow", "203.0.113.0/24"]);
+    let stranger =
+        Relay::start(&lab, &["--listen-proxy", "0.0.0.0:1080", "--allow", "203.0.113.0/24"]);
     assert_eq!(from_outside(&lab, &by_address(V4), 587), None, "not a byte");
-    assert!(stranger.log().contains("why=client"), "{}", last(&stranger.log()));
+    assert!(stranger.log().contains("reason=client"), "{}", last(&stranger.log()));
     drop(stranger);
-    let _known = Relay::start(&lab, &["--socks", "0.0.0.0:1080", "--allow", "192.0.2.0/24"]);
+    let _known = Relay::start(&lab, &["--listen-proxy", "0.0.0.0:1080", "--allow", "192.0.2.0/24"]);
     assert_eq!(from_outside(&lab, &by_address(V4), 587), Some(0));
     assert_eq!(from_outside(&lab, &by_address(V4), 80), Some(2), "ports of mail only");
 }
@@ -264,7 +274,7 @@ fn a_client_of_another_machine_reaches_nothing_on_this_one_by_any_of_its_address
             assert!(status.success(), "ip {line}");
         }
     });
-    let relay = Relay::start(&lab, &["--socks", "0.0.0.0:1080", "--allow", "192.0.2.0/24"]);
+    let relay = Relay::start(&lab, &["--listen-proxy", "0.0.0.0:1080", "--allow", "192.0.2.0/24"]);
     // Somebody is at home.
     let _listener = lab.client(|| TcpListener::bind("[::]:25")).expect("a port");
     let of = |text: &str| by_address(text.parse().expect("an address"));
@@ -282,7 +292,7 @@ fn a_client_of_another_machine_reaches_nothing_on_this_one_by_any_of_its_address
     ] {
         assert_eq!(from_outside(&lab, &address, 25), Some(2), "{name}: {}", last(&relay.log()));
     }
-    assert_eq!(relay.log().matches("why=inward").count(), 10, "{}", last(&relay.log()));
+    assert_eq!(relay.log().matches("reason=inward").count(), 10, "{}", last(&relay.log()));
     assert_eq!(from_outside(&lab, &by_address(V4), 587), Some(0), "but what is not here");
     // This machine's own readers may go there.
     let near = SocketAddr::from(([127, 0, 0, 1], 1080));
@@ -301,7 +311,7 @@ fn a_loop_is_found_by_every_address_that_leads_to_an_open_door() {
     });
     for to in ["127.0.0.3", "10.9.1.2", &CLIENT_V4.to_string(), "::ffff:10.9.1.2"] {
         let plan = ["--plan", "25:starttls", "--allow", "192.0.2.0/24"];
-        let fixed = ["--listen", "0.0.0.0:25", "--to", to];
+        let fixed = ["--listen", &format!("0.0.0.0:25={to}")];
         let relay = Relay::start(&lab, &[&fixed[..], &plan].concat());
         let said = lab.client(|| {
             let mut said = String::new();

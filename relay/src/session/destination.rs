@@ -1,25 +1,39 @@
-//! Where a session wants to go.
+//! Where a session goes.
 
 use std::net::{SocketAddr, SocketAddrV6};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mailport::internal::scope;
 use mailport::plan::Plan;
 use mailport::target::{Host, Target};
 
-/// Where a session wants to go.
+/// Where a session goes.
 #[derive(Debug)]
-pub(super) struct Goal {
+pub(super) struct Destination {
     pub(super) target: Target,
     pub(super) plan: Plan,
-    /// When the dial has taken too long, with all its tries.
-    pub(super) deadline: Instant,
+    /// How long the dial may take, with all its tries.
+    pub(super) timeout: Duration,
+    /// When it began.
+    pub(super) began: Option<Instant>,
+    /// Whether the client has named the host itself, so that its look-up counts against quotas.
+    pub(super) is_named: bool,
 }
 
-impl Goal {
-    /// Where the dial leads, as far as that is known without a look-up.
+impl Destination {
+    /// The addresses that are known without a look-up.
     pub(super) fn known(&self) -> Vec<SocketAddr> {
         known(&self.target, &self.plan)
+    }
+
+    /// Whether the dial needs a look-up of a name that a client has chosen.
+    pub(super) fn needs_quota(&self) -> bool {
+        self.is_named && matches!(self.target.host(), Host::Name(_))
+    }
+
+    /// When the dial has taken too long.
+    pub(super) fn deadline(&mut self, now: Instant) -> Instant {
+        *self.began.get_or_insert(now) + self.timeout
     }
 }
 
@@ -27,7 +41,7 @@ fn known(target: &Target, plan: &Plan) -> Vec<SocketAddr> {
     let at = |port| match target.host() {
         Host::Name(_) => None,
         Host::Address(address) => Some(SocketAddr::new(*address, port)),
-        // Without such a link, the dial itself says so.
+        // If there is no such link, the dial says so.
         Host::Scoped(address, zone) => {
             scope(zone).ok().map(|scope| SocketAddrV6::new(*address, port, 0, scope).into())
         }
@@ -50,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_is_known_before_the_dial_with_its_link_too() {
+    fn an_address_is_known_before_the_dial_also_one_with_a_zone() {
         let known = |host: &str| known(&host.parse().unwrap(), &Plan::submission());
         let of = |text: &str| text.parse::<SocketAddr>().unwrap();
         assert_eq!(known("192.0.2.1"), [of("192.0.2.1:587"), of("192.0.2.1:25")]);
@@ -59,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_a_target_on_its_link() {
+    fn an_address_is_a_target_with_its_zone() {
         let target = |text: &str| literal(text.parse().unwrap()).map(|target| target.to_string());
         assert_eq!(target("192.0.2.1:25"), Some("192.0.2.1".into()));
         assert_eq!(target("[2001:db8::1]:25"), Some("2001:db8::1".into()));

@@ -1,23 +1,23 @@
-//! What is said on the control socket: one line asks, one JSON object answers.
+//! What a client of the control socket may ask.
 
-/// The longest request, with its end of line.
+/// The length of the longest request, with its end of line.
 pub const MAX_REQUEST: usize = 64;
 
-/// What may be asked.
+/// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// How the relay stands.
+    /// The status of the relay.
     Status,
 }
 
-/// What is wrong with a request.
+/// Why a request is not understood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Longer than [`MAX_REQUEST`].
+    /// It is longer than [`MAX_REQUEST`].
     #[error("the request is too long")]
     TooLong,
-    /// A word that is none of a request.
-    #[error("the request is unknown: only `status` can be asked")]
+    /// It is an unknown word.
+    #[error("the request is unknown: only `status` is supported")]
     Unknown,
 }
 

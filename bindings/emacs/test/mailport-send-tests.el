@@ -1,0 +1,494 @@
+;;; mailport-send-tests.el --- Letters are sent in the background  -*- lexical-binding: t; -*-
+
+;; SPDX-License-Identifier: MIT OR Apache-2.0
+
+;;; Commentary:
+
+;; Run by `make test'.  Each test's name is a claim.  The server is in this Emacs,
+;; and stops wherever a test wants it to.
+
+;;; Code:
+
+(require 'mailport-tests)
+(require 'mailport-close-tests)
+(require 'mailport-send)
+(require 'message)
+(require 'smtpmail)
+(require 'feedmail)
+
+;;;; A server
+
+(defvar mailport-tests--letters nil "What the server has accepted, the latest first.")
+(defvar mailport-tests--commands nil "What the server was told, the latest first.")
+(defvar mailport-tests--reply #'ignore
+  "A function of a client and a command that may reply in another way.
+It returns non-nil if it has.")
+
+(defun mailport-tests--smtp-input (client text)
+  "Handle TEXT from CLIENT as an SMTP server does."
+  (let ((buffer (concat (process-get client 'rest) text)))
+    (while (string-match "\\`\\([^\n]*\\)\r\n" buffer)
+      (let ((line (match-string 1 buffer)))
+        (setq buffer (substring buffer (match-end 0)))
+        (mailport-tests--smtp-line client line)))
+    (process-put client 'rest buffer)))
+
+(defun mailport-tests--smtp-line (client line)
+  "Handle LINE from CLIENT."
+  (cond ((and (process-get client 'data) (not (equal line ".")))
+         (process-put client 'data (cons line (process-get client 'data))))
+        ((progn (push line mailport-tests--commands)
+                (funcall mailport-tests--reply client line)))
+        ((equal line ".")
+         (push (list :text (string-join (cdr (reverse (process-get client 'data))) "\n")
+                     :envelope (reverse (process-get client 'envelope)))
+               mailport-tests--letters)
+         (process-put client 'data nil)
+         (process-send-string client "250 taken\r\n"))
+        ((equal line "DATA")
+         (process-put client 'data (list "DATA"))
+         (process-send-string client "354 go on\r\n"))
+        ((string-prefix-p "QUIT" line)
+         (process-send-string client "221 bye\r\n")
+         (delete-process client))
+        ((string-prefix-p "EHLO" line)
+         (process-send-string client "250-here\r\n250 AUTH PLAIN\r\n"))
+        ((string-prefix-p "AUTH" line)
+         (process-send-string client "235 you are in\r\n"))
+        (t (when (string-match-p "\\`\\(?:MAIL\\|RCPT\\)" line)
+             (process-put client 'envelope (cons line (process-get client 'envelope))))
+           (process-send-string client "250 ok\r\n"))))
+
+(defun mailport-tests--smtp-server ()
+  "Return the port of an SMTP server without TLS."
+  (mailport-tests--port
+   (mailport-tests--server
+    (lambda (client) (process-send-string client "220 hello\r\n"))
+    #'mailport-tests--smtp-input)))
+
+(defmacro mailport-tests--with-outbox (&rest body)
+  "Evaluate BODY with `mailport-send-mode', an empty outbox, and a server."
+  (declare (indent 0) (debug t))
+  `(mailport-tests--with
+     (let* ((folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
+            (mailport-outbox-directory (expand-file-name "outbox/" folder))
+            (mailport-outbox-retry-delay nil)
+            (auth-sources (list (expand-file-name "authinfo" folder)))
+            (auth-source-do-cache nil)
+            (nsm-settings-file (expand-file-name "nsm" folder))
+            (nsm-permanent-host-settings nil)
+            (mailport-tests--letters nil) (mailport-tests--commands nil)
+            (mailport-tests--reply #'ignore)
+            (smtpmail-smtp-server "127.0.0.1")
+            (smtpmail-smtp-service (mailport-tests--smtp-server))
+            (smtpmail-stream-type 'plain)
+            (user-mail-address "me@example.test")
+            (message-required-mail-headers '(From Subject Date Message-ID))
+            (send-mail-function #'smtpmail-send-it)
+            (message-send-mail-function #'smtpmail-send-it)
+            (message-interactive t)
+            (warning-minimum-log-level :emergency)
+            (warning-minimum-level :emergency))
+       (setq mailport-plans nil)
+       (mailport-send-mode 1)
+       (unwind-protect
+           (progn ,@body)
+         (mailport-send-mode -1)
+         (when mailport--outbox-timer
+           (cancel-timer mailport--outbox-timer))
+         (when (process-live-p mailport--sender)
+           (set-process-sentinel mailport--sender #'ignore)
+           (delete-process mailport--sender))
+         (setq mailport--sender nil)
+         (delete-directory folder t)))))
+
+(defun mailport-tests--send (subject &optional body headers)
+  "Send a letter with SUBJECT, BODY and HEADERS by message-mode."
+  (with-temp-buffer
+    (message-mode)
+    (insert "To: you@example.test\nSubject: " subject "\n" (or headers "")
+            mail-header-separator "\n" (or body "Hello\n.\n..\nend\n"))
+    (let ((noninteractive nil) (inhibit-message t))
+      (message-send-mail))))
+
+(defun mailport-tests--outbox-empty-p ()
+  "Whether every letter has been sent."
+  (and (null mailport--sender)
+       (null (mailport--outbox-letters))))
+
+(defun mailport-tests--state (&optional property)
+  "Return the state or another PROPERTY of the first letter in the outbox."
+  (plist-get (car (mailport--outbox-letters)) (or property :state)))
+
+(defun mailport-tests--until-state (state)
+  "Wait until the first letter has STATE, and nobody sends it."
+  (with-timeout (30 (ert-fail (list "Never" state (mailport--outbox-letters)
+                                    mailport-tests--commands)))
+    (while (not (and (eq state (mailport-tests--state))
+                     (null mailport--sender)))
+      (accept-process-output nil 0.02))))
+
+;;;; Sending
+
+(ert-deftest mailport-sends-a-letter-in-the-background ()
+  (mailport-tests--with-outbox
+    (mailport-tests--send "One" nil "Cc: they@example.test\nBcc: hidden@example.test\n")
+    (should (eq 'queued (mailport-tests--state)))
+    (should-not mailport-tests--letters)
+    (let ((id (mailport-tests--state :id)))
+      (dolist (suffix '(".msg" ".eld"))
+        (should (= #o600 (file-modes (mailport--outbox-file id suffix)))))
+      (should (= #o700 (file-modes mailport-outbox-directory))))
+    (mailport-tests--until #'mailport-tests--outbox-empty-p)
+    (should (= 1 (length mailport-tests--letters)))
+    (let ((letter (car mailport-tests--letters)))
+      (should (string-match-p "^Subject: One$" (plist-get letter :text)))
+      (should (string-match-p "\nHello\n\\.\\.\n\\.\\.\\.\nend\\'" (plist-get letter :text)))
+      (should-not (string-match-p "hidden" (plist-get letter :text)))
+      (should (equal "MAIL FROM:<me@example.test>" (car (plist-get letter :envelope))))
+      (should (equal '("RCPT TO:<hidden@example.test>" "RCPT TO:<they@example.test>"
+                       "RCPT TO:<you@example.test>")
+                     (sort (cdr (plist-get letter :envelope)) #'string<))))
+    (should-not (directory-files mailport-outbox-directory nil "\\.\\(?:msg\\|eld\\|new\\)"))))
+
+(ert-deftest mailport-queues-a-megabyte-at-once ()
+  (mailport-tests--with-outbox
+    (let ((body (make-string 1000000 ?x)) (began nil))
+      (dotimes (n 15000) (aset body (* n 66) ?\n))
+      (cl-letf* ((add (symbol-function 'mailport--queue-letter))
+                 ((symbol-function 'mailport--queue-letter)
+                  (lambda (&rest arguments)
+                    (let ((before (float-time)))
+                      (prog1 (apply add arguments)
+                        (setq began (- (float-time) before)))))))
+        (mailport-send-mode 1)
+        (mailport-tests--send "Large" body))
+      (message "A letter of 1 MB is queued in %d ms" (* 1000 began))
+      (should (< began 2))
+      (mailport-tests--until #'mailport-tests--outbox-empty-p)
+      (should (< 1000000 (length (plist-get (car mailport-tests--letters) :text)))))))
+
+(ert-deftest mailport-sends-the-bytes-that-smtpmail-sends-alone ()
+  (mailport-tests--with-outbox
+    (dolist (coding '(nil utf-8 iso-8859-1))
+      (setq mailport-tests--letters nil)
+      (dolist (mode '(1 -1))
+        (mailport-send-mode mode)
+        (with-temp-buffer
+          (insert "From: me@example.test\nTo: you@example.test\nSubject: Grüße\n"
+                  "Message-ID: <1@example.test>\nDate: now\n" mail-header-separator
+                  "\nStraße\n.\n.. \n\nFrom here\nno newline at the end")
+          (let ((noninteractive (= mode -1)) (smtpmail-code-conv-from coding)
+                (sendmail-coding-system coding) (inhibit-message t))
+            (smtpmail-send-it)))
+        (mailport-tests--until #'mailport-tests--outbox-empty-p))
+      (should (= 2 (length mailport-tests--letters)))
+      (should (equal (car mailport-tests--letters) (cadr mailport-tests--letters)))
+      (should (string-match-p "Stra[^[:ascii:]]+e" (plist-get (car mailport-tests--letters)
+                                                              :text))))))
+
+(ert-deftest mailport-sends-with-the-account-that-was-bound ()
+  (mailport-tests--with-outbox
+    (let ((port smtpmail-smtp-service)
+          (smtpmail-smtp-service (mailport-tests--refused)))
+      (mailport-tests--send "Other" nil
+                            (format "X-Message-SMTP-Method: smtp 127.0.0.1 %d\n" port)))
+    (mailport-tests--until #'mailport-tests--outbox-empty-p)
+    (should (= 1 (length mailport-tests--letters)))))
+
+(ert-deftest mailport-sends-two-letters-one-after-the-other ()
+  (mailport-tests--with-outbox
+    (let ((open 0) (most 0))
+      (setq mailport-tests--reply
+            (lambda (_ line)
+              (cond ((string-prefix-p "EHLO" line) (setq open (1+ open) most (max most open)))
+                    ((equal line "QUIT") (setq open (1- open))))
+              nil))
+      (mailport-tests--send "First")
+      (mailport-tests--send "Second")
+      (mailport-tests--until #'mailport-tests--outbox-empty-p)
+      (should (= 1 most))
+      (should (equal '("First" "Second")
+                     (mapcar (lambda (letter)
+                               (let ((text (plist-get letter :text)))
+                                 (string-match "^Subject: \\(.*\\)$" text)
+                                 (match-string 1 text)))
+                             (reverse mailport-tests--letters)))))))
+
+(ert-deftest mailport-send-mode-leaves-batch-mode-and-the-queue-of-smtpmail-alone ()
+  (mailport-tests--with-outbox
+    (let ((smtpmail-queue-mail t)
+          (smtpmail-queue-dir (expand-file-name "queued-mail/" folder)))
+      (mailport-tests--send "Queued")
+      (should-not (mailport--outbox-letters))
+      (should (directory-files smtpmail-queue-dir nil "index")))
+    (let ((smtpmail-queue-dir mailport-outbox-directory))
+      (should-error (mailport-tests--send "Nowhere")))
+    (let (sent)
+      (cl-letf (((symbol-function 'mailport--enqueue) (lambda (&rest _) (ert-fail "It queues")))
+                ((symbol-function 'smtpmail-try-auth-methods) (lambda (&rest _) (setq sent t) nil)))
+        (with-temp-buffer
+          (insert "To: you@example.test\nSubject: Batch\n" mail-header-separator "\nHello\n")
+          (smtpmail-send-it)))
+      (should sent))
+    (should (= 1 (length mailport-tests--letters)))
+    (should-not (mailport--outbox-letters))))
+
+(ert-deftest mailport-sends-letters-of-feedmail ()
+  (mailport-tests--with-outbox
+    (let ((errors (generate-new-buffer " *errors*")))
+      (with-temp-buffer
+        (insert "From: me@example.test\nTo: you@example.test\nSubject: Fed\n\nHello\n")
+        (let ((noninteractive nil))
+          (feedmail-buffer-to-smtpmail (current-buffer) errors '("you@example.test"))))
+      (should (= 0 (buffer-size errors)))
+      (kill-buffer errors))
+    (should (eq 'queued (mailport-tests--state)))
+    (mailport-tests--until #'mailport-tests--outbox-empty-p)
+    (should (equal '("MAIL FROM:<me@example.test>" "RCPT TO:<you@example.test>")
+                   (plist-get (car mailport-tests--letters) :envelope)))))
+
+;;;; Passwords and questions
+
+(defun mailport-tests--demand-login (client line)
+  "Reply to LINE of CLIENT as a server that demands a login."
+  (cond ((string-prefix-p "AUTH" line) (process-put client 'in t) nil)
+        ((and (string-prefix-p "MAIL" line) (not (process-get client 'in)))
+         (process-send-string client "530 login first\r\n")
+         t)))
+
+(ert-deftest mailport-passes-a-password-on-standard-input ()
+  (mailport-tests--with-outbox
+    (setq mailport-tests--reply #'mailport-tests--demand-login)
+    (with-temp-file (expand-file-name "authinfo" folder)
+      (insert (format "machine 127.0.0.1 port %d login me password s3cret\n"
+                      smtpmail-smtp-service)))
+    (let (commands)
+      (cl-letf* ((tell (symbol-function 'mailport--tell-sender))
+                 ((symbol-function 'mailport--tell-sender)
+                  (lambda (process value)
+                    (push (process-command process) commands)
+                    (funcall tell process value))))
+        (mailport-tests--send "Secret")
+        (mailport-tests--until #'mailport-tests--outbox-empty-p))
+      (should-not (string-match-p "s3cret" (format "%S" commands))))
+    (should (= 1 (length mailport-tests--letters)))
+    (should (member (concat "AUTH PLAIN " (base64-encode-string "\0me\0s3cret"))
+                    mailport-tests--commands))))
+
+(ert-deftest mailport-waits-where-a-password-would-be-asked ()
+  (mailport-tests--with-outbox
+    (setq mailport-tests--reply #'mailport-tests--demand-login)
+    ;; A password is about to go in cleartext.
+    (mailport-tests--send "Locked")
+    (mailport-tests--until-state 'waiting)
+    (should (string-match-p "unencrypted" (mailport-tests--state :reason)))
+    (nsm-save-host "127.0.0.1" smtpmail-smtp-service nil 'conditions '(:unencrypted) 'always)
+    (mailport--outbox-set (mailport-tests--state :id) t :state 'queued)
+    (mailport--outbox-start)
+    (mailport-tests--until (lambda () (not (eq 'waiting (mailport-tests--state)))))
+    (mailport-tests--until-state 'waiting)
+    (should (string-match-p "password of .*127.0.0.1 is needed" (mailport-tests--state :reason)))
+    (should-not mailport-tests--letters)
+    ;; In this Emacs it can be asked.
+    (cl-letf (((symbol-function 'read-passwd) (lambda (&rest _) "s3cret"))
+              ((symbol-function 'read-string) (lambda (&rest _) "me"))
+              (auth-source-save-behavior nil))
+      (mailport--outbox-send-here (mailport-tests--state :id)))
+    (should (= 1 (length mailport-tests--letters)))
+    (should (mailport-tests--outbox-empty-p))))
+
+;;;; Failures
+
+(ert-deftest mailport-keeps-a-letter-that-the-server-rejects ()
+  (dolist (command '("MAIL" "RCPT" "DATA" "."))
+    (ert-info (command)
+      (mailport-tests--with-outbox
+        (setq mailport-tests--reply
+              (lambda (client line)
+                (when (string-prefix-p command line)
+                  (process-put client 'data nil)
+                  (process-send-string client "571 not here\r\n")
+                  t)))
+        (mailport-tests--send "Rejected")
+        (mailport-tests--until-state 'failed)
+        (should (string-match-p "571 not here" (mailport-tests--state :reason)))
+        ;; Again, and this time it is taken.
+        (setq mailport-tests--reply #'ignore)
+        (mailport-outbox)
+        (goto-char (point-min))
+        (should (string-match-p "Rejected.*not sent: 571 not here" (buffer-string)))
+        (mailport-outbox-retry)
+        (mailport-tests--until #'mailport-tests--outbox-empty-p)
+        (should (equal "" (buffer-string)))
+        (kill-buffer)
+        (should (= 1 (length mailport-tests--letters)))))))
+
+(ert-deftest mailport-keeps-a-letter-that-cannot-be-connected-and-retries-it ()
+  (mailport-tests--with-outbox
+    (let ((smtpmail-smtp-service (mailport-tests--refused)))
+      (mailport-tests--send "Offline"))
+    (mailport-tests--until-state 'failed)
+    (let ((mailport-outbox-retry-delay 1) (smtpmail-smtp-service (mailport-tests--refused)))
+      (mailport--outbox-delete (mailport-tests--state :id))
+      (mailport-tests--send "Offline")
+      (mailport-tests--until (lambda () (mailport-tests--state :not-before)))
+      (should (eq 'queued (mailport-tests--state)))
+      (should (mailport-tests--state :reason)))))
+
+(ert-deftest mailport-never-sends-again-what-may-have-been-sent ()
+  (mailport-tests--with-outbox
+    (setq mailport-tests--reply
+          (lambda (client line)
+            ;; It takes the message, and says nothing.
+            (when (equal line ".")
+              (push (list :text "taken") mailport-tests--letters)
+              (delete-process client)
+              t)))
+    (mailport-tests--send "Doubtful")
+    (mailport-tests--until-state 'uncertain)
+    (setq mailport-tests--reply #'ignore)
+    (mailport--outbox-start)
+    (dotimes (_ 10) (accept-process-output nil 0.05))
+    (should (eq 'uncertain (mailport-tests--state)))
+    (should (= 1 (length mailport-tests--letters)))
+    (mailport-outbox)
+    (goto-char (point-min))
+    (cl-letf (((symbol-function 'yes-or-no-p) #'ignore))
+      (should-error (mailport-outbox-retry) :type 'user-error))
+    (cl-letf (((symbol-function 'yes-or-no-p) #'always))
+      (mailport-outbox-retry))
+    (mailport-tests--until #'mailport-tests--outbox-empty-p)
+    (should (= 2 (length mailport-tests--letters)))))
+
+(ert-deftest mailport-edits-a-letter-again-with-its-message-id ()
+  (mailport-tests--with-outbox
+    (setq mailport-tests--reply (lambda (client line)
+                                  (when (string-prefix-p "RCPT" line)
+                                    (process-send-string client "571 nobody\r\n")
+                                    t)))
+    (mailport-tests--send "Wrong" nil "Bcc: hidden@example.test\nMessage-ID: <1@example.test>\n")
+    (mailport-tests--until-state 'failed)
+    (setq mailport-tests--reply #'ignore)
+    (mailport-outbox)
+    (goto-char (point-min))
+    (mailport-outbox-edit)
+    (should (eq 'editing (mailport-tests--state)))
+    (should (derived-mode-p 'message-mode))
+    (should (string-match-p "^Bcc: hidden@example.test$" (buffer-string)))
+    (should-not (string-match-p "^\\(?:Fcc\\|Gcc\\|Date\\|X-Message\\)" (buffer-string)))
+    (goto-char (point-max))
+    (insert "And more\n")
+    (let ((noninteractive nil) (inhibit-message t)
+          (message-kill-buffer-on-exit t) (message-fcc-handler-function #'ignore))
+      (message-send-and-exit))
+    (mailport-tests--until #'mailport-tests--outbox-empty-p)
+    (should (= 1 (length mailport-tests--letters)))
+    (let ((text (plist-get (car mailport-tests--letters) :text)))
+      (should (string-match-p "^Message-ID: <1@example.test>$" text))
+      (should (string-match-p "And more" text))
+      (should-not (string-match-p "hidden" text)))
+    (should (member "RCPT TO:<hidden@example.test>"
+                    (plist-get (car mailport-tests--letters) :envelope)))))
+
+(ert-deftest mailport-asks-before-emacs-ends-with-letters ()
+  (mailport-tests--with-outbox
+    (let ((asked nil))
+      (cl-letf (((symbol-function 'yes-or-no-p) (lambda (prompt) (setq asked prompt) nil)))
+        (should (run-hook-with-args-until-failure 'kill-emacs-query-functions))
+        (should-not asked)
+        (mailport-tests--send "Unsent")
+        (should-not (run-hook-with-args-until-failure 'kill-emacs-query-functions))
+        (should (string-match-p "1 letter in the outbox is not sent" asked))))))
+
+;;;; Crashes
+
+(defun mailport-tests--kill-sender-at (prefix)
+  "Kill the Emacs that sends when it says a command with PREFIX, once."
+  (let ((killed nil))
+    (setq mailport-tests--reply
+          (lambda (client line)
+            (when (and (not killed) (string-prefix-p prefix line))
+              (setq killed t)
+              (signal-process mailport--sender 'KILL)
+              (delete-process client)
+              t)))))
+
+(ert-deftest mailport-loses-and-doubles-nothing-when-the-sender-is-killed ()
+  (dolist (command '("EHLO" "MAIL" "RCPT" "DATA" "QUIT"))
+    (ert-info (command)
+      (mailport-tests--with-outbox
+        (mailport-tests--kill-sender-at command)
+        (mailport-tests--send "Killed")
+        (mailport-tests--until #'mailport-tests--outbox-empty-p)
+        (should (= 1 (length mailport-tests--letters))))))
+  ;; The message is with the server, which may have taken it.
+  (mailport-tests--with-outbox
+    (mailport-tests--kill-sender-at ".")
+    (mailport-tests--send "Killed")
+    (mailport-tests--until-state 'uncertain)
+    (should-not mailport-tests--letters)))
+
+(defun mailport-tests--parent (folder port command)
+  "Have another Emacs queue a letter for PORT, and kill it.
+Its outbox is in FOLDER.  It is killed when its sender says COMMAND."
+  (let* ((killed nil)
+         (other
+          (mailport-tests--emacs
+           folder
+           `(progn
+              (require 'mailport-send)
+              (require 'message)
+              (setq mailport-outbox-directory ,(expand-file-name "outbox/" folder)
+                    smtpmail-smtp-server "127.0.0.1" smtpmail-smtp-service ,port
+                    smtpmail-stream-type 'plain user-mail-address "me@example.test"
+                    mailport-cache nil mailport-plans nil
+                    auth-sources nil message-send-mail-function #'smtpmail-send-it)
+              (mailport-mode 1)
+              (mailport-send-mode 1)
+              (with-temp-buffer
+                (message-mode)
+                (insert "To: you@example.test\nSubject: Orphan\n"
+                        mail-header-separator "\nHello\n")
+                (let ((noninteractive nil)) (message-send-mail)))
+              (message "Queued")
+              (while t (accept-process-output nil 0.05))))))
+    (setq mailport-tests--reply
+          (lambda (_ line)
+            (when (and (not killed) (string-prefix-p command line))
+              (setq killed t)
+              (signal-process other 'KILL)
+              (while (process-live-p other) (accept-process-output other 0.01)))
+            nil))
+    (with-timeout (60 (ert-fail (list "Never killed" (mailport-tests--said other)
+                                      mailport-tests--commands)))
+      (while (not (process-get other 'over))
+        (accept-process-output nil 0.02)))))
+
+(ert-deftest mailport-loses-and-doubles-nothing-when-the-first-emacs-is-killed ()
+  (dolist (command '("EHLO" "MAIL" "RCPT" "DATA" "." "QUIT"))
+    (ert-info (command)
+      (mailport-tests--with-outbox
+        (mailport-tests--parent folder smtpmail-smtp-service command)
+        ;; The next one sends what is left, after the sender of the first has ended.
+        (mailport--outbox-start)
+        (mailport-tests--until #'mailport-tests--outbox-empty-p)
+        (accept-process-output nil 0.2)
+        (should (= 1 (length mailport-tests--letters)))))))
+
+(ert-deftest mailport-sends-nothing-while-another-emacs-does ()
+  (mailport-tests--with-outbox
+    (let ((lock (mailport-module-lock (mailport--outbox-file "send" ".lock") nil)))
+      (should (user-ptrp lock))
+      (mailport-tests--send "Later")
+      (mailport-tests--until (lambda () (process-live-p mailport--sender)))
+      (mailport-tests--until (lambda () (not (process-live-p mailport--sender))))
+      (should-not mailport-tests--commands)
+      (should (eq 'queued (mailport-tests--state)))
+      (mailport-module-unlock lock)
+      (mailport-tests--until #'mailport-tests--outbox-empty-p)
+      (should (= 1 (length mailport-tests--letters))))))
+
+(provide 'mailport-send-tests)
+
+;;; mailport-send-tests.el ends here

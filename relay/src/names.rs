@@ -1,0 +1,150 @@
+//! The addresses of the names in a listener's settings, so that a literal address that a client
+//! asks for can be recognised as one of a name.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mailport::target::{Host, Target};
+use mio::Waker;
+
+/// For how long an answer is used without another look-up.
+const FRESH: Duration = Duration::from_secs(60);
+/// For how long an address that is in no answer is not looked for again.
+const REPEAT: Duration = Duration::from_secs(5);
+/// The stack of a thread that looks a name up: modules of the name service need some pages.
+const STACK: usize = 256 * 1024;
+
+/// The names, and what is known of them.
+#[derive(Debug)]
+pub(super) struct Names {
+    known: BTreeMap<String, Known>,
+    answers: Arc<Mutex<Vec<Answer>>>,
+    waker: Arc<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    addresses: Vec<IpAddr>,
+    asked: Option<Instant>,
+    answered: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Answer {
+    name: String,
+    addresses: Option<Vec<IpAddr>>,
+}
+
+/// What is known of an address.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NameOf {
+    /// It is one of this name's.
+    Name(Target),
+    /// It is no name's.
+    None,
+    /// A look-up is under way that may tell.
+    Pending,
+}
+
+impl Names {
+    /// Looks names up on threads that wake the loop by `waker`.
+    pub(super) fn new(waker: Arc<Waker>) -> Names {
+        Names { known: BTreeMap::new(), answers: Arc::default(), waker }
+    }
+
+    /// Which of these names has the address. Starts look-ups of those whose answer is old.
+    pub(super) fn name_of(&mut self, address: IpAddr, names: &[Target], now: Instant) -> NameOf {
+        let address = address.to_canonical();
+        let mut found = None;
+        let mut is_pending = false;
+        for target in names {
+            let Host::Name(name) = target.host() else { continue };
+            let known = self.known.entry(name.clone()).or_default();
+            let has = known.addresses.contains(&address);
+            let age = known.answered.map(|at| now.saturating_duration_since(at));
+            let is_under_way = known.asked.is_some();
+            if !is_under_way && age.is_none_or(|age| age > if has { FRESH } else { REPEAT }) {
+                known.asked = Some(now);
+                self.look_up(name);
+            }
+            let known = &self.known[name];
+            is_pending |= known.asked.is_some();
+            if has && found.is_none() {
+                found = Some(target.clone());
+            }
+        }
+        match found {
+            Some(target) => NameOf::Name(target),
+            None if is_pending => NameOf::Pending,
+            None => NameOf::None,
+        }
+    }
+
+    /// Takes in the answers that have come.
+    pub(super) fn take_answers(&mut self, now: Instant) {
+        let answers =
+            std::mem::take(&mut *self.answers.lock().unwrap_or_else(PoisonError::into_inner));
+        for answer in answers {
+            let known = self.known.entry(answer.name).or_default();
+            known.asked = None;
+            known.answered = Some(now);
+            // While the name service fails, the last answer is the best that there is.
+            if let Some(addresses) = answer.addresses {
+                known.addresses = addresses;
+            }
+        }
+    }
+
+    /// The system's look-up, which may block for as long as it likes, on a thread of its own: at
+    /// most one for each name.
+    fn look_up(&mut self, name: &str) {
+        let (answers, waker) = (Arc::clone(&self.answers), Arc::clone(&self.waker));
+        let asked = name.to_owned();
+        let builder = thread::Builder::new().name("mailport-names".into()).stack_size(STACK);
+        let started = builder.spawn(move || {
+            let addresses = (asked.as_str(), 0).to_socket_addrs().ok();
+            let canonical = |address: std::net::SocketAddr| address.ip().to_canonical();
+            let addresses = addresses.map(|all| all.map(canonical).collect());
+            let answer = Answer { name: asked, addresses };
+            answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
+            let _ = waker.wake();
+        });
+        if started.is_err()
+            && let Some(known) = self.known.get_mut(name)
+        {
+            known.asked = None;
+            known.answered = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_recognised_once_its_name_has_been_looked_up() {
+        let mut poll = Poll::new().unwrap();
+        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let mut names = Names::new(waker);
+        let list = ["localhost".parse().unwrap()];
+        let now = Instant::now();
+        let own: IpAddr = "127.0.0.1".parse().unwrap();
+        assert_eq!(names.name_of(own, &list, now), NameOf::Pending);
+        let mut events = Events::with_capacity(1);
+        while names.known["localhost"].answered.is_none() {
+            poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
+            names.take_answers(now);
+        }
+        assert_eq!(names.name_of(own, &list, now), NameOf::Name(list[0].clone()));
+        let other = "192.0.2.1".parse().unwrap();
+        assert_eq!(names.name_of(other, &list, now), NameOf::None);
+        assert_eq!(names.name_of(other, &list, now + REPEAT * 2), NameOf::Pending, "asked again");
+        assert_eq!(names.name_of(own, &[], now), NameOf::None);
+    }
+}

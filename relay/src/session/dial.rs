@@ -1,0 +1,241 @@
+//! A session's dial.
+
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
+
+use mio::Interest;
+use mio::unix::SourceFd;
+use socket2::Socket;
+
+use super::destination::Destination;
+use super::joined::Established;
+use super::{Peeked, Session, State, Step, far_token};
+use crate::access::Refusal;
+use crate::config::Mode;
+use crate::context::{Context, SessionEnd};
+use crate::loop_detection::Endpoints;
+use crate::replies::ReplyStyle;
+use crate::resolvers::was_inward;
+use mailport::outcome::Errno;
+use mailport::report::End;
+use mailport::{ConnectError, Connected, Status};
+
+/// How soon a dial that lacked descriptors is tried again.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long a server's greeting waits after a proxy's reply. A client that receives both at once
+/// loses the greeting if it is not careful (Node's `socks`, socks.el); 10 ms between them were
+/// enough.
+const GREETING_DELAY: Duration = Duration::from_millis(20);
+
+impl Session {
+    /// Starts the dial, or has the session wait for its turn.
+    pub(super) fn dial(
+        &mut self,
+        mut destination: Destination,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        self.host = Some(destination.target.to_string());
+        let known = destination.known();
+        if let Some(refusal) = known.into_iter().find_map(|to| self.forbidden(to, context)) {
+            return self.refuse(refusal, context, now);
+        }
+        if destination.needs_quota() && !self.has_lookup {
+            if !context.lookups.begin(self.number, &self.listener, self.owner) {
+                let until = now + destination.timeout;
+                self.state = State::Queued { destination, until };
+                return Step::Until(until);
+            }
+            self.has_lookup = true;
+        }
+        let deadline = destination.deadline(now);
+        let mut config = self.listener.dial.clone();
+        config.timeout = deadline.saturating_duration_since(now).max(config.attempt_delay);
+        let dialer = context.dialer(&self.listener, destination.is_named, self.is_remote(context));
+        let dialer = dialer.clone().with_plan(destination.plan.clone()).with_config(config);
+        match dialer.start(&destination.target) {
+            Ok(dial) => {
+                self.state = State::Dialling(destination, Box::new(dial));
+                self.first_turn(context, now)
+            }
+            Err(error) => self.failed(destination, &error, context, now),
+        }
+    }
+
+    /// Watches a dial that has not ended in its first turn.
+    fn first_turn(&mut self, context: &mut Context, now: Instant) -> Step {
+        let step = self.await_dial(context, now);
+        let State::Dialling(_, dial) = &mut self.state else { return step };
+        let token = far_token(self.number);
+        let watched = dial.descriptor_without_timer().and_then(|descriptor| {
+            let raw = descriptor.as_raw_fd();
+            let registered =
+                context.registry.register(&mut SourceFd(&raw), token, Interest::READABLE);
+            let what = "no place for a dial in epoll";
+            registered.map_err(|source| ConnectError::Setup { what, source })
+        });
+        if let Err(error) = watched {
+            let state = std::mem::replace(&mut self.state, State::Closing);
+            let State::Dialling(destination, _) = state else { return Step::Done };
+            return self.failed(destination, &error, context, now);
+        }
+        step
+    }
+
+    fn is_remote(&self, context: &Context) -> bool {
+        self.client.tcp().is_some_and(|client| !context.is_local_client(client))
+    }
+
+    /// Why the session may not connect to an address.
+    fn forbidden(&self, to: SocketAddr, context: &Context) -> Option<Refusal> {
+        if context.leads_back(to) {
+            return Some(Refusal::Loop);
+        }
+        let is_proxy = matches!(self.listener.mode, Mode::Proxy(_));
+        (is_proxy && self.is_remote(context) && context.may_be_local(to)).then_some(Refusal::Inward)
+    }
+
+    /// Waits for other sessions' look-ups to end.
+    pub(super) fn await_queue(&mut self, context: &mut Context, now: Instant) -> Step {
+        let State::Queued { until, .. } = &self.state else { return Step::Done };
+        let until = *until;
+        if self.client_has_left() {
+            context.lookups.leave(self.number);
+            return self.leave(context);
+        }
+        if now < until {
+            return Step::Until(until);
+        }
+        context.lookups.leave(self.number);
+        self.refuse(Refusal::PerClient, context, now)
+    }
+
+    /// Lets the dial do what it can, and takes its result.
+    pub(super) fn await_dial(&mut self, context: &mut Context, now: Instant) -> Step {
+        let State::Dialling(_, dial) = &mut self.state else { return Step::Done };
+        let status = dial.process();
+        let report = dial.report();
+        let wait = dial.poll_timeout();
+        if self.has_lookup && !report.attempts.is_empty() {
+            self.end_lookup(context);
+        }
+        let tried = report.attempts.iter().filter_map(|attempt| attempt.address);
+        let tried: Vec<SocketAddr> = tried.collect();
+        if let Some(refusal) = tried.into_iter().find_map(|to| self.forbidden(to, context)) {
+            // The dial is dropped, and with it a connection before a byte has passed.
+            self.end_lookup(context);
+            return self.refuse(refusal, context, now);
+        }
+        if status == Status::Pending {
+            if self.client_has_left() {
+                self.end_lookup(context);
+                return self.leave(context);
+            }
+            return Step::Until(now + wait.unwrap_or(RETRY));
+        }
+        self.end_lookup(context);
+        let state = std::mem::replace(&mut self.state, State::Closing);
+        let State::Dialling(destination, mut dial) = state else { return Step::Done };
+        if let Ok(descriptor) = dial.descriptor_without_timer() {
+            let _ = context.registry.deregister(&mut SourceFd(&descriptor.as_raw_fd()));
+        }
+        let result = dial.take();
+        drop(dial);
+        match result {
+            Ok(connected) => self.connected(connected, destination, context, now),
+            Err(error) => self.failed(destination, &error, context, now),
+        }
+    }
+
+    fn end_lookup(&mut self, context: &mut Context) {
+        if std::mem::take(&mut self.has_lookup) {
+            context.lookups.end(&self.listener, self.owner);
+        }
+    }
+
+    pub(super) fn dial_again(&mut self, context: &mut Context, now: Instant) -> Step {
+        match std::mem::replace(&mut self.state, State::Closing) {
+            State::LackingDescriptors(destination) => self.dial(destination, context, now),
+            _ => Step::Done,
+        }
+    }
+
+    fn failed(
+        &mut self,
+        mut destination: Destination,
+        error: &ConnectError,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        self.end_lookup(context);
+        let lacks_something = match error {
+            ConnectError::Failed(report) => report.end == Some(End::LocalResourceError),
+            error => error.errno().is_some_and(Errno::is_local_resource_error),
+        };
+        if lacks_something && now + RETRY < destination.deadline(now) {
+            self.state = State::LackingDescriptors(destination);
+            return Step::Until(now + RETRY);
+        }
+        if let Some(report) = error.report() {
+            context.status.count_dial(report, &destination.plan);
+            if was_inward(report) {
+                return self.refuse(Refusal::Inward, context, now);
+            }
+        }
+        self.send(&self.style.failure(error));
+        self.end(&SessionEnd::Failed(error.to_string()), context);
+        self.begin_closing(now)
+    }
+
+    /// The dial has connected. A proxy's client is sent the reply first.
+    fn connected(
+        &mut self,
+        connected: Connected,
+        destination: Destination,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        let Connected { stream, service, report, .. } = connected;
+        let far = Socket::from(std::os::fd::OwnedFd::from(stream));
+        self.port = Some(service.port());
+        // A command's socket has no addresses, and neither has a server that has gone again.
+        let address = |address: socket2::SockAddr| address.as_socket();
+        let from = far.local_addr().ok().and_then(address);
+        let to = report.winner().and_then(|winner| winner.address);
+        let to = to.or_else(|| far.peer_addr().ok().and_then(address));
+        let endpoints = from.zip(to).map(|(from, to)| Endpoints::new(from, to));
+        if endpoints.is_some_and(|endpoints| context.loops.made(endpoints, self.number)) {
+            return self.refuse(Refusal::Loop, context, now);
+        }
+        context.status.count_dial(&report, &destination.plan);
+        context.log.write(&self.record("joined").with("report", report.summary()));
+        let established = Established { far, endpoints, plan: destination.plan };
+        let reply = self.style.success();
+        if reply.is_empty() {
+            return self.join(established, context, now);
+        }
+        self.send(&reply);
+        self.state = State::Replied(established, now + GREETING_DELAY);
+        self.await_greeting(context, now)
+    }
+
+    /// Joins after the delay of the greeting, or as soon as the client says something: it has then
+    /// read the reply.
+    pub(super) fn await_greeting(&mut self, context: &mut Context, now: Instant) -> Step {
+        let State::Replied(_, until) = &self.state else { return Step::Done };
+        let until = *until;
+        if now < until && self.peek() == Peeked::Nothing {
+            return Step::Until(until);
+        }
+        match std::mem::replace(&mut self.state, State::Closing) {
+            State::Replied(established, _) => self.join(established, context, now),
+            _ => Step::Done,
+        }
+    }
+
+    /// Whether the relay may say something to the client in the protocol of the server.
+    pub(super) fn is_smtp(&self) -> bool {
+        self.style == ReplyStyle::Smtp
+    }
+}

@@ -1,0 +1,148 @@
+//! A session's way to its destination: what the client asks for, and which name that is.
+
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mailport::target::{Host, Target};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use socket2::Socket;
+
+use super::destination::Destination;
+use super::{HANDSHAKE_TIMEOUT, NAMES_TIMEOUT, Session, State, Step};
+use crate::access::Refusal;
+use crate::clients::Counted;
+use crate::config::Mode;
+use crate::context::Context;
+use crate::handshake::{Handshake, Request};
+use crate::names::NameOf;
+
+/// How long the dial of an IPv6 address may take whose name is not known: the client's own fallback
+/// to its other addresses waits for it.
+const IPV6_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Session {
+    /// Reads what a client of a proxy asks for.
+    pub(super) fn shake_hands(&mut self, context: &mut Context, now: Instant) -> Step {
+        loop {
+            let State::Handshake(handshake) = &mut self.state else { return Step::Done };
+            self.style = handshake.style();
+            if let Some(request) = handshake.request() {
+                return self.asked(request, context, now);
+            }
+            match read_request(self.near.as_ref(), handshake) {
+                Ok(Some(reply)) => self.send(&reply),
+                Err(ErrorKind::Interrupted) => {}
+                Err(ErrorKind::WouldBlock) => break,
+                Ok(None) | Err(_) => return self.leave(context),
+            }
+        }
+        let until = self.began + HANDSHAKE_TIMEOUT;
+        if now < until {
+            return Step::Until(until);
+        }
+        self.refuse(Refusal::Handshake, context, now)
+    }
+
+    fn asked(&mut self, request: Request, context: &mut Context, now: Instant) -> Step {
+        match request {
+            Request::Connect { target, port, style } => {
+                self.style = style;
+                let limits = context.settings.limits;
+                match context.clients.add(Counted::Session, self.owner, &limits) {
+                    Ok(()) => {
+                        context.clients.remove(self.counted, self.owner);
+                        self.counted = Counted::Session;
+                        self.connect_to(Some(target), port, context, now)
+                    }
+                    Err(refusal) => self.refuse(refusal, context, now),
+                }
+            }
+            Request::Refused { reply, refusal } => self.refuse_with(&reply, refusal, context, now),
+        }
+    }
+
+    /// Goes to a host that the client has named, by the plan of the port that it has named.
+    pub(super) fn connect_to(
+        &mut self,
+        target: Option<Target>,
+        port: u16,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        (self.host, self.port) = (target.as_ref().map(Target::to_string), Some(port));
+        let (Some(target), Some(_)) = (target, self.listener.mode.plan(port)) else {
+            return self.refuse(Refusal::Port, context, now);
+        };
+        match target.host() {
+            Host::Address(address) => {
+                let until = now + NAMES_TIMEOUT;
+                self.state = State::Naming { address: *address, port, until };
+                self.await_names(context, now)
+            }
+            _ => self.dial_named(target, port, None, context, now),
+        }
+    }
+
+    /// Finds out whether a literal address is one of the listener's names.
+    pub(super) fn await_names(&mut self, context: &mut Context, now: Instant) -> Step {
+        let State::Naming { address, port, until } = self.state else { return Step::Done };
+        if self.client_has_left() {
+            return self.leave(context);
+        }
+        let listener = Rc::clone(&self.listener);
+        let names = listener.mode.asked().map_or(&[][..], |asked| &asked.names);
+        match context.names.name_of(address, names, now) {
+            NameOf::Pending if now < until => Step::Until(until),
+            NameOf::Name(name) => self.dial_named(name, port, None, context, now),
+            NameOf::Pending | NameOf::None => {
+                let Ok(target) = address.to_string().parse() else {
+                    return self.refuse(Refusal::Port, context, now);
+                };
+                self.dial_named(target, port, Some(address), context, now)
+            }
+        }
+    }
+
+    fn dial_named(
+        &mut self,
+        target: Target,
+        port: u16,
+        literal: Option<IpAddr>,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        let Some(plan) = self.listener.mode.plan(port) else {
+            return self.refuse(Refusal::Port, context, now);
+        };
+        self.host = Some(target.to_string());
+        let mut timeout = self.listener.dial.timeout;
+        if literal.is_some_and(|address| address.to_canonical().is_ipv6()) {
+            timeout = timeout.min(IPV6_TIMEOUT);
+        }
+        // A name from the settings is not one that the client has chosen.
+        let is_named = matches!(self.listener.mode, Mode::Proxy(_));
+        self.dial(Destination { target, plan, timeout, began: None, is_named }, context, now)
+    }
+}
+
+/// Reads as much as belongs to the request, and returns what is to be sent for it; `None` at the
+/// end of the client's side.
+fn read_request(
+    near: Option<&Socket>,
+    handshake: &mut Handshake,
+) -> Result<Option<Vec<u8>>, ErrorKind> {
+    let near = near.ok_or(ErrorKind::NotConnected)?;
+    let mut buffer = [0; 1024];
+    // What follows the request is for the server, so it is looked at before it is taken.
+    let kind = |error: Errno| std::io::Error::from(error).kind();
+    let (count, _) = recv(near, &mut buffer, RecvFlags::PEEK).map_err(kind)?;
+    if count == 0 {
+        return Ok(None);
+    }
+    let (taken, reply) = handshake.take(&buffer[..count]);
+    recv(near, &mut buffer[..taken], RecvFlags::empty()).map_err(kind)?;
+    Ok(Some(reply))
+}

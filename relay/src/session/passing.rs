@@ -1,0 +1,98 @@
+//! A session that passes bytes.
+
+use std::time::Instant;
+
+use super::joined::Established;
+use super::joined::{JoinState, JoinedPair};
+use super::{Session, State, Step, far_token};
+use crate::access::Refusal;
+use crate::context::{Context, SessionEnd};
+
+impl Session {
+    /// Joins the client's socket and the server's.
+    pub(super) fn join(
+        &mut self,
+        established: Established,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        let Established { far, endpoints, plan } = established;
+        let Some(near) = self.near.take() else { return Step::Done };
+        let idle_timeout = self.listener.idle_timeout_of(&plan);
+        let watch = (&context.registry, far_token(self.number));
+        match JoinedPair::new(near, far, endpoints, watch, (idle_timeout, now)) {
+            Ok(pair) => {
+                self.state = State::Joined(pair);
+                self.pass(context, now)
+            }
+            Err(error) => {
+                context.loops.remove(None, endpoints);
+                self.end(&SessionEnd::Broken(error.to_string()), context);
+                Step::Done
+            }
+        }
+    }
+
+    /// Passes on what has come.
+    pub(super) fn pass(&mut self, context: &mut Context, now: Instant) -> Step {
+        let State::Joined(pair) = &mut self.state else { return Step::Done };
+        let (passed, state) = pair.pass(&mut context.stock, now);
+        context.status.sent += passed.sent;
+        context.status.received += passed.received;
+        match state {
+            JoinState::More => Step::Again,
+            JoinState::Until(at) => Step::Until(at),
+            JoinState::Idle => self.finish(&SessionEnd::IdleTimeout, context),
+            JoinState::Ended => self.finish(&SessionEnd::Ended, context),
+            JoinState::ClientClosed => self.finish_by_reset(&SessionEnd::Ended, context),
+            JoinState::Broken(reason) => self.finish(&SessionEnd::Broken(reason), context),
+        }
+    }
+
+    /// The relay has accepted this session's own connection to its server, which no check has
+    /// foreseen. Nothing that the client has sent was read by anybody.
+    pub(crate) fn came_back(&mut self, context: &mut Context) -> Step {
+        if let State::Joined(pair) = &self.state
+            && pair.passed.received == 0
+            && self.is_smtp()
+        {
+            pair.send_to_client(&self.style.refusal(Refusal::Loop));
+        }
+        self.finish(&SessionEnd::Refused(Refusal::Loop), context)
+    }
+
+    /// Ends a joined session. Only one that both sides have ended does not end by a reset.
+    pub(super) fn finish(&mut self, end: &SessionEnd, context: &mut Context) -> Step {
+        // The reply of a loop would be lost by a reset.
+        let is_clean = matches!(end, SessionEnd::Ended | SessionEnd::Refused(_));
+        self.finish_with(end, !is_clean, context)
+    }
+
+    fn finish_by_reset(&mut self, end: &SessionEnd, context: &mut Context) -> Step {
+        self.finish_with(end, true, context)
+    }
+
+    fn finish_with(&mut self, end: &SessionEnd, by_reset: bool, context: &mut Context) -> Step {
+        let lasted = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        match std::mem::replace(&mut self.state, State::Closing) {
+            State::Joined(pair) => {
+                let passed = pair.passed;
+                context.loops.remove(None, pair.endpoints);
+                pair.close(by_reset, &context.registry, &mut context.stock);
+                self.has_ended = true;
+                let record = |event| {
+                    let record = self.record(event).with_number("sent", passed.sent);
+                    let record = record.with_number("received", passed.received);
+                    record.with_number("lasted_ms", lasted)
+                };
+                context.end(record, end);
+            }
+            State::Replied(Established { endpoints, .. }, _) => {
+                context.loops.remove(None, endpoints);
+                self.end(end, context);
+            }
+            state => self.state = state,
+        }
+        Step::Done
+    }
+}
