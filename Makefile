@@ -55,25 +55,27 @@ emacs-package:
 	$(BATCH) --eval "(setq byte-compile-error-on-warn t)" -f batch-byte-compile $(ELISP)
 	rm -rf $(TARGET)/$(PACKAGE) && mkdir -p $(TARGET)/$(PACKAGE)
 	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* $(TARGET)/$(PACKAGE)
+	echo ';; Generated package description  -*- no-byte-compile: t; lexical-binding: t -*-' > $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	printf '(define-package "mailport" "%s" "Connect to mail servers without freezing" %s :keywords %s :url "%s")\n' \
 	  $(VERSION) "'((emacs \"28.1\"))" "'(\"mail\" \"comm\")" \
-	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" > $(TARGET)/$(PACKAGE)/mailport-pkg.el
+	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" >> $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew elpa-package-lint tmux \
+  git git-email python3-venv emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
 # Debian's mail servers conflict with one another and with the one that this machine may have. So
-# these packages are unpacked, not installed; only what they depend on is. Tunnels are unpacked so
-# that none begins to serve here, and only the libraries that they need are installed.
-SERVERS := postfix opensmtpd
+# these packages are unpacked, not installed; only what they depend on is. For those of
+# LIBRARIES_ONLY that means only libraries: what else they depend on would start a service here.
+SERVERS := postfix opensmtpd exim4-daemon-light dovecot-core dovecot-submissiond
 TUNNELS := openssh-server openssh-client microsocks stunnel4
+LIBRARIES_ONLY := $(TUNNELS) exim4-daemon-light dovecot-core dovecot-submissiond
 LIBRARIES := | tr , '\n' | grep -E '^ *(lib|zlib)' | paste -sd,
 
 target/servers/%:
@@ -81,7 +83,7 @@ target/servers/%:
 	$(APT) update
 	cd target/servers && apt-get download $* && dpkg -x $*_*.deb $*.new
 	$(APT) satisfy -y --no-install-recommends \
-		"$$(dpkg-deb -f target/servers/$*_*.deb Depends $(if $(filter $*,$(TUNNELS)),$(LIBRARIES)))"
+		"$$(dpkg-deb -f target/servers/$*_*.deb Depends $(if $(filter $*,$(LIBRARIES_ONLY)),$(LIBRARIES)))"
 	rm target/servers/$*_*.deb && mv $@.new $@
 
 setup: ## install what the tests need: packages (as root), PyPI's, cargo-deny, rustfmt, clippy
@@ -117,6 +119,18 @@ test-readers: tools readers ## of the tests, only those of mail programs that co
 
 readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
+
+.PHONY: test-desktop test-desktop-emacs test-peers test-peers-emacs
+test-desktop: test-desktop-emacs ## programs with windows: Emacs 30 in a frame; after make setup, as root
+
+test-desktop-emacs: emacs
+	bindings/emacs/desktop/chroot.sh target/desktop/trixie
+	bindings/emacs/desktop/run.sh target/desktop/trixie
+
+test-peers: test-peers-emacs ## test suites of other projects, with and without mailport; downloads them
+
+test-peers-emacs: emacs
+	EMACS=$(EMACS) bindings/emacs/test/peers.sh target/peers
 
 # The lab makes network namespaces, and its mail servers run as several users: as root, or as root
 # of a user namespace that has others.
@@ -161,6 +175,8 @@ tools:
 	need 'the sources of mail programs: make setup' examples/patches/fetch.sh --check target/readers; \
 	need 'Postfix, unpacked with its libraries there: make setup' env LD_LIBRARY_PATH=target/servers/postfix/usr/lib/postfix target/servers/postfix/usr/sbin/postconf -d mail_version; \
 	need 'OpenSMTPD, unpacked with its libraries there: make setup' sh -c 'target/servers/opensmtpd/usr/sbin/smtpd -h 2>&1 | grep -q ^version'; \
+	need 'Exim, unpacked with its libraries there: make setup' sh -c 'target/servers/exim4-daemon-light/usr/sbin/exim4 -bV 2>&1 | grep -qi ^exim'; \
+	need 'Dovecot, unpacked with its libraries there: make setup' sh -c 'LD_LIBRARY_PATH=target/servers/dovecot-core/usr/lib/dovecot target/servers/dovecot-core/usr/sbin/dovecot --version && test -x target/servers/dovecot-submissiond/usr/lib/dovecot/submission-login'; \
 	need 'OpenSSH, unpacked with its libraries there: make setup' sh -c 'target/servers/openssh-client/usr/bin/ssh -V && target/servers/openssh-server/usr/sbin/sshd -V'; \
 	need 'microsocks, unpacked: make setup' sh -c 'target/servers/microsocks/usr/bin/microsocks -h 2>&1 | grep -qi socks5'; \
 	need 'stunnel, unpacked with its libraries there: make setup' target/servers/stunnel4/usr/bin/stunnel4 -version; \

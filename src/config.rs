@@ -281,15 +281,17 @@ pub enum ConfigError {
         /// What leaves out which family.
         reasons: String,
     },
-    /// The kernel refused a socket option before any attempt was made.
+    /// A setting that this dial or this system cannot use, found before any attempt.
     #[error("the {name} `{value}` cannot be used: {reason}")]
     Unusable {
         /// The setting.
         name: &'static str,
         /// What it was set to.
         value: String,
-        /// The system's own words.
+        /// Why.
         reason: String,
+        /// The system's error number, if the system refused it.
+        errno: Option<i32>,
     },
 }
 

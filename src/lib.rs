@@ -102,7 +102,7 @@ pub use via::{Via, ViaParseError};
 #[cfg(feature = "driver")]
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::driver::{adopt, scope};
+    pub use crate::driver::{adopt, process_generation, scope};
     pub use crate::report::Millis;
     #[cfg(feature = "json")]
     pub use crate::report::millis;

@@ -27,8 +27,11 @@ SYSTEM = Path("/usr/bin/python3")
 # that of all tests: a test that forks must come before the first that starts a server's threads.
 QUICK = {
     "test_asyncio.py": "asyncio's readers, streams and TLS",
+    "test_cancelling.py": "asyncio's transports, cancelled",
     "test_dial.py": "the native module: arguments, errors, values, threads",
     "test_docstrings.py": "every call, by its example",
+    "test_interpreters.py": "the import in a second interpreter",
+    "test_other_loops.py": "gevent, trio and anyio",
     "test_signals.py": "waits without the interpreter lock, and signals that interrupt them",
     "test_smtplib.py": "smtplib, ssl, and the libraries that are built on them",
 }

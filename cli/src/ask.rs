@@ -71,10 +71,11 @@ impl Terminal {
         self.show(&question)?;
         let answer = loop {
             match self.prompt(dial, &question, ANSWER)? {
-                Reply::Line(line) => match answer(&line) {
-                    Some(answer) => break answer,
-                    None => {}
-                },
+                Reply::Line(line) => {
+                    if let Some(answer) = answer(&line) {
+                        break answer;
+                    }
+                }
                 Reply::Closed => break Answer::GiveUp,
                 Reply::Withdrawn => return Ok(()),
             }

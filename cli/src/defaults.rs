@@ -92,6 +92,7 @@ fn setting_of_probe(arg: &Arg) -> Setting {
     let of_dial = setting(arg);
     let default = match arg.get_id().as_str() {
         "attempt_timeout" => Default::Time(Prober::ATTEMPT_TIMEOUT),
+        "tls" => Default::Off("off"),
         _ => Default::None("none"),
     };
     Setting { option: format!("probe {}", of_dial.option), default, ..of_dial }

@@ -81,11 +81,11 @@ fn json_is_one_object_with_these_keys() {
     let keys = |value: &Value| {
         value.as_object().unwrap().keys().map(String::as_str).collect::<Vec<_>>().join(" ")
     };
-    assert!(stdout.starts_with(r#"{"version":1,"hosts":[{"host":"localhost","lookups":[{"#));
+    assert!(stdout.starts_with(r#"{"version":1,"hosts":[{"host":"localhost","lookup":{"#));
     let hosts = value["hosts"].as_array().unwrap();
     assert_eq!(hosts.len(), 2, "a server is probed once");
     for host in hosts {
-        assert_eq!(keys(host), "attempts choice host lookups summary");
+        assert_eq!(keys(host), "attempts choice host lookup summary");
         let attempt = &host["attempts"][0];
         // The same keys as in a report of connect.
         assert_eq!(
@@ -97,8 +97,8 @@ fn json_is_one_object_with_these_keys() {
         assert_eq!(keys(&host["choice"]), "address after_ms family port tls");
         assert_eq!(host["choice"]["port"], listener.port());
     }
-    assert_eq!(keys(&hosts[0]["lookups"][0]), "addresses ended_ms error family");
-    assert_eq!(hosts[1]["lookups"], serde_json::json!([]));
+    assert_eq!(keys(&hosts[0]["lookup"]), "addresses ended_ms error hedged");
+    assert_eq!(hosts[1]["lookup"], Value::Null);
     let survey = &value["survey"];
     assert_eq!(keys(survey), "at_home cases n redundant reports servers");
     assert_eq!((&survey["reports"], &survey["n"]), (&3.into(), &0.into()));

@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
 use std::ffi::{CStr, CString, c_char};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailport::config::MAX_DELAY;
@@ -26,6 +28,7 @@ pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
     pub(crate) sequential: bool,
+    addresses: Option<Arc<[SocketAddr]>>,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
     /// Why the last setter failed; empty if it succeeded.
@@ -36,6 +39,9 @@ impl Options {
     /// The dialer of these options.
     pub(crate) fn dialer(&self) -> Dialer {
         let mut dialer = Dialer::default();
+        if let Some(addresses) = &self.addresses {
+            dialer = dialer.with_addresses(Arc::clone(addresses));
+        }
         if let Some(via) = &self.via {
             dialer = dialer.with_via(via.clone());
         }
@@ -271,6 +277,38 @@ pub extern "C" fn mailport_options_set_families(
         Some(families) => options.configure(|config| config.families = families),
         None => options.refuse(format!("{families} is not a MAILPORT_FAMILIES_ constant")),
     })
+}
+
+/// Sets the addresses of the host, for a program with its own resolver: "192.0.2.1,2001:db8::1", in
+/// the order in which they are tried, of both families, without ports; an IPv6 address may have a
+/// zone, "fe80::1%eth0". The host of the dial is then not looked up, but still names it in messages
+/// and in the cache, and is what TLS must verify. Through a proxy or a command the addresses are not
+/// used. Default NULL: the host is looked up.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_addresses(
+    options: Option<&mut Options>,
+    addresses: Text,
+) -> Status {
+    export!(status; options => options.text(addresses, |options, text| {
+        let addresses = text.map(|text| text.split(',').map(parse_address).collect()).transpose();
+        options.set(addresses.map(|addresses| |options: &mut Options| options.addresses = addresses))
+    }))
+}
+
+/// An address with its zone.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let bad = || format!("`{text}` is not an address: expected addresses separated by commas");
+    match text.split_once('%') {
+        None => Ok(SocketAddr::new(text.parse::<IpAddr>().map_err(|_| bad())?, 0)),
+        Some((address, zone)) => {
+            let address = address.parse::<Ipv6Addr>().map_err(|_| bad())?;
+            let scope = mailport::internal::scope(zone).map_err(|error| error.to_string())?;
+            Ok(SocketAddrV6::new(address, 0, 0, scope).into())
+        }
+    }
 }
 
 /// Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.

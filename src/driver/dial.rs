@@ -409,6 +409,7 @@ impl Dial {
                 }
                 Fact::Reached => events.push(Event::Confirmed { attempt }),
                 Fact::Greeted => events.push(Event::Greeted { attempt }),
+                Fact::Noted { note } => events.push(Event::Noted { attempt, note }),
                 Fact::Failed { failure, note } => {
                     let syns = self.close(attempt);
                     events.extend(note.map(|note| Event::Noted { attempt, note }));

@@ -23,5 +23,5 @@ pub use probe_run::Progress;
 pub use prober::{ProbeError, Prober};
 pub use resolver::Resolver;
 pub use stream::Stream;
-pub use sys::adopt;
+pub use sys::{adopt, process_generation};
 pub(crate) use sys::{retry, splice, wait_until_ready};

@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Token};
 use super::dial::{Dial, Status};
 use super::dialer::Dialer;
 use super::resolver::Slot;
+use super::stream::Stream;
 use super::sys;
 use super::transport::direct;
 use crate::error::ConnectError;
@@ -120,7 +121,7 @@ pub struct Progress {
 }
 
 /// Hosts on their way.
-pub(super) struct Run<F> {
+pub(super) struct Run<P, C> {
     /// With the plan and the settings of the caller.
     dialer: Dialer,
     /// The dialer of one candidate, but for its plan.
@@ -141,16 +142,23 @@ pub(super) struct Run<F> {
     /// How many dials there may be at once.
     limit: usize,
     count: Progress,
-    progress: F,
+    progress: P,
+    /// Takes over a connection of a host.
+    connected: C,
 }
 
-impl<F: FnMut(Progress)> Run<F> {
+impl<P, C> Run<P, C>
+where
+    P: FnMut(Progress),
+    C: FnMut(usize, Service, SocketAddr, Stream),
+{
     pub(super) fn new(
         dialer: Dialer,
         of_one: Dialer,
         hosts: Vec<Probing>,
-        progress: F,
-    ) -> io::Result<Run<F>> {
+        progress: P,
+        connected: C,
+    ) -> io::Result<Run<P, C>> {
         let poll = Poll::new()?;
         let waker = Arc::new(sys::event()?);
         poll.registry().register(&mut SourceFd(&waker.as_raw_fd()), WAKER, Interest::READABLE)?;
@@ -169,6 +177,7 @@ impl<F: FnMut(Progress)> Run<F> {
             next_dial: 0,
             limit: MAX_OPEN,
             progress,
+            connected,
         })
     }
 
@@ -352,8 +361,11 @@ impl<F: FnMut(Progress)> Run<F> {
             let _ = self.poll.registry().deregister(&mut SourceFd(&watched.as_raw_fd()));
         }
         let result = match dial.take() {
-            // The socket is closed here, and nothing was sent.
-            Ok(connected) => Ok(connected.report),
+            Ok(connected) => {
+                let Candidate { host, service, address } = candidate;
+                (self.connected)(host, service, address, connected.stream);
+                Ok(connected.report)
+            }
             Err(ConnectError::Failed(report)) => Ok(*report),
             Err(error) => Err(error),
         };

@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use super::cache::Cache;
 use super::dialer::{Dialer, scope};
 use super::probe_run::{Probing, Progress, Run};
+use super::stream::Stream;
 use super::transport::direct;
 use crate::config::{Config, ConfigError, Families, GreetingWait, MIN_DELAY};
 use crate::machine::{Hints, Machine};
+use crate::plan::Service;
 use crate::probe::Probed;
 use crate::target::{Host, Target};
 
@@ -89,13 +91,26 @@ impl Prober {
         targets: &[Target],
         progress: impl FnMut(Progress),
     ) -> Result<Vec<Probed>, ProbeError> {
+        self.run_and_hand_over(targets, progress, |_, _, _, _| ())
+    }
+
+    /// Probes the hosts like [`Prober::run`], and calls `connected` with each connection instead of
+    /// closing it: the index of the host in `targets`, the service, the address and port, and the
+    /// connection, which is non-blocking. The probe waits while `connected` runs.
+    pub fn run_and_hand_over(
+        &self,
+        targets: &[Target],
+        progress: impl FnMut(Progress),
+        connected: impl FnMut(usize, Service, SocketAddr, Stream),
+    ) -> Result<Vec<Probed>, ProbeError> {
         let config = self.config_of_one();
         self.dialer.config().check()?;
         config.check().map_err(of_attempt)?;
         let hosts = targets.iter().map(|target| self.host(target)).collect::<Result<_, _>>()?;
         let dialer = self.dialer.clone().direct_only();
         let of_one = dialer.clone().with_config(config);
-        let mut run = Run::new(dialer, of_one, hosts, progress).map_err(ProbeError::Setup)?;
+        let run = Run::new(dialer, of_one, hosts, progress, connected);
+        let mut run = run.map_err(ProbeError::Setup)?;
         while run.admit() {
             run.wait();
         }

@@ -47,6 +47,7 @@ impl Machine {
                 name: "service",
                 value: service.to_string(),
                 reason: format!("the family cannot be chosen through {via}"),
+                errno: None,
             });
         }
         Ok(Machine::begin(target, plan, config, Vec::new(), Some(via.to_owned()), now))

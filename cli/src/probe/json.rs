@@ -1,14 +1,14 @@
 //! A probe as JSON: one object, with the same keys whatever was found.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use mailport::Family;
 use mailport::internal::millis;
-use mailport::probe::Probed;
 use mailport::report::{Attempt, Lookup, format_host};
-use mailport::{Family, Report};
 use serde::Serialize;
 
 use super::survey::{Survey, Tally};
+use super::{Found, tls};
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
@@ -20,10 +20,11 @@ const VERSION: u8 = 1;
 /// The keys are `version`, `hosts` and `survey` (or null). Each host has `host`, `lookup` (null
 /// for an address; it has `hedged`, `ended_ms`, `addresses` and `error`), `attempts` (as in
 /// [`Report::to_json`]), `choice` (`port`, `tls`, `address`, `family`, `after_ms`; null where a dial
-/// would not connect) and `summary`. The survey has `reports`, `at_home`, `redundant`, `n`,
-/// `servers` and `cases`, the last two with `name` and `count`.
-pub(super) fn to_json(hosts: &[(Probed, Report)], survey: Option<&Survey>) -> String {
-    let hosts = hosts.iter().map(|(probed, forecast)| HostObject::new(probed, forecast)).collect();
+/// would not connect) and `summary`; with `--tls` also `sessions` and `message`. The survey has
+/// `reports`, `at_home`, `redundant`, `n`, `servers` and `cases`, the last two with `name` and
+/// `count`.
+pub(super) fn to_json(hosts: &[Found], survey: Option<&Survey>, with_tls: bool) -> String {
+    let hosts = hosts.iter().map(|found| HostObject::new(found, with_tls)).collect();
     let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
 }
@@ -42,6 +43,16 @@ struct HostObject<'a> {
     attempts: &'a [Attempt],
     choice: Option<ChoiceObject>,
     summary: String,
+    /// With `--tls`.
+    #[serde(flatten)]
+    tls: Option<TlsObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct TlsObject<'a> {
+    sessions: Vec<tls::Object<'a>>,
+    /// Null where the service that a dial would choose has no session.
+    message: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -78,13 +89,18 @@ struct TallyObject<'a> {
 }
 
 impl<'a> HostObject<'a> {
-    fn new(probed: &'a Probed, forecast: &Report) -> HostObject<'a> {
+    fn new(found: &'a Found, with_tls: bool) -> HostObject<'a> {
+        let Found { probed, forecast, sessions } = found;
+        let (host, now) = (probed.target.as_str(), SystemTime::now());
+        let sessions = sessions.iter().map(|session| tls::Object::new(session, host, now));
         HostObject {
-            host: probed.target.as_str(),
+            host,
             lookup: probed.lookup().map(LookupObject::new),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
+            tls: with_tls
+                .then(|| TlsObject { sessions: sessions.collect(), message: found.sentence() }),
         }
     }
 }

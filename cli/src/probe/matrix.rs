@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use mailport::internal::Millis;
 use mailport::probe::Probed;
 use mailport::report::{Attempt, format_host};
-use mailport::{Outcome, Plan, Report, Service};
+use mailport::{Outcome, Plan, Service};
 
-use super::table;
+use super::{Found, table, tls};
 use crate::terminal;
 
 /// Every outcome that may stand in a cell, for its colour.
@@ -23,12 +23,13 @@ const OUTCOMES: [Outcome; 7] = [
 const CHOICE: &str = "<- a dial's choice";
 
 /// The look-ups, and the table; each line with its newline.
-pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize) -> String {
-    let names = names(probed);
-    let names = if names.is_empty() { names } else { format!("  names: {names}\n") };
+pub(super) fn host(found: &Found, plan: &Plan, width: usize) -> String {
+    let Found { probed, forecast, .. } = found;
+    let lookup_line =
+        lookup(probed).map_or_else(String::new, |found| format!("  look-up: {found}\n"));
     let hosts: Vec<String> = probed.addresses().map(format_host).collect();
     if hosts.is_empty() {
-        return names;
+        return lookup_line;
     }
     let chosen = probed.chosen(forecast);
     let mut table = table::plain(width);
@@ -36,15 +37,15 @@ pub(super) fn host(probed: &Probed, plan: &Plan, forecast: &Report, width: usize
     table.set_header(["address".to_owned()].into_iter().chain(headings));
     for host in hosts {
         let cells: Vec<String> =
-            plan.services().iter().map(|&service| cell(probed, service, &host, chosen)).collect();
+            plan.services().iter().map(|&service| cell(found, service, &host, chosen)).collect();
         table.add_row([host].into_iter().chain(cells));
     }
-    names + &coloured(&table::indented(&table))
+    lookup_line + &coloured(&table::indented(&table))
 }
 
-/// The result of the look-up of a name, in one line: `2 addresses in 3.1 ms`. Empty for an address.
-pub(super) fn names(probed: &Probed) -> String {
-    let Some(lookup) = probed.lookup() else { return String::new() };
+/// The result of the look-up of a name, in one line: `2 addresses in 3.1 ms`. `None` for an address.
+fn lookup(probed: &Probed) -> Option<String> {
+    let lookup = probed.lookup()?;
     let mut line = match &lookup.result {
         Ok(list) if list.len() == 1 => "1 address".to_owned(),
         Ok(list) => format!("{} addresses", list.len()),
@@ -54,11 +55,12 @@ pub(super) fn names(probed: &Probed) -> String {
     if let Some(ended) = lookup.ended {
         let _ = write!(line, " in {}", Millis(ended));
     }
-    line
+    Some(line)
 }
 
 /// The lines of a cell; a hyphen where the service leaves out the family of the address.
-fn cell(probed: &Probed, service: Service, host: &str, chosen: Option<usize>) -> String {
+fn cell(found: &Found, service: Service, host: &str, chosen: Option<usize>) -> String {
+    let probed = &found.probed;
     let is_here = |attempt: &Attempt| {
         attempt.service == service && attempt.address.is_some_and(|at| format_host(at) == host)
     };
@@ -70,7 +72,9 @@ fn cell(probed: &Probed, service: Service, host: &str, chosen: Option<usize>) ->
     // silence, the time that was waited.
     let mut cell = format!("{outcome} {}", Millis(attempt.lasted()));
     let choice = if chosen == Some(index) { CHOICE } else { "" };
-    for line in [&*detail(attempt, outcome), choice] {
+    let session = found.sessions.iter().find(|session| session.is_of(attempt));
+    let stage = session.map_or_else(String::new, tls::stage);
+    for line in [&*detail(attempt, outcome), &stage, choice] {
         if !line.is_empty() {
             let _ = write!(cell, "\n{line}");
         }
@@ -115,7 +119,8 @@ mod tests {
     use crate::scene::{Fate, V4, V6, forecast, probed};
 
     fn text(plan: &Plan, probed: &Probed) -> (String, String) {
-        let table = host(probed, plan, &forecast(probed, plan), 80);
+        let (probed, forecast) = (probed.clone(), forecast(probed, plan));
+        let table = host(&Found { probed, forecast, sessions: Vec::new() }, plan, 80);
         (anstream::adapter::strip_str(&table).to_string(), table)
     }
 
@@ -142,7 +147,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "  names: IPv6 1 address in 3.0 ms, IPv4 1 address in 3.0 ms",
+                "  look-up: 2 addresses in 3.0 ms",
                 "  address        587:starttls         25:starttls",
                 "  2001:db8:2::1  icmp-hard 40 ms      connected 1.04 s",
                 "                 by 2001:db8:ffff::1  2 SYNs",

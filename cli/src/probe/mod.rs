@@ -6,36 +6,40 @@ mod matrix;
 mod progress;
 mod survey;
 mod table;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use mailport::machine::Machine;
 use mailport::probe::Probed;
 use mailport::report::svg::{self, Decision, Panel};
-use mailport::{ConfigError, Dialer, Plan, ProbeError, Prober, Report, Target};
+use mailport::{Dialer, Plan, ProbeError, Prober, Report, Target};
 
 use self::list::{Entry, parse_list};
 use self::progress::ProgressLine;
 use self::survey::{Met, Seen, Survey, is_at_home};
+use self::tls::{Session, Sessions};
 use crate::options::{Options, TIMES};
 use crate::{connect, svg_file, values};
 
 /// Tries every service at every address of servers, and prints what a dial would choose
 ///
-/// All are tried at once; a connection does not stop the others. Nothing is sent to a server: each
-/// connection is closed once it is established. The choice of a dial is computed from the results
+/// All are tried at once; a connection does not stop the others. Without --tls nothing is sent to a
+/// server: each connection is closed once it is established. The choice of a dial is computed from the results
 /// by the rules of a dial, with what the cache knows of earlier dials. The probe itself does not
 /// change the cache.
 ///
 /// For several hosts it also prints the two tables of the fallback paper's field test: servers by
 /// kind, and how the first service of the plan was met.
 ///
-/// Exit status: 0 a dial would reach every host; 1 it would not reach one, or the result could not
-/// be written; 2 the command line or a list of hosts is wrong.
+/// Exit status: 0 a dial would reach every host; 1 it would not reach one, or with --tls the service
+/// that it would reach has a fault, or the result could not be written; 2 the command line or a list
+/// of hosts is wrong.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Args {
@@ -54,6 +58,15 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = "What to try")]
     file: Option<PathBuf>,
 
+    /// Check TLS, certificate and login of each service that connects [default: off]
+    ///
+    /// One SMTP session for each service: greeting, EHLO, STARTTLS or implicit TLS, the certificate
+    /// (verified for the host with the system's certificates), AUTH, SIZE, and QUIT. No login and no
+    /// mail. A sentence at the end names what keeps mail from leaving, and what to do. A session has
+    /// 30s, for servers that pause before they greet. DANE is not checked.
+    #[arg(long, help_heading = "What to try")]
+    tls: bool,
+
     #[command(flatten)]
     options: Options,
 
@@ -68,7 +81,8 @@ pub(crate) struct Args {
     /// Print one JSON object and nothing else on standard output [default: off]
     ///
     /// Its keys are version, hosts and survey. A host has host, lookup, attempts (as in mailport
-    /// connect), choice (null if a dial would not connect) and summary. Times are in milliseconds.
+    /// connect), choice (null if a dial would not connect) and summary; with --tls also sessions and
+    /// message. Times are in milliseconds.
     #[arg(long, help_heading = "What to print")]
     json: bool,
 
@@ -91,7 +105,14 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(entries) => entries,
         Err(message) => return crate::misuse("probe", message),
     };
-    let found = match args.probe(&plan, &entries) {
+    let sessions = match args.tls.then(Sessions::new).transpose() {
+        Ok(sessions) => sessions,
+        Err(message) => {
+            crate::complain(message);
+            return ExitCode::from(crate::FAILURE);
+        }
+    };
+    let found = match args.probe(&plan, &entries, sessions) {
         Ok(found) => found,
         Err(ProbeError::Setup(error)) => {
             crate::complain(format_args!("cannot start to probe: {error}"));
@@ -102,12 +123,15 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let survey = (entries.len() > 1).then(|| found.survey(&plan, &entries));
     let drawn = args.svg.as_ref().is_none_or(|path| svg_file::write(path, &found.picture()));
     let written = crate::written(if args.json {
-        writeln!(io::stdout(), "{}", json::to_json(&found.hosts, survey.as_ref()))
+        writeln!(io::stdout(), "{}", json::to_json(&found.hosts, survey.as_ref(), args.tls))
     } else {
         found.print(&plan, survey.as_ref())
     });
-    let reached = found.hosts.iter().all(|(_, forecast)| forecast.winner().is_some());
-    if drawn && reached { written } else { ExitCode::from(crate::FAILURE) }
+    if drawn && found.hosts.iter().all(Found::works) {
+        written
+    } else {
+        ExitCode::from(crate::FAILURE)
+    }
 }
 
 impl Args {
@@ -129,7 +153,12 @@ impl Args {
     }
 
     /// Probes every server once, however often it is named.
-    fn probe(&self, plan: &Plan, entries: &[Entry]) -> Result<Found, ProbeError> {
+    fn probe(
+        &self,
+        plan: &Plan,
+        entries: &[Entry],
+        mut sessions: Option<Sessions>,
+    ) -> Result<All, ProbeError> {
         let mut places = BTreeMap::new();
         let mut targets = Vec::new();
         for entry in entries {
@@ -139,34 +168,87 @@ impl Args {
             });
         }
         let config = self.options.config();
-        let line = ProgressLine::begin(self.attempt_timeout, self.json);
         let mut dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
         if let Some(cache) = self.options.cache() {
             dialer = dialer.with_cache(cache);
         }
         let prober = Prober::new(dialer).with_attempt_timeout(self.attempt_timeout);
-        let found = prober.run(&targets, |progress| line.show(progress));
+        let mut line = ProgressLine::begin(self.attempt_timeout, targets.len(), self.json);
+        let mut hosts: Vec<Found> = Vec::new();
+        // A host that cannot be dialled is refused before anything is sent to another one.
+        for target in &targets {
+            Machine::new(target, plan, &config, Instant::now())
+                .map_err(|source| ProbeError::Host { host: target.as_str().to_owned(), source })?;
+        }
+        let at_once = if sessions.is_some() { HOSTS_WITH_SESSIONS } else { targets.len() };
+        for part in targets.chunks(at_once) {
+            let found = prober.run_and_hand_over(
+                part,
+                |progress| line.show(progress),
+                |host, service, address, stream| {
+                    if let (Some(sessions), Ok(socket)) = (&mut sessions, stream.into_tcp()) {
+                        sessions.start(host, &part[host], service, address, socket);
+                    }
+                },
+            )?;
+            line.finish_part();
+            let first = hosts.len();
+            for probed in found {
+                let forecast = probed.forecast(plan, &config, Instant::now())?;
+                hosts.push(Found { probed, forecast, sessions: Vec::new() });
+            }
+            for (host, session) in sessions.iter_mut().flat_map(Sessions::wait) {
+                hosts[first + host].sessions.push(session);
+            }
+        }
         line.end();
-        let with_forecast = |probed: Probed| {
-            let forecast = probed.forecast(plan, &config, Instant::now())?;
-            Ok::<_, ConfigError>((probed, forecast))
-        };
-        let hosts = found?.into_iter().map(with_forecast).collect::<Result<_, _>>()?;
-        Ok(Found { hosts, places })
+        for host in &mut hosts {
+            let order = |session: &Session| {
+                plan.services().iter().position(|service| *service == session.service())
+            };
+            host.sessions.sort_by_key(order);
+        }
+        Ok(All { hosts, places })
+    }
+}
+
+/// How many hosts are probed at once with `--tls`: each of their services has a session, which is a
+/// thread and a descriptor.
+const HOSTS_WITH_SESSIONS: usize = 16;
+
+/// What was found of a host.
+struct Found {
+    probed: Probed,
+    forecast: Report,
+    /// With `--tls`, in the order of the plan.
+    sessions: Vec<Session>,
+}
+
+impl Found {
+    /// Whether a dial would connect, and, with `--tls`, mail could be sent by what it reaches.
+    fn works(&self) -> bool {
+        let Some(winner) = self.forecast.winner() else { return false };
+        let of_it = |session: &&Session| session.service() == winner.service;
+        self.sessions.iter().find(of_it).is_none_or(Session::works)
+    }
+
+    fn sentence(&self) -> Option<String> {
+        let chosen = self.forecast.winner().map(|winner| winner.service);
+        tls::sentence(self.probed.target.as_str(), &self.sessions, chosen, SystemTime::now())
     }
 }
 
 /// What was found, in the order in which servers were first named.
-struct Found {
-    hosts: Vec<(Probed, Report)>,
-    /// Where in `hosts` each server is.
+struct All {
+    hosts: Vec<Found>,
+    /// The index in `hosts` of each server.
     places: BTreeMap<String, usize>,
 }
 
-impl Found {
+impl All {
     fn survey(&self, plan: &Plan, entries: &[Entry]) -> Survey {
         let seen = entries.iter().filter_map(|entry| {
-            let (probed, forecast) = &self.hosts[*self.places.get(&entry.server())?];
+            let Found { probed, forecast, .. } = &self.hosts[*self.places.get(&entry.server())?];
             let (at_home, met) = (is_at_home(probed), Met::new(plan, forecast));
             Some(Seen { entry: entry.clone(), at_home, met })
         });
@@ -176,10 +258,16 @@ impl Found {
     fn print(&self, plan: &Plan, survey: Option<&Survey>) -> io::Result<()> {
         let mut out = anstream::stdout();
         let width = connect::width_of(io::stdout());
-        for (index, (probed, forecast)) in self.hosts.iter().enumerate() {
+        for (index, found) in self.hosts.iter().enumerate() {
             let gap = if index > 0 { "\n" } else { "" };
-            writeln!(out, "{gap}{}", probed.summary(forecast))?;
-            out.write_all(matrix::host(probed, plan, forecast, width).as_bytes())?;
+            writeln!(out, "{gap}{}", found.probed.summary(&found.forecast))?;
+            out.write_all(matrix::host(found, plan, width).as_bytes())?;
+            for session in &found.sessions {
+                out.write_all(tls::details(session).as_bytes())?;
+            }
+            if let Some(sentence) = found.sentence() {
+                writeln!(out, "{sentence}")?;
+            }
         }
         match survey {
             Some(survey) => write!(out, "\n{}", table::survey(survey)),
@@ -188,7 +276,13 @@ impl Found {
     }
 
     fn picture(&self) -> String {
-        let panel = |(probed, forecast): &(Probed, Report)| {
+        let panel = |found: &Found| {
+            let Found { probed, forecast, sessions } = found;
+            let mut attempts = probed.attempts.clone();
+            for attempt in &mut attempts {
+                let of_it = |session: &&Session| session.is_of(attempt);
+                attempt.note = sessions.iter().find(of_it).map(tls::stage);
+            }
             let chosen = forecast.winner().map(|winner| winner.service.port());
             let words = match chosen {
                 Some(port) => {
@@ -199,10 +293,10 @@ impl Found {
             };
             let at = if chosen.is_some() { forecast.elapsed } else { probed.elapsed() };
             Panel {
-                title: probed.summary(forecast),
+                title: found.sentence().unwrap_or_else(|| probed.summary(forecast)),
                 host: probed.target.to_string(),
                 lookup: probed.lookup(),
-                attempts: probed.attempts.clone(),
+                attempts,
                 decision: Some(Decision { at, words, winner: probed.chosen(forecast) }),
             }
         };

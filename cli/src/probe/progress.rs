@@ -10,10 +10,14 @@ use mailport::Progress;
 pub(super) struct ProgressLine {
     bar: ProgressBar,
     timeout: Duration,
+    /// All hosts, and what is done of those that were probed in earlier parts.
+    hosts: usize,
+    before: Progress,
+    now: Progress,
 }
 
 impl ProgressLine {
-    pub(super) fn begin(timeout: Duration, quiet: bool) -> ProgressLine {
+    pub(super) fn begin(timeout: Duration, hosts: usize, quiet: bool) -> ProgressLine {
         let shown = io::stderr().is_terminal() && !quiet;
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -25,11 +29,15 @@ impl ProgressLine {
         if shown {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        ProgressLine { bar, timeout }
+        ProgressLine { bar, timeout, hosts, before: Progress::default(), now: Progress::default() }
     }
 
-    pub(super) fn show(&self, progress: Progress) {
-        let Progress { hosts, hosts_done, candidates, done, .. } = progress;
+    pub(super) fn show(&mut self, progress: Progress) {
+        self.now = progress;
+        let hosts = self.hosts;
+        let hosts_done = self.before.hosts_done + progress.hosts_done;
+        let (candidates, done) =
+            (self.before.candidates + progress.candidates, self.before.done + progress.done);
         let of_hosts = match hosts {
             1 => String::new(),
             _ => format!(", {hosts_done} of {hosts} hosts done"),
@@ -40,6 +48,14 @@ impl ProgressLine {
         self.bar.set_length((candidates + unknown) as u64);
         self.bar.set_position(done as u64);
         self.bar.set_message(format!("{done} of {candidates} tried{of_hosts} (timeout {timeout})"));
+    }
+
+    /// Ends a part of the hosts, of which sessions may still run.
+    pub(super) fn finish_part(&mut self) {
+        self.before.hosts_done += self.now.hosts_done;
+        self.before.candidates += self.now.candidates;
+        self.before.done += self.now.done;
+        self.now = Progress::default();
     }
 
     pub(super) fn end(self) {

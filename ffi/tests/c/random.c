@@ -54,7 +54,7 @@ static const char *text(void)
 
 static void set(mailport_options *to)
 {
-    switch (below(17)) {
+    switch (below(18)) {
     case 0: mailport_options_set_plan(to, text(), number()); break;
     case 1: mailport_options_set_timeout_ms(to, number()); break;
     case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
@@ -69,6 +69,7 @@ static void set(mailport_options *to)
     case 12: mailport_options_set_device(to, text()); break;
     case 13: mailport_options_set_via(to, text()); break;
     case 14: mailport_options_set_cache(to, ANY(caches)); break;
+    case 16: mailport_options_set_addresses(to, text()); break;
     case 15: mailport_options_set_mark(to, (uint32_t)number()); break;
     default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
     }

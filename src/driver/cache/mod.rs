@@ -52,6 +52,8 @@ const MAX_PENDING: usize = 1024;
 pub struct Cache {
     #[cfg(feature = "cache-file")]
     path: Option<Arc<Path>>,
+    #[cfg(feature = "cache-file")]
+    interval: Duration,
     generation: Arc<Generation>,
 }
 
@@ -96,6 +98,9 @@ struct Generation {
     state: Mutex<State>,
     /// Something was saved, or could not be.
     settled: Condvar,
+    /// It has become urgent to save.
+    #[cfg(feature = "cache-file")]
+    urged: Condvar,
     next: OnceLock<Arc<Generation>>,
 }
 
@@ -106,6 +111,9 @@ struct State {
     pending: VecDeque<Change>,
     /// Whether a thread is at work.
     is_saving: bool,
+    /// Whether it has to save at once.
+    #[cfg(feature = "cache-file")]
+    is_urgent: bool,
     /// Why the file cannot be used.
     #[cfg(feature = "cache-file")]
     error: Option<CacheError>,
@@ -121,6 +129,8 @@ impl Cache {
         Cache {
             #[cfg(feature = "cache-file")]
             path: None,
+            #[cfg(feature = "cache-file")]
+            interval: Duration::ZERO,
             generation: Arc::new(Generation::with(Table::default())),
         }
     }
@@ -145,7 +155,16 @@ impl Cache {
         };
         let generation = Generation::with(table);
         generation.lock().error = error;
-        Cache { path: Some(path), generation: Arc::new(generation) }
+        let interval = Duration::ZERO;
+        Cache { path: Some(path), interval, generation: Arc::new(generation) }
+    }
+
+    /// The same cache, whose file is written at most once in this time: for a process that makes many
+    /// dials. Default zero: as soon as there is something to save. [`Cache::flush`] does not wait.
+    #[cfg(feature = "cache-file")]
+    #[must_use]
+    pub fn with_save_interval(self, interval: Duration) -> Cache {
+        Cache { interval: interval.min(crate::config::MAX_DELAY), ..self }
     }
 
     /// Why the file could not be read when it was opened, or written when it was last tried; `None`
@@ -219,6 +238,11 @@ impl Cache {
         // What could not be saved before is tried once more.
         self.save(&generation);
         let mut state = generation.lock();
+        #[cfg(feature = "cache-file")]
+        {
+            state.is_urgent = true;
+            generation.urged.notify_all();
+        }
         while state.is_saving {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -274,8 +298,9 @@ impl Cache {
         let theirs = Arc::clone(generation);
         let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
         let started = super::sys::with_signals_blocked(|| {
-            let path = Arc::clone(&path);
+            let (path, interval) = (Arc::clone(&path), self.interval);
             builder.spawn(move || {
+                theirs.wait_until_urgent(interval);
                 work(&theirs, |changes| {
                     file::save(&path, changes, now())
                         .map_err(|error| CacheError::new(&path, &error))
@@ -343,8 +368,30 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, Cache
 impl Generation {
     fn with(table: Table) -> Generation {
         let state = Mutex::new(State { table, ..State::default() });
-        let process = std::process::id();
-        Generation { process, state, settled: Condvar::new(), next: OnceLock::new() }
+        Generation {
+            process: std::process::id(),
+            state,
+            settled: Condvar::new(),
+            #[cfg(feature = "cache-file")]
+            urged: Condvar::new(),
+            next: OnceLock::new(),
+        }
+    }
+
+    /// Lets changes come together for a while before they are saved.
+    #[cfg(feature = "cache-file")]
+    fn wait_until_urgent(&self, interval: Duration) {
+        let until = Instant::now() + interval;
+        let mut state = self.lock();
+        while !state.is_urgent {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.urged.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.is_urgent = false;
     }
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here

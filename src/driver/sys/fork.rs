@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 ///
 /// It is kept in a page that the kernel empties in a child (`MADV_WIPEONFORK`, Linux 4.14), so it
 /// costs no system call. Where that is refused, it is the process id.
-pub(in crate::driver) fn process_generation() -> u64 {
+pub fn process_generation() -> u64 {
     /// The last number that was given, in memory that a child inherits.
     static LAST: AtomicU64 = AtomicU64::new(0);
     let Some(cell) = cell() else { return process::id().into() };

@@ -8,6 +8,7 @@
 
 mod fork;
 mod process;
+pub(super) mod thread;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -22,8 +23,8 @@ use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-pub(super) use fork::process_generation;
-pub(super) use process::{Given, Program, file_in_memory, is_executable, receive, start};
+pub use fork::process_generation;
+pub(super) use process::{Given, Process, Program, file_in_memory, is_executable, receive, start};
 
 use crate::outcome::{Errno, ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
@@ -364,8 +365,14 @@ unsafe fn socket_address(
     }
 }
 
+/// Signals that a thread raises by what it does itself.
+const SYNCHRONOUS: [libc::c_int; 6] =
+    [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
 /// Runs `start` with every signal blocked, so that a thread started in it has them blocked too and
-/// the program's signals stay with the program's threads.
+/// the program's signals stay with the program's threads. Signals that a thread raises by what it
+/// does itself are not blocked: where one is, the kernel ends the process instead of calling the
+/// program's handler, which may be a sandbox that handles a system call in it (SIGSYS).
 pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: an all-zero set is only memory for the calls below to fill.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
@@ -374,6 +381,9 @@ pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are valid for writing; `before` is what was in force.
     unsafe {
         libc::sigfillset(&raw mut all);
+        for own in SYNCHRONOUS {
+            libc::sigdelset(&raw mut all, own);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
     }
     let result = start();

@@ -204,8 +204,8 @@ pub(in super::super) fn check_options(
         // No socket at all is not the option's fault; the attempts will tell.
         _ => return Ok(()),
     };
-    let reason = error.to_string();
-    Err(ConfigError::Unusable { name: option, value: value.unwrap_or_default(), reason })
+    let (reason, errno) = (error.to_string(), error.raw_os_error());
+    Err(ConfigError::Unusable { name: option, value: value.unwrap_or_default(), reason, errno })
 }
 
 /// The families of these addresses that this machine has a route to, by the first one of each.

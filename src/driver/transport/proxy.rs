@@ -81,12 +81,14 @@ impl Passage {
                 name: "host",
                 value: target.to_string(),
                 reason: "a zone of this machine means nothing to a proxy".to_owned(),
+                errno: None,
             });
         }
         let unusable = |error: &dyn fmt::Display| ConfigError::Unusable {
             name: "proxy",
             value: proxy.to_string(),
             reason: error.to_string(),
+            errno: None,
         };
         let service = Service::new(port, Tls::Cleartext).map_err(|error| unusable(&error))?;
         let plan = Plan::new([service], Cleartext::Allow).map_err(|error| unusable(&error))?;

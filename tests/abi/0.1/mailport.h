@@ -748,6 +748,17 @@ mailport_status mailport_options_set_families(mailport_options *options,
                                               mailport_families families);
 
 /**
+ * Sets the addresses of the host, for a program with its own resolver: "192.0.2.1,2001:db8::1", in
+ * the order in which they are tried, of both families, without ports; an IPv6 address may have a
+ * zone, "fe80::1%eth0". The host of the dial is then not looked up, but still names it in messages
+ * and in the cache, and is what TLS must verify. Through a proxy or a command the addresses are not
+ * used. Default NULL: the host is looked up.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_addresses(mailport_options *options, const char *addresses);
+
+/**
  * Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.
  * Default NULL: the kernel chooses.
  *

@@ -9,6 +9,8 @@ use super::write;
 pub(super) const POSTFIX: u32 = 901;
 /// The group whose members may put mail into Postfix's queue.
 pub(super) const POSTDROP: u32 = 902;
+/// The owner of Exim's spool.
+pub(super) const EXIM: u32 = 906;
 /// The owner of the mailbox.
 pub(super) const READER: u32 = 903;
 
@@ -19,6 +21,9 @@ postfix:x:901:901::/:/bin/false
 reader:x:903:903::/:/bin/sh
 opensmtpd:x:904:904::/:/bin/false
 opensmtpq:x:905:905::/:/bin/false
+Debian-exim:x:906:906::/:/bin/false
+dovecot:x:907:907::/:/bin/false
+dovenull:x:908:908::/:/bin/false
 ";
 const GROUP: &str = "\
 root:x:0:
@@ -28,6 +33,9 @@ postdrop:x:902:
 reader:x:903:
 opensmtpd:x:904:
 opensmtpq:x:905:
+Debian-exim:x:906:
+dovecot:x:907:
+dovenull:x:908:
 ";
 
 /// Writes the files of the accounts, to mount over those of the machine.

@@ -1,11 +1,20 @@
-//! What a server shows to a client: a certificate for its name, and who signed it.
+//! The certificate of a server, and the authority that signed it.
 
-use std::ffi::OsStr;
+use std::fs::{self, Permissions};
 use std::io;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::time::{Duration, SystemTime};
 
-use super::{HOST, explain};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+
+use super::accounts::EXIM;
+use super::{HOST, explain, write};
+
+const DAY: Duration = Duration::from_hours(24);
 
 /// A key and its certificate, and the certificate of an authority that signed it, in files. It did
 /// not sign itself: some clients (Emacs) refuse that even where they trust it.
@@ -16,19 +25,36 @@ pub struct Certificate {
     authority: PathBuf,
 }
 
+/// When a certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validity {
+    /// Since yesterday, until tomorrow.
+    #[default]
+    Now,
+    /// Until yesterday.
+    Past,
+    /// From tomorrow on.
+    Future,
+}
+
 impl Certificate {
     /// Makes a certificate for [`HOST`] in a folder.
     pub fn new(folder: &Path) -> io::Result<Certificate> {
-        let [authority, authority_key, own, key] =
-            ["authority.pem", "authority-key.pem", "certificate.pem", "key.pem"]
-                .map(|name| folder.join(name));
-        make("/O=mailport-lab authority", &authority_key, &authority, &[])?;
-        let name = format!("subjectAltName=DNS:{HOST}");
-        let signed = ["-CA".as_ref(), authority.as_os_str(), "-CAkey".as_ref()];
-        let named: [&OsStr; 4] =
-            ["-addext", &name, "-addext", "basicConstraints=critical,CA:FALSE"].map(OsStr::new);
-        let more = [&signed[..], &[authority_key.as_os_str()], &named].concat();
-        make("/O=mailport-lab", &key, &own, &more)?;
+        Certificate::with(folder, HOST, Validity::Now)
+    }
+
+    /// Makes a certificate for this name in a folder.
+    pub fn with(folder: &Path, name: &str, validity: Validity) -> io::Result<Certificate> {
+        let [authority, own, key] =
+            ["authority.pem", "certificate.pem", "key.pem"].map(|name| folder.join(name));
+        let made = make(name, validity).map_err(io::Error::other);
+        let made = made.map_err(explain("a mail server needs a certificate"))?;
+        for (path, text) in [&authority, &own, &key].into_iter().zip(made) {
+            write(path, text)?;
+        }
+        // OpenSMTPD refuses a key that others can read; Exim's user must read it.
+        fs::set_permissions(&key, Permissions::from_mode(0o640))?;
+        chown(&key, None, Some(EXIM)).map_err(explain("a key that Exim can read"))?;
         Ok(Certificate { key, own, authority })
     }
 
@@ -48,18 +74,33 @@ impl Certificate {
     }
 }
 
-/// Makes a key and a certificate.
-fn make(subject: &str, key: &Path, certificate: &Path, more: &[&OsStr]) -> io::Result<()> {
-    let output = Command::new("openssl")
-        .args(["req", "-x509", "-nodes", "-days", "2", "-subj", subject])
-        .args(["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-keyout"])
-        .args([key.as_os_str(), "-out".as_ref(), certificate.as_os_str()])
-        .args(more)
-        .output()
-        .map_err(explain("the command openssl is missing (apt-get install openssl)"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    Err(io::Error::other(format!("openssl makes no certificate: {complaint}")))
+/// The certificates of the authority and of the server, and the key of the server.
+fn make(name: &str, validity: Validity) -> Result<[String; 3], rcgen::Error> {
+    let title = |text: &str| {
+        let mut title = DistinguishedName::new();
+        title.push(DnType::OrganizationName, text);
+        title
+    };
+    let now = SystemTime::now();
+    let mut authority = CertificateParams::default();
+    authority.distinguished_name = title("mailport-lab authority");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    (authority.not_before, authority.not_after) = ((now - 9 * DAY).into(), (now + 9 * DAY).into());
+    let authority_key = KeyPair::generate()?;
+    let authority_text = authority.self_signed(&authority_key)?.pem();
+
+    let mut own = CertificateParams::new([name.to_owned()])?;
+    own.distinguished_name = title("mailport-lab");
+    own.is_ca = IsCa::ExplicitNoCa;
+    own.use_authority_key_identifier_extension = true;
+    let (from, until) = match validity {
+        Validity::Now => (now - DAY, now + DAY),
+        Validity::Past => (now - 3 * DAY, now - DAY),
+        Validity::Future => (now + DAY, now + 3 * DAY),
+    };
+    (own.not_before, own.not_after) = (from.into(), until.into());
+    let key = KeyPair::generate()?;
+    let own = own.signed_by(&key, &Issuer::new(authority, authority_key))?;
+    Ok([authority_text, own.pem(), key.serialize_pem()])
 }

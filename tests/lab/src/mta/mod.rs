@@ -1,22 +1,24 @@
-//! Real mail servers where a lab's servers are: Debian's Postfix and `OpenSMTPD`.
+//! Real mail servers where a lab's servers are: Debian's Postfix, `OpenSMTPD`, Exim and Dovecot.
 //!
 //! Their packages conflict with each other, and with whatever else the machine sends its mail by.
-//! So `make setup` installs neither: it unpacks both into target/servers. They run with accounts,
+//! So `make setup` installs none: it unpacks them into target/servers. They run with accounts,
 //! folders and a configuration of their own, and the machine never learns of them.
 //!
 //! - `accounts`: the users they run as
 //! - `certificate`: what they show to a client
-//! - `postfix`, `opensmtpd`: how each is set up
+//! - `postfix`, `opensmtpd`, `exim`, `dovecot`: how each is set up
 //! - `mailbox`: what was delivered
 
 mod accounts;
 mod certificate;
+mod dovecot;
+mod exim;
 mod logins;
 mod mailbox;
 mod opensmtpd;
 mod postfix;
 
-pub use certificate::Certificate;
+pub use certificate::{Certificate, Validity};
 pub use mailbox::Message;
 
 use std::ffi::OsStr;
@@ -62,6 +64,30 @@ pub enum Software {
     /// handshake, since OpenSSL 3 no longer asks its separate key process to sign
     /// (issues 1171 and 1239 of its repository).
     OpenSmtpd,
+    /// Of the package exim4-daemon-light, by `GnuTLS`: a server that greets, offers TLS and logins,
+    /// and takes no mail.
+    Exim,
+    /// Of the package dovecot-submissiond: the same.
+    Dovecot,
+}
+
+/// What a server has otherwise than by default.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings<'a> {
+    /// The name in its certificate.
+    pub name: &'a str,
+    /// When its certificate is valid.
+    pub validity: Validity,
+    /// Whether it offers TLS.
+    pub tls: bool,
+    /// Further lines of its configuration: of main.cf, smtpd.conf, Exim's main part, dovecot.conf.
+    pub lines: &'a str,
+}
+
+impl Default for Settings<'_> {
+    fn default() -> Self {
+        Settings { name: HOST, validity: Validity::Now, tls: true, lines: "" }
+    }
 }
 
 /// A running mail server; dropping it leaves no process and no file.
@@ -95,16 +121,52 @@ impl Server {
         addresses: &[IpAddr],
         ports: &[u16],
     ) -> io::Result<Server> {
+        Server::start_with(lab, software, addresses, ports, Settings::default())
+    }
+
+    /// The same with other settings. A greeting that rejects the client is a greeting, too.
+    pub fn start_with(
+        lab: &Lab,
+        software: Software,
+        addresses: &[IpAddr],
+        ports: &[u16],
+        settings: Settings<'_>,
+    ) -> io::Result<Server> {
         let folder = folder()?;
         let place = folder.path();
+        let certificate = || Certificate::with(place, settings.name, settings.validity);
         let (certificate, logins, recipe) = match software {
             Software::Postfix | Software::LaxPostfix => {
-                let certificate = Certificate::new(place)?;
+                let certificate = certificate()?;
                 let is_lax = software == Software::LaxPostfix;
-                let (recipe, logins) = postfix::recipe(place, ports, &certificate, is_lax)?;
+                let (recipe, logins) =
+                    postfix::recipe(place, ports, &certificate, is_lax, settings)?;
                 (Some(certificate), Some(logins), recipe)
             }
-            Software::OpenSmtpd => (None, None, opensmtpd::recipe(place, addresses, ports)?),
+            Software::OpenSmtpd if settings.lines.is_empty() => {
+                (None, None, opensmtpd::recipe(place, addresses, ports, None, "")?)
+            }
+            Software::OpenSmtpd => {
+                let certificate = certificate()?;
+                let recipe = opensmtpd::recipe(
+                    place,
+                    addresses,
+                    ports,
+                    settings.tls.then_some(&certificate),
+                    settings.lines,
+                )?;
+                (Some(certificate), None, recipe)
+            }
+            Software::Exim => {
+                let certificate = certificate()?;
+                let recipe = exim::recipe(place, addresses, ports, &certificate, settings)?;
+                (Some(certificate), None, recipe)
+            }
+            Software::Dovecot => {
+                let certificate = certificate()?;
+                let recipe = dovecot::recipe(place, addresses, ports, &certificate, settings)?;
+                (Some(certificate), None, recipe)
+            }
         };
         let Recipe { command, mut mounts, queues } = recipe;
         mounts.extend(accounts::files(place)?);
@@ -173,7 +235,7 @@ impl Server {
     }
 }
 
-/// Tells whether a server says that it is ready; where TLS comes first, whether it is there.
+/// Tells whether a server greets; where TLS comes first, whether it is there.
 fn greeting(at: SocketAddr) -> io::Result<bool> {
     let mut stream = TcpStream::connect_timeout(&at, PATIENCE)?;
     if at.port() == IMPLICIT {
@@ -182,7 +244,7 @@ fn greeting(at: SocketAddr) -> io::Result<bool> {
     stream.set_read_timeout(Some(PATIENCE))?;
     let mut code = [0; 3];
     stream.read_exact(&mut code)?;
-    Ok(code == *b"220")
+    Ok(code.iter().all(u8::is_ascii_digit))
 }
 
 /// Makes the folder of a server, in which each of its users can reach what is its own.

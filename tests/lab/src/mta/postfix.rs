@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::accounts::{POSTDROP, POSTFIX, READER};
 use super::certificate::Certificate;
 use super::logins::Logins;
-use super::{IMPLICIT, Recipe, give, home, name_on, write};
+use super::{IMPLICIT, Recipe, Settings, give, home, name_on, write};
 use crate::packages;
 
 /// The file of its log, in the server's folder.
@@ -81,13 +81,15 @@ pub(super) fn recipe(
     ports: &[u16],
     certificate: &Certificate,
     is_lax: bool,
+    settings: Settings<'_>,
 ) -> io::Result<(Recipe, Logins)> {
     let package = packages::unpacked("postfix")?;
     let configuration = folder.join("postfix");
     fs::create_dir(&configuration)?;
-    for (name, text) in
-        [("main.cf", main(folder, &package, certificate)), ("master.cf", master(ports, is_lax))]
-    {
+    for (name, text) in [
+        ("main.cf", main(folder, &package, certificate) + settings.lines),
+        ("master.cf", master(ports, is_lax, settings.tls)),
+    ] {
         let file = configuration.join(name);
         write(&file, text)?;
         // It would wait until nobody can still be writing the file: for two seconds.
@@ -127,11 +129,16 @@ fn main(folder: &Path, package: &Path, certificate: &Certificate) -> String {
     .fold(MAIN.to_owned(), |text, (name, value)| text.replace(name, &value))
 }
 
-fn master(ports: &[u16], is_lax: bool) -> String {
+fn master(ports: &[u16], is_lax: bool, has_tls: bool) -> String {
     let mut text = MASTER.to_owned();
     for port in ports {
         let name = name_on(*port);
-        let tls = if *port == 25 || is_lax { "may" } else { "encrypt" };
+        let tls = match *port {
+            _ if !has_tls => "none",
+            25 => "may",
+            _ if is_lax => "may",
+            _ => "encrypt",
+        };
         let wrapper = if *port == IMPLICIT { "yes" } else { "no" };
         writeln!(
             text,

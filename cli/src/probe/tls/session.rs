@@ -1,0 +1,335 @@
+//! One session with a server that connects: greeting, EHLO, TLS, EHLO again, QUIT. No login, no
+//! mail.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mailport::report::Attempt;
+use mailport::{Service, Tls};
+use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+
+use super::certificate::{Certificate, Recorder};
+use super::fault::{Fault, reason};
+use super::smtp::{Capabilities, Client, Reply, ReplyError};
+use super::stream::Stream;
+use super::text::clean;
+
+/// How long the whole session may take. Servers pause before they greet, for 20 s and more.
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
+/// How long to wait for the reply to QUIT.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Ports of other mail protocols, on which no SMTP is spoken: POP3, IMAP, Sieve.
+const NOT_SMTP: [u16; 5] = [110, 143, 993, 995, 4190];
+
+/// What a session found.
+#[derive(Debug, Clone, PartialEq)]
+pub(in super::super) struct Session {
+    pub(super) service: Service,
+    pub(super) address: SocketAddr,
+    /// The last stage that was reached before the fault.
+    pub(super) stage: Stage,
+    pub(super) fault: Option<Fault>,
+    pub(super) greeting: Option<Reply>,
+    /// From the connection to the greeting.
+    pub(super) greeted: Option<Duration>,
+    /// The reply to EHLO without TLS.
+    pub(super) before: Option<Capabilities>,
+    pub(super) handshake: Option<Handshake>,
+    /// The reply to EHLO with TLS.
+    pub(super) after: Option<Capabilities>,
+}
+
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The connection.
+    Connect,
+    /// The greeting of the server.
+    Greeting,
+    /// The reply to EHLO without TLS.
+    Ehlo,
+    /// The reply to STARTTLS.
+    StartTls,
+    /// The TLS handshake.
+    Handshake,
+    /// A verified certificate.
+    Certificate,
+    /// The capabilities that count: with TLS, unless the service has none.
+    Auth,
+}
+
+impl Stage {
+    /// The word used in the matrix and in JSON.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Stage::Connect => "connect",
+            Stage::Greeting => "greeting",
+            Stage::Ehlo => "ehlo",
+            Stage::StartTls => "starttls",
+            Stage::Handshake => "handshake",
+            Stage::Certificate => "certificate",
+            Stage::Auth => "auth",
+        }
+    }
+}
+
+/// A TLS handshake that was completed.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Handshake {
+    /// `TLS 1.3`.
+    pub(super) version: String,
+    pub(super) certificate: Certificate,
+}
+
+/// What every session needs.
+pub(super) struct Trust {
+    pub(super) verifier: Arc<WebPkiServerVerifier>,
+    pub(super) provider: Arc<rustls::crypto::CryptoProvider>,
+}
+
+/// The session ends with a fault.
+type Step<T> = Result<T, Fault>;
+
+impl Session {
+    /// Runs the session on a connection, to its end.
+    pub(super) fn run(
+        service: Service,
+        address: SocketAddr,
+        socket: TcpStream,
+        name: &ServerName<'static>,
+        trust: &Trust,
+    ) -> Session {
+        let mut session = Session {
+            service,
+            address,
+            stage: Stage::Connect,
+            fault: None,
+            greeting: None,
+            greeted: None,
+            before: None,
+            handshake: None,
+            after: None,
+        };
+        if let Err(fault) = session.talk(socket, name, trust) {
+            session.blame(fault);
+        }
+        session
+    }
+
+    pub(in super::super) fn service(&self) -> Service {
+        self.service
+    }
+
+    /// Whether mail could be sent by this service.
+    pub(in super::super) fn works(&self) -> bool {
+        self.fault.is_none()
+    }
+
+    /// Whether this is the session on the connection of an attempt.
+    pub(in super::super) fn is_of(&self, attempt: &Attempt) -> bool {
+        (self.service, Some(self.address)) == (attempt.service, attempt.address)
+    }
+
+    /// Whether a server of this service must offer a login: 25 is for other servers too.
+    fn is_for_users(&self) -> bool {
+        self.service.port() != 25
+    }
+
+    /// The first fault is the one that counts.
+    fn blame(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// A stage counts as reached only before a fault.
+    fn reach(&mut self, stage: Stage) {
+        if self.fault.is_none() {
+            self.stage = stage;
+        }
+    }
+
+    fn talk(&mut self, socket: TcpStream, name: &ServerName<'static>, trust: &Trust) -> Step<()> {
+        let start = Instant::now();
+        let ehlo = ehlo(&socket);
+        let stream = Stream::new(socket, start + LIMIT).map_err(|_| Fault::Closed)?;
+        let speaks_smtp = !NOT_SMTP.contains(&self.service.port());
+        if self.service.tls() == Tls::Implicit {
+            let stream = self.handshake(stream, name, trust)?;
+            if !speaks_smtp {
+                return Ok(());
+            }
+            let mut client = Client::new(stream);
+            self.greeting(&mut client, start)?;
+            self.offers(&mut client, &ehlo, true)?;
+            quit_tls(client);
+            return Ok(());
+        }
+        if !speaks_smtp {
+            return Ok(());
+        }
+        let mut client = Client::new(stream);
+        self.greeting(&mut client, start)?;
+        let found = self.offers(&mut client, &ehlo, self.service.tls() == Tls::Cleartext)?;
+        if self.service.tls() == Tls::Cleartext {
+            quit(client, |stream| stream);
+            return Ok(());
+        }
+        if !found.starttls {
+            self.blame(found.overwritten.map_or(Fault::NoStartTls, Fault::Stripped));
+            quit(client, |stream| stream);
+            return Ok(());
+        }
+        let reply = client.command("STARTTLS").map_err(unanswered)?;
+        if !reply.is_positive() {
+            self.blame(Fault::StartTlsRejected(reply));
+            quit(client, |stream| stream);
+            return Ok(());
+        }
+        self.reach(Stage::StartTls);
+        if client.has_more() {
+            return Err(Fault::Injected);
+        }
+        let stream = self.handshake(client.into_stream(), name, trust)?;
+        let mut client = Client::new(stream);
+        self.offers(&mut client, &ehlo, true)?;
+        quit_tls(client);
+        Ok(())
+    }
+
+    fn greeting<S: Read + Write>(&mut self, client: &mut Client<S>, start: Instant) -> Step<()> {
+        let reply = client.reply().map_err(|error| match error {
+            ReplyError::Io(error) if error.kind() == ErrorKind::TimedOut => Fault::Silent(LIMIT),
+            error => unanswered(error),
+        })?;
+        self.greeted = Some(start.elapsed());
+        let is_ready = reply.is_positive();
+        self.greeting = Some(reply.clone());
+        if !is_ready {
+            return Err(Fault::Rejected(reply));
+        }
+        self.reach(Stage::Greeting);
+        Ok(())
+    }
+
+    /// Asks for the capabilities; `is_final` where no TLS handshake follows.
+    fn offers<S: Read + Write>(
+        &mut self,
+        client: &mut Client<S>,
+        ehlo: &str,
+        is_final: bool,
+    ) -> Step<Capabilities> {
+        let reply = client.command(ehlo).map_err(unanswered)?;
+        if !reply.is_positive() {
+            return Err(Fault::NoEsmtp(reply));
+        }
+        let found = Capabilities::from(&reply);
+        let is_encrypted = self.handshake.is_some();
+        if is_encrypted {
+            self.after = Some(found.clone());
+        } else {
+            self.before = Some(found.clone());
+            self.reach(Stage::Ehlo);
+        }
+        if is_final && found.auth.is_empty() && self.is_for_users() {
+            self.blame(Fault::NoAuth);
+        } else if is_final {
+            self.reach(Stage::Auth);
+        }
+        Ok(found)
+    }
+
+    fn handshake(
+        &mut self,
+        mut stream: Stream,
+        name: &ServerName<'static>,
+        trust: &Trust,
+    ) -> Step<StreamOwned<ClientConnection, Stream>> {
+        let broken = |reason: String| Fault::Handshake(reason);
+        stream.restart(Instant::now() + LIMIT);
+        let recorder = Arc::new(Recorder::new(Arc::clone(&trust.verifier)));
+        let config = ClientConfig::builder_with_provider(Arc::clone(&trust.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| broken(reason(&error)))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&recorder) as _)
+            .with_no_client_auth();
+        let mut tls = ClientConnection::new(Arc::new(config), name.clone())
+            .map_err(|error| broken(reason(&error)))?;
+        while tls.is_handshaking() {
+            match tls.complete_io(&mut stream) {
+                Ok(_) => {}
+                Err(error) => return Err(not_shaken(&error, stream.first())),
+            }
+        }
+        let Some(certificate) = recorder.take() else {
+            return Err(broken("the server presented no certificate".to_owned()));
+        };
+        let version = match tls.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLS 1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
+            _ => "TLS",
+        };
+        self.reach(Stage::Handshake);
+        self.handshake =
+            Some(Handshake { version: version.to_owned(), certificate: certificate.clone() });
+        if certificate.problems.is_empty() {
+            self.reach(Stage::Certificate);
+        } else {
+            self.blame(Fault::Certificate(certificate));
+        }
+        Ok(StreamOwned::new(tls, stream))
+    }
+}
+
+/// EHLO with the address of this machine, which RFC 5321 section 4.1.3 allows and which always is
+/// right.
+fn ehlo(socket: &TcpStream) -> String {
+    match socket.local_addr().map(|address| address.ip().to_canonical()) {
+        Ok(std::net::IpAddr::V4(v4)) => format!("EHLO [{v4}]"),
+        Ok(std::net::IpAddr::V6(v6)) => format!("EHLO [IPv6:{v6}]"),
+        Err(_) => "EHLO localhost".to_owned(),
+    }
+}
+
+/// Ends the session as RFC 5321 section 4.1.1.10 asks for. Its reply is waited for, and not needed.
+fn quit<S: Read + Write>(mut client: Client<S>, timed: impl Fn(&mut S) -> &mut Stream) -> S {
+    timed(client.stream_mut()).restart(Instant::now() + FAREWELL);
+    let _ = client.command("QUIT");
+    client.into_stream()
+}
+
+/// The same over TLS, with the alert that ends it.
+fn quit_tls(client: Client<StreamOwned<ClientConnection, Stream>>) {
+    let mut stream = quit(client, |tls| &mut tls.sock);
+    stream.conn.send_close_notify();
+    let _ = stream.flush();
+}
+
+fn unanswered(error: ReplyError) -> Fault {
+    match error {
+        ReplyError::NotSmtp(text) => Fault::NotSmtp(text),
+        ReplyError::Io(error) if error.kind() == ErrorKind::TimedOut => Fault::Stalled,
+        ReplyError::Io(_) => Fault::Closed,
+    }
+}
+
+/// Why a handshake failed; `first` is what the server sent first.
+fn not_shaken(error: &io::Error, first: &[u8]) -> Fault {
+    // A greeting where TLS comes first: three digits.
+    if first.len() >= 3 && first[..3].iter().all(u8::is_ascii_digit) {
+        return Fault::NotTls;
+    }
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return Fault::Handshake(reason(error));
+    }
+    Fault::Handshake(match error.kind() {
+        ErrorKind::TimedOut => format!("no answer within {}", humantime::format_duration(LIMIT)),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+            "the server closed the connection".to_owned()
+        }
+        _ => clean(error.to_string().as_bytes()),
+    })
+}

@@ -1,0 +1,63 @@
+//! A connection with a time limit, which keeps the first bytes that came.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// How many of the first bytes are kept.
+const FIRST: usize = 64;
+
+pub(super) struct Stream {
+    socket: TcpStream,
+    deadline: Instant,
+    first: Vec<u8>,
+}
+
+impl Stream {
+    pub(super) fn new(socket: TcpStream, deadline: Instant) -> io::Result<Stream> {
+        socket.set_nonblocking(false)?;
+        Ok(Stream { socket, deadline, first: Vec::new() })
+    }
+
+    /// Sets another deadline, and forgets the first bytes.
+    pub(super) fn restart(&mut self, deadline: Instant) {
+        self.deadline = deadline;
+        self.first.clear();
+    }
+
+    /// The first bytes that came since the start.
+    pub(super) fn first(&self) -> &[u8] {
+        &self.first
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() { Err(ErrorKind::TimedOut.into()) } else { Ok(left) }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(Some(self.left()?))?;
+        let count = self.socket.read(bytes).map_err(timed_out)?;
+        let wanted = FIRST.saturating_sub(self.first.len());
+        self.first.extend_from_slice(&bytes[..count.min(wanted)]);
+        Ok(count)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(Some(self.left()?))?;
+        self.socket.write(bytes).map_err(timed_out)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.socket.flush()
+    }
+}
+
+/// The kernel reports the end of a socket's timeout as `EAGAIN`.
+fn timed_out(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock { ErrorKind::TimedOut.into() } else { error }
+}

@@ -1,0 +1,442 @@
+//! `mailport probe --tls` on Debian's Postfix, `OpenSMTPD`, Exim and Dovecot, with each fault made
+//! for real: the session stops at its stage, names the fault, and says what to do.
+//!
+//! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
+//! installs and unpacks; fails without them.
+//!
+//! - `middlebox`: a device on the way that changes what the server says
+
+mod middlebox;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
+
+use mailport_lab::mta::{Certificate, HOST, Server, Settings, Software, Validity};
+use mailport_lab::real::Lab;
+use mailport_lab::{Fate, Network};
+use serde_json::Value;
+
+use middlebox::Middlebox;
+
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const ROUND_TRIP: Duration = Duration::from_millis(10);
+const SUBMISSION: &str = "587:starttls";
+
+fn mailport() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let output = Command::new(env!("CARGO"))
+            .args([
+                "build",
+                "--quiet",
+                "--locked",
+                "-p",
+                "mailport-cli",
+                "--message-format",
+                "json",
+            ])
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let messages = String::from_utf8_lossy(&output.stdout);
+        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let mut program =
+            built.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
+        program.next_back().expect("cargo names the command").into()
+    })
+}
+
+/// A lab in which the server's name leads to its address.
+fn lab() -> Lab {
+    mailport();
+    let lab = Lab::start(Network::new(ROUND_TRIP).address(V4, Fate::Open));
+    let lab = lab.expect("a lab (needs root and /dev/net/tun)");
+    lab.hosts(&[(HOST, V4)]).expect("the lab's own file");
+    lab
+}
+
+fn serve(lab: &Lab, software: Software, ports: &[u16], settings: Settings<'_>) -> Server {
+    Server::start_with(lab, software, &[V4], ports, settings)
+        .unwrap_or_else(|error| panic!("{software:?}: {error}"))
+}
+
+/// What the command printed, with this certificate as the only one that is trusted.
+struct Probe {
+    status: Option<i32>,
+    /// The object of the host.
+    host: Value,
+    /// The same in words.
+    text: String,
+}
+
+impl Probe {
+    fn run(lab: &Lab, authority: &Path, plan: &str) -> Probe {
+        let run = |json: &[&str]| {
+            let mut command = Command::new(mailport());
+            command.args(["probe", "--tls", "--cache", "off", "--allow-cleartext", "--plan", plan]);
+            command.args(json).arg(HOST).env("SSL_CERT_FILE", authority).env_remove("SSL_CERT_DIR");
+            command.stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("cargo has just built it")
+        };
+        // At the same time: some faults are known only after half a minute.
+        let (json, text) = lab.client(|| {
+            let both = [run(&["--json"]), run(&[])];
+            let [json, text] = both.map(|child| child.wait_with_output().expect("it ends"));
+            (json, text)
+        });
+        let text = String::from_utf8(text.stdout).expect("UTF-8");
+        let mut value: Value = serde_json::from_slice(&json.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&json.stderr)));
+        Probe { status: json.status.code(), host: value["hosts"][0].take(), text }
+    }
+
+    fn session(&self) -> &Value {
+        &self.host["sessions"][0]
+    }
+
+    /// The session stopped after this stage with this fault, and the sentence has these words.
+    fn stops(&self, stage: &str, fault: &str, words: &str) {
+        let (session, text) = (self.session(), &self.text);
+        assert_eq!(
+            (&session["stage"], &session["fault"]),
+            (&stage.into(), &fault.into()),
+            "{self}"
+        );
+        assert_eq!(self.status, Some(1), "{self}");
+        let message = self.host["message"].as_str().expect("a sentence");
+        let port = session["port"].as_u64().expect("a port");
+        assert!(message.starts_with(&format!("{port} is open, but ")), "{self}");
+        assert!(message.contains(words), "{self}");
+        assert!(text.contains(&format!("reached {stage}, {fault}")), "{self}");
+        assert!(text.lines().last().expect("a line").contains(words), "{self}");
+        // Each sentence is explained, by the words that do not depend on the server.
+        let page = include_str!("../../../../docs/troubleshooting.md");
+        assert!(page.contains(&format!("`{fault}`")), "docs/troubleshooting.md: {fault}");
+    }
+
+    fn works(&self, words: &str) {
+        assert_eq!((self.status, &self.session()["fault"]), (Some(0), &Value::Null), "{self}");
+        let message = self.host["message"].as_str().expect("a sentence");
+        assert!(message.contains(" works: ") && message.contains(words), "{self}");
+        assert!(self.text.contains("reached auth"), "{self}");
+    }
+}
+
+impl std::fmt::Display for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}\n{:#}\n{}", self.status, self.host, self.text)
+    }
+}
+
+#[test]
+fn servers_that_work_are_shown_with_what_they_offer() {
+    for (software, mechanisms, size) in [
+        (Software::Postfix, &["PLAIN"][..], 100_000_000_u64),
+        (Software::Exim, &["PLAIN"], 50 * 1024 * 1024),
+        (Software::Dovecot, &["PLAIN", "LOGIN"], 30 * 1024 * 1024),
+    ] {
+        let lab = lab();
+        let server = serve(&lab, software, &[465, 587], Settings::default());
+        let authority = server.certificate().expect("a certificate");
+        for plan in [SUBMISSION, "465:implicit"] {
+            let probe = Probe::run(&lab, authority, plan);
+            let story = || format!("{software:?} {probe}\n{}", server.log());
+            assert_eq!(probe.session()["fault"], Value::Null, "{}", story());
+            probe.works("TLS 1.3, certificate verified until ");
+            let session = probe.session();
+            assert_eq!(session["with_tls"]["auth"], serde_json::json!(mechanisms), "{}", story());
+            assert_eq!(session["with_tls"]["size"], size, "{}", story());
+            assert_eq!(session["greeting"]["code"], 220, "{}", story());
+            assert_eq!(session["handshake"]["names"], serde_json::json!([HOST]), "{}", story());
+            assert_eq!(session["handshake"]["issuer"], "mailport-lab authority", "{}", story());
+            let without = &session["without_tls"];
+            if plan == SUBMISSION {
+                assert_eq!(without["auth"], serde_json::json!([]), "no login without TLS");
+            } else {
+                assert_eq!(*without, Value::Null, "{}", story());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_certificate_is_for_another_name_expired_early_or_not_trusted() {
+    let portal = "portal.hotel.example";
+    let now = Validity::Now;
+    for (name, validity, fault, words) in [
+        (
+            portal,
+            now,
+            "name",
+            "its certificate is for portal.hotel.example: this network asks you to log in first",
+        ),
+        (
+            "smtp.other.example",
+            now,
+            "name",
+            "is for smtp.other.example, not for mail.example.test: use the server name that",
+        ),
+        (HOST, Validity::Past, "expired", "its certificate expired on "),
+        (HOST, Validity::Future, "not-yet-valid", "set the clock of this machine, which says "),
+    ] {
+        let lab = lab();
+        let settings = Settings { name, validity, ..Settings::default() };
+        let server = serve(&lab, Software::Postfix, &[587], settings);
+        let probe = Probe::run(&lab, server.certificate().expect("a certificate"), SUBMISSION);
+        probe.stops("handshake", fault, words);
+        assert_eq!(probe.session()["handshake"]["verified"], false, "{probe}");
+        // What comes after is shown all the same.
+        assert_eq!(probe.session()["with_tls"]["auth"], serde_json::json!(["PLAIN"]), "{probe}");
+    }
+    for software in [Software::Exim, Software::Dovecot] {
+        let lab = lab();
+        let _server = serve(&lab, software, &[587], Settings::default());
+        let folder = tempfile::tempdir().expect("a folder");
+        let other = Certificate::new(folder.path()).expect("another authority");
+        let probe = Probe::run(&lab, other.authority(), SUBMISSION);
+        let words = "is signed by mailport-lab authority, which this system does not trust: ";
+        probe.stops("handshake", "untrusted", words);
+    }
+}
+
+#[test]
+fn a_server_without_starttls_or_login_is_named() {
+    let lab = lab();
+    let without = Settings { tls: false, ..Settings::default() };
+    let server = serve(&lab, Software::LaxPostfix, &[587, 25], without);
+    let authority = server.certificate().expect("a certificate").to_owned();
+    let probe = Probe::run(&lab, &authority, SUBMISSION);
+    probe.stops("ehlo", "no-starttls", "it does not offer STARTTLS: ");
+    drop(server);
+
+    let lines = "smtpd_sasl_auth_enable = no\n";
+    let no_login = Settings { lines, ..Settings::default() };
+    let server = serve(&lab, Software::Postfix, &[587, 25], no_login);
+    let authority = server.certificate().expect("a certificate");
+    let probe = Probe::run(&lab, authority, SUBMISSION);
+    probe.stops("certificate", "no-auth", "it offers no login (AUTH): ");
+    // On port 25 servers deliver to each other, so no login is no fault there.
+    Probe::run(&lab, authority, "25:starttls").works("no AUTH");
+
+    // Another service that works is named.
+    let probe = Probe::run(&lab, authority, "587:starttls,25:starttls");
+    let message = probe.host["message"].as_str().expect("a sentence");
+    assert!(message.ends_with("; 25:starttls works"), "{probe}");
+}
+
+#[test]
+fn a_rejection_is_shown_in_the_words_of_the_server() {
+    let reject = "smtpd_delay_reject = no\nsmtpd_client_restrictions = reject\n";
+    let defer = "smtpd_delay_reject = no\nsmtpd_client_restrictions = defer\n";
+    for (software, lines, stage, fault, words) in [
+        (Software::Postfix, reject, "connect", "rejected", "(\"554 5.7.1 "),
+        (Software::Postfix, defer, "connect", "rejected", "is not available now (\"450 4.3.2 "),
+        (
+            Software::Exim,
+            "acl_smtp_connect = drop message = go away\n",
+            "connect",
+            "rejected",
+            "(\"550 go away\")",
+        ),
+        (
+            Software::Exim,
+            "acl_smtp_connect = defer message = too busy\n",
+            "connect",
+            "rejected",
+            "(\"451 too busy\")",
+        ),
+        (
+            Software::Exim,
+            "acl_smtp_helo = deny message = no thanks\n",
+            "greeting",
+            "no-esmtp",
+            "rejects EHLO (\"550 no thanks\")",
+        ),
+        (
+            Software::OpenSmtpd,
+            "filter check phase connect match !rdns disconnect \"554 not you\"\n",
+            "connect",
+            "rejected",
+            "(\"554 not you\")",
+        ),
+        (
+            Software::Postfix,
+            "smtpd_tls_protocols = nonsense\nsmtpd_tls_mandatory_protocols = nonsense\n",
+            "ehlo",
+            "starttls-rejected",
+            "rejects it (\"454 4.7.0 TLS not available",
+        ),
+    ] {
+        let lab = lab();
+        let settings =
+            Settings { lines, tls: software != Software::OpenSmtpd, ..Settings::default() };
+        let server = serve(&lab, software, &[587], settings);
+        let probe = Probe::run(&lab, server.certificate().expect("a certificate"), SUBMISSION);
+        probe.stops(stage, fault, words);
+    }
+}
+
+#[test]
+fn a_server_whose_tls_is_broken_fails_at_the_handshake() {
+    let lab = lab();
+    // That of Debian 12 breaks every handshake off (see `Software::OpenSmtpd`).
+    let settings = Settings { lines: "# with TLS\n", ..Settings::default() };
+    let server = serve(&lab, Software::OpenSmtpd, &[587], settings);
+    let authority = server.certificate().expect("a certificate");
+    let probe = Probe::run(&lab, authority, SUBMISSION);
+    probe.stops("starttls", "handshake", "the TLS handshake fails (");
+}
+
+#[test]
+fn the_wrong_tls_mode_is_named() {
+    let lab = lab();
+    let server = serve(&lab, Software::Postfix, &[465, 587], Settings::default());
+    let authority = server.certificate().expect("a certificate");
+    Probe::run(&lab, authority, "587:implicit").stops(
+        "connect",
+        "not-tls",
+        "use --plan 587:starttls",
+    );
+    // A server that waits for TLS says nothing.
+    Probe::run(&lab, authority, "465:starttls").stops(
+        "connect",
+        "silent",
+        "use --plan 465:implicit",
+    );
+}
+
+#[test]
+fn what_does_not_speak_smtp_is_shown() {
+    let lab = lab();
+    let server = serve(&lab, Software::Postfix, &[2525], Settings::default());
+    let authority = server.certificate().expect("a certificate").to_owned();
+    lab.release(V4, 587);
+    let mut web = lab.server(|| {
+        Command::new("python3")
+            .args(["-u", "-c", "import socketserver,http.server as h\nclass H(h.BaseHTTPRequestHandler):\n  def handle(self): self.requestline=self.request_version=self.command=''; self.close_connection=True; self.send_error(400)\nsocketserver.TCPServer(('192.0.2.1',587),H).serve_forever()"])
+            .spawn()
+            .expect("Python")
+    });
+    let at = SocketAddr::new(V4, 587);
+    lab.server(|| while std::net::TcpStream::connect(at).is_err() {});
+    let probe = Probe::run(&lab, &authority, SUBMISSION);
+    let _ = web.kill();
+    let _ = web.wait();
+    probe.stops("connect", "not-smtp", "what answers is not SMTP (\"");
+}
+
+#[test]
+fn a_device_on_the_way_that_interferes_with_starttls_is_found() {
+    type Change = fn(&str) -> String;
+    let cases: [(Change, &str, &str, &str); 6] = [
+        (
+            |line| line.replace("STARTTLS", "XXXXXXXX"),
+            "ehlo",
+            "starttls-stripped",
+            "overwritten the offer of STARTTLS (XXXXXXXX)",
+        ),
+        (
+            |line| if line.starts_with("250-STARTTLS") { String::new() } else { line.to_owned() },
+            "ehlo",
+            "no-starttls",
+            "a device on this network removes it",
+        ),
+        (
+            |line| {
+                if line.starts_with("220 2.0.0") {
+                    "502 5.5.1 no such command\r\n".to_owned()
+                } else {
+                    line.to_owned()
+                }
+            },
+            "ehlo",
+            "starttls-rejected",
+            "502 5.5.1 no such command",
+        ),
+        (
+            |line| {
+                if line.starts_with("220 2.0.0") {
+                    format!("{line}250 inserted\r\n")
+                } else {
+                    line.to_owned()
+                }
+            },
+            "starttls",
+            "injected",
+            "inserting replies",
+        ),
+        (
+            |line| if line.starts_with("250") { String::new() } else { line.to_owned() },
+            "greeting",
+            "stalled",
+            "stopped answering",
+        ),
+        (
+            |_| "HTTP/1.0 302 Found\r\n".to_owned(),
+            "connect",
+            "not-smtp",
+            "(\"HTTP/1.0 302 Found\")",
+        ),
+    ];
+    thread::scope(|scope| {
+        for (change, stage, fault, words) in cases {
+            scope.spawn(move || {
+                let lab = lab();
+                let server = serve(&lab, Software::Postfix, &[2525], Settings::default());
+                lab.release(V4, 587);
+                let from = SocketAddr::new(V4, 587);
+                let _middlebox =
+                    lab.server(|| Middlebox::start(from, SocketAddr::new(V4, 2525), change));
+                let authority = server.certificate().expect("a certificate");
+                Probe::run(&lab, authority, SUBMISSION).stops(stage, fault, words);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_is_closed_before_the_greeting_is_named() {
+    let lab = lab();
+    lab.set(V4, 587, Fate::AcceptThenClose(Duration::from_millis(50)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Certificate::new(folder.path()).expect("an authority");
+    let probe = Probe::run(&lab, authority.authority(), SUBMISSION);
+    probe.stops("connect", "closed", "was closed in the session");
+}
+
+#[test]
+fn no_control_code_of_a_server_reaches_the_terminal() {
+    let lab = lab();
+    let lines = format!(
+        "smtpd_banner = $myhostname \u{1b}[31mred\u{1b}]0;title\u{7} {}\n",
+        "x".repeat(400)
+    );
+    let settings = Settings { lines: &lines, ..Settings::default() };
+    let server = serve(&lab, Software::Postfix, &[587], settings);
+    let probe = Probe::run(&lab, server.certificate().expect("a certificate"), SUBMISSION);
+    probe.works("AUTH PLAIN");
+    assert!(probe.text.contains("red") && probe.text.contains("…"), "{probe}");
+    assert!(!probe.text.contains(|c: char| c.is_control() && c != '\n'), "{:?}", probe.text);
+    let lines = probe.session()["greeting"]["lines"].to_string();
+    assert!(!lines.contains("\\u00"), "{lines}");
+}
+
+#[test]
+fn each_service_has_one_session_that_ends_with_quit() {
+    let lab = lab();
+    let server = serve(&lab, Software::Postfix, &[25, 465, 587], Settings::default());
+    let authority = server.certificate().expect("a certificate");
+    let probe = Probe::run(&lab, authority, "587:starttls,465:implicit,25:starttls");
+    assert_eq!(probe.host["sessions"].as_array().map(Vec::len), Some(3), "{probe}");
+    drop(lab);
+    let log = server.log();
+    // In JSON and in words.
+    let ended = log.lines().filter(|line| line.contains("disconnect from")).collect::<Vec<_>>();
+    let quits = ended.iter().filter(|line| line.contains("quit=1")).count();
+    assert_eq!(quits, 6, "{log}");
+    assert!(ended.iter().all(|line| !line.contains("auth=") && !line.contains("mail=")), "{log}");
+}
