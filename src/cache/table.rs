@@ -331,12 +331,11 @@ impl Entry {
             Some(last) if !is_good(observation.outcome) => {
                 let life = last.until.since(last.when);
                 let confirmed = at >= last.until;
-                match (observation.provisional, confirmed) {
-                    (true, true) => Table::PROVISIONAL_LIFE,
-                    (true, false) => life,
-                    (false, _) if life < Table::LIFE => Table::LIFE,
-                    (false, true) => (2 * life).min(Table::LONGEST_LIFE),
-                    (false, false) => life,
+                match confirmed {
+                    true if observation.provisional => Table::PROVISIONAL_LIFE,
+                    true if life >= Table::LIFE => (2 * life).min(Table::LONGEST_LIFE),
+                    false if observation.provisional => life,
+                    _ => life.max(Table::LIFE),
                 }
             }
             _ if observation.provisional => Table::PROVISIONAL_LIFE,
