@@ -26,8 +26,8 @@ pub(crate) struct Options {
 
     /// Use the plan that replaces a connection to this port [default: none, --plan counts]
     ///
-    /// 587 and 25 become 587:starttls,25:starttls. 465 becomes 465:implicit and never falls back.
-    /// Any other is tried alone, with STARTTLS.
+    /// 587 becomes 587:starttls,25:starttls, and 25 becomes 25:starttls,587:starttls. 465, 993 and
+    /// 995 are tried alone with implicit TLS. Any other is tried alone, with STARTTLS.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(help_heading = "What to try")]
     port: Option<u16>,
