@@ -3,8 +3,8 @@
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network, as far as it can be told from others without sending anything. What is remembered in
-/// one is not told in another.
+/// A network, as far as it can be distinguished from others without sending anything. What is
+/// remembered in one is not used in another.
 ///
 /// It is known by its default routes: by interface, by gateway and the gateway's hardware address,
 /// by the prefixes on the interface. Neither privacy addresses nor leases change it. Only a hash is

@@ -140,7 +140,7 @@ impl Table {
     /// Brings a change to the table at the time `now`, and gives how many outcomes and answers
     /// were forgotten by the caller's wish.
     ///
-    /// The order of changes does not matter where it can be told by their times: an older observation
+    /// The order of changes does not matter where their times differ: an older observation
     /// does not replace a newer one, and what was learned after a forgetting stays.
     pub fn apply(&mut self, change: &Change, now: Stamp) -> usize {
         let before = self.len();
@@ -323,7 +323,7 @@ impl Entry {
     /// where the entry had expired, it is a confirmation, and doubles the time. A provisional one
     /// is used for a minute, unless the entry was used for longer, and doubles nothing; what
     /// follows a provisional one begins anew. One that connected again is not renewed: the family
-    /// that worked once would go first for ever.
+    /// that worked once would always go first.
     fn after(last: Option<Entry>, observation: Observation, at: Stamp) -> Entry {
         let is_good = |outcome| outcome == Outcome::Connected;
         let last = last.filter(|last| is_good(last.outcome) == is_good(observation.outcome));

@@ -140,8 +140,8 @@ impl Dialer {
     /// Dials `host` and blocks until it is connected or cannot be.
     ///
     /// The stream blocks, as one from `std::net::TcpStream::connect` does. System calls that a
-    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks can ask
-    /// nobody. A cache with a file is given 50 ms at most to save what the dial has observed.
+    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks cannot
+    /// ask. A cache with a file is given 50 ms at most to save what the dial has observed.
     pub fn connect<H>(&self, host: H) -> Result<Connected, ConnectError>
     where
         H: TryInto<Target>,

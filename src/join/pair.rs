@@ -217,7 +217,7 @@ struct Flow {
 enum Phase {
     #[default]
     Open,
-    /// Everything has been read, and the other socket must be told.
+    /// Everything has been read, and the end must be passed to the other socket.
     Ending,
     Ended,
 }

@@ -15,8 +15,8 @@ const MAX_TURNS: usize = 100_000;
 
 impl Probed {
     /// What a dial by this plan would do if everything went as it did for the probe: look-ups are
-    /// answered and attempts end after the time that was measured, and what was silent stays silent
-    /// for ever. It is told what the cache would tell it, [`Probed::hints`].
+    /// answered and attempts end after the time that was measured, and what was silent stays
+    /// silent. It gets the hints of the cache, [`Probed::hints`].
     ///
     /// It takes no time; `start` is any moment, for the machine to count from. What was not probed
     /// is silent. SYNs are left out of the report, for they were not counted at these times.

@@ -37,7 +37,7 @@ const MAX_PENDING: usize = 1024;
 /// thread that lives while there is something to save. A file that cannot be read is an empty
 /// cache, and one that cannot be written a cache that ends with the process.
 ///
-/// After a fork, the child continues with what its parent knew then, if no thread of the parent held the lock then,
+/// After a fork, the child continues with what its parent knew then, if no thread held the lock then,
 /// and else with nothing. What the parent had not saved yet, the parent saves.
 ///
 /// [`Dialer`]: crate::Dialer
@@ -181,7 +181,7 @@ impl Cache {
     }
 
     /// The place of a target in the network that this machine is in, for a dial with these
-    /// settings; `None` where the network cannot be told from another one, and nothing is
+    /// settings; `None` where the network cannot be distinguished from another one, and nothing is
     /// remembered. Reads what the system says of its routes; sends nothing.
     ///
     /// Loopback addresses and `localhost` are in a network of their own. A proxy, and a command with

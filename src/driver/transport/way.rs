@@ -183,7 +183,7 @@ fn of_socket(found: &Found) -> Vec<Fact> {
             vec![Fact::Connected { round_trip, syns }, Fact::Reached]
         }
         Found::Failed { failure, by_errno } => {
-            let note = by_errno.then(|| "told by errno alone: no error queue".to_owned());
+            let note = by_errno.then(|| "decided by errno alone: no error queue".to_owned());
             vec![Fact::Failed { failure, note }]
         }
     }

@@ -136,7 +136,7 @@ fn sentences(path: &str, name: &str) -> Vec<(String, Vec<String>)> {
         let Some(attribute) = attribute else { continue };
         let tokens = &attribute.meta.require_list().expect("a list").tokens;
         let Some(text) = tokens.clone().into_iter().next() else { continue };
-        // `transparent` has no sentence of its own.
+        // `transparent` has no sentence.
         let Ok(text) = syn::parse_str::<syn::LitStr>(&text.to_string()) else { continue };
         sentences.push((format!("{name}::{}", variant.ident), fixed_parts(&text.value())));
     }
