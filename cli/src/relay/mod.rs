@@ -129,7 +129,7 @@ pub(crate) struct Args {
     #[arg(help_heading = DIALS)]
     dial_timeout: Duration,
 
-    /// The firewall mark of its own connections [default: 0x6d70 with --listen-transparent]
+    /// The firewall mark of the connections that it makes [default: 0x6d70 with --listen-transparent]
     #[arg(long, value_name = "MARK", value_parser = values::mark, help_heading = DIALS)]
     mark: Option<u32>,
 
