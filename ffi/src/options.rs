@@ -178,7 +178,9 @@ pub extern "C" fn mailport_options_set_attempt_delay_ms(
 }
 
 /// Sets the delay before the next service is tried in parallel while no attempt of a service has an
-/// answer. Default 1,000 ms, at least 10 ms. A shorter one sends needless SYNs to a later port.
+/// answer. Default 500 ms, at least 10 ms. Left at its default, it is 1,000 ms where the cache says
+/// that the service has connected lately, and where the patience is set. A shorter one sends needless
+/// SYNs to a later port.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -192,8 +194,8 @@ pub extern "C" fn mailport_options_set_port_delay_ms(
 }
 
 /// Sets how long an attempt without an answer may hold back the connection of a later service: at
-/// least 10 ms, or MAILPORT_AUTOMATIC, the default: 1,300 ms, or 1 s and two round trips if that is
-/// longer.
+/// least 10 ms, or MAILPORT_AUTOMATIC, the default: until a SYN that was sent while the path was good
+/// has had no answer, and where the service has connected lately, at least 1,300 ms.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
