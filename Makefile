@@ -3,7 +3,7 @@
 CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
-.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-readers readers-table \
+.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-peers test-readers readers-table \
 	lint soak freeze bench bench-c bench-setup
 
 help: ## this list
@@ -64,7 +64,7 @@ emacs-package:
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
+  git git-email python3-venv libpython3-testsuite emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -113,6 +113,9 @@ test: tools lint readers ## check and test everything; installs nothing
 	XDG_CACHE_HOME=$(abspath $(TARGET))/emacs $(BATCH) --module-assertions -L bindings/emacs/test $(ERT:%=-l %) -f ert-run-tests-batch-and-exit
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
+
+test-peers: ## the tests of CPython's smtplib and of aiosmtplib, with mailport in them
+	@$(PYTHON) peers
 
 test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers
