@@ -295,7 +295,7 @@ pub enum TargetError {
         text: String,
     },
     /// A zone that no interface can have.
-    #[error("`{text}`: after % stands the name or the index of an interface")]
+    #[error("`{text}`: after % write the name or the index of an interface")]
     BadZone {
         /// The host.
         text: String,

@@ -244,7 +244,7 @@ impl Dial {
     }
 
     /// Answers a question, by its number; [`Dial::process`] then goes on, for which the descriptor
-    /// is readable at once. Fails, and changes nothing, where that question no longer stands.
+    /// is readable at once. Fails, and changes nothing, where that question no longer waits for an answer.
     pub fn answer(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
         if self.is_forked() {
             return Err(Stale { question });

@@ -330,7 +330,7 @@ pub enum PlanError {
         service: Service,
     },
     /// Two services with the same port and a family in common.
-    #[error("`{first}` and `{second}` overlap: a port may stand once for each family")]
+    #[error("`{first}` and `{second}` overlap: each port can be used once for each family")]
     Duplicate {
         /// The one that came first.
         first: Service,

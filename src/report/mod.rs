@@ -329,16 +329,16 @@ impl Report {
             }
             End::Via => format!("{host}: {} (after {after})", self.way_down()),
             End::Declined if told.is_empty() => {
-                format!("{host}: nothing answered; not falling back, as you wish (after {after})")
+                format!("{host}: nothing answered; the fallback was declined (after {after})")
             }
             End::Declined => {
-                format!("{host}: {told}; not falling back, as you wish (after {after})")
+                format!("{host}: {told}; the fallback was declined (after {after})")
             }
             End::Timeout if told.is_empty() => match self.lookup_error() {
                 Some(error @ LookupError::Busy) => format!("{host}: {error} (after {after})"),
-                _ => format!("{host}: no address found before the deadline ({after})"),
+                _ => format!("{host}: no address found before the timeout ({after})"),
             },
-            End::Timeout => format!("{host}: {told}; gave up at the deadline ({after})"),
+            End::Timeout => format!("{host}: {told}; gave up at the timeout ({after})"),
             End::Cancelled => format!("{host}: cancelled after {after}"),
             _ => format!("{host}: {told}; nothing is left to try (after {after})"),
         }
@@ -351,7 +351,7 @@ impl Report {
             let note = attempt.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
             Some(format!("{} {}{note}", self.via.as_ref()?, attempt.via_error?))
         });
-        told.unwrap_or_else(|| "the way there is broken".to_owned())
+        told.unwrap_or_else(|| "the proxy or the command failed".to_owned())
     }
 
     /// Why there was no address.

@@ -288,3 +288,33 @@ fn the_page_of_outcomes_has_the_table_of_errnos() {
     }
     assert!(stated.keys().all(|name| known.contains(name)), "{stated:?}");
 }
+
+#[test]
+fn the_sentences_of_a_report_are_in_troubleshooting() {
+    const SENTENCES: [&str; 19] = [
+        "is refused",
+        "is filtered by",
+        "is unreachable, says",
+        "is silent",
+        "SYNs unanswered",
+        "cannot be tried from this machine",
+        "closed the connection",
+        "was given up",
+        "has not answered yet",
+        "is remembered as bad",
+        "no greeting so far: the server pauses, or a tunnel hides a filtered port",
+        "nothing is left to try",
+        "gave up at the timeout",
+        "no address found before the timeout",
+        "the look-up of its addresses failed",
+        "the proxy or the command failed",
+        "the fallback was declined",
+        "cancelled after",
+        "not ended yet, after",
+    ];
+    let (source, page) = (read("src/report/mod.rs"), read("docs/troubleshooting.md"));
+    for sentence in SENTENCES {
+        assert!(source.contains(sentence), "src/report/mod.rs does not print `{sentence}`");
+        assert!(page.contains(sentence), "docs/troubleshooting.md lacks `{sentence}`");
+    }
+}
