@@ -92,7 +92,7 @@ impl CacheError {
 /// The state of a cache in one process. A child of a fork must not wait for its parent's lock,
 /// which may be held by a thread that does not exist there.
 struct Generation {
-    process: u32,
+    process: u64,
     state: Mutex<State>,
     /// Something was saved, or could not be.
     settled: Condvar,
@@ -272,15 +272,11 @@ impl Cache {
         state.is_saving = true;
         drop(state);
         let theirs = Arc::clone(generation);
-        let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
-        let started = super::sys::with_signals_blocked(|| {
-            let path = Arc::clone(&path);
-            builder.spawn(move || {
-                work(&theirs, |changes| {
-                    file::save(&path, changes, now())
-                        .map_err(|error| CacheError::new(&path, &error))
-                });
-            })
+        let file = Arc::clone(&path);
+        let started = super::sys::thread::spawn("mailport-cache", STACK, move || {
+            work(&theirs, |changes| {
+                file::save(&file, changes, now()).map_err(|error| CacheError::new(&file, &error))
+            });
         });
         if let Err(error) = started {
             let mut state = generation.lock();
@@ -297,7 +293,7 @@ impl Cache {
 
     fn generation(&self) -> Arc<Generation> {
         let mut generation = &self.generation;
-        let here = std::process::id();
+        let here = super::sys::process_generation();
         while generation.process != here {
             let parent = generation;
             generation = generation.next.get_or_init(|| Arc::new(parent.child()));
@@ -343,7 +339,7 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, Cache
 impl Generation {
     fn with(table: Table) -> Generation {
         let state = Mutex::new(State { table, ..State::default() });
-        let process = std::process::id();
+        let process = super::sys::process_generation();
         Generation { process, state, settled: Condvar::new(), next: OnceLock::new() }
     }
 
