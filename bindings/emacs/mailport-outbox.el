@@ -33,8 +33,8 @@
 
 (defcustom mailport-outbox-directory (locate-user-emacs-file "mailport-outbox/")
   "The directory of letters that are not sent yet.
-It must not be `smtpmail-queue-dir'.  The default is mailport-outbox in the
-directory of your Emacs configuration."
+It must not be `smtpmail-queue-dir'.  The default is \"mailport-outbox\" in
+the directory of your Emacs configuration."
   :type 'directory
   :group 'mailport)
 

@@ -153,6 +153,7 @@ impl Dialer {
                 name: "ask",
                 value: "yes".to_owned(),
                 reason: "a call that blocks cannot ask: start a dial".to_owned(),
+                errno: None,
             }
             .into());
         }
@@ -243,5 +244,6 @@ pub fn scope(zone: &str) -> Result<u32, ConfigError> {
         name: "zone",
         value: zone.to_owned(),
         reason: error.to_string(),
+        errno: error.raw_os_error(),
     })
 }

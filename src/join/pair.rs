@@ -87,7 +87,13 @@ impl Pair {
         for socket in [&near, &far] {
             SockRef::from(socket).set_nonblocking(true)?;
         }
-        Ok(Pair { near, far, up: Flow::default(), down: Flow::default() })
+        Ok(Pair::from_nonblocking(near, far))
+    }
+
+    /// Joins two connected stream sockets that are non-blocking already.
+    pub fn from_nonblocking(near: impl Into<OwnedFd>, far: impl Into<OwnedFd>) -> Pair {
+        let (near, far) = (near.into(), far.into());
+        Pair { near, far, up: Flow::default(), down: Flow::default() }
     }
 
     /// Moves what can be moved now. Never blocks. After an error, which ends both directions, and

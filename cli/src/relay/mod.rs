@@ -180,6 +180,9 @@ pub(crate) struct Args {
     log: Format,
 }
 
+/// How often the cache is saved at most.
+const SAVE_INTERVAL: Duration = Duration::from_secs(2);
+
 const LISTENERS: &str = "Listeners";
 const DIALS: &str = "Dials";
 const LIMITS: &str = "Limits";
@@ -321,7 +324,8 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     let cache = args.cache.path();
     let mut dialer = Dialer::default();
     if args.cache.is_on() {
-        dialer = dialer.with_cache(cache.as_ref().map_or_else(Cache::new, Cache::open));
+        let cache = cache.as_ref().map_or_else(Cache::new, Cache::open);
+        dialer = dialer.with_cache(cache.with_save_interval(SAVE_INTERVAL));
     }
     let mut relay = Relay::start(settings, dialer, inherited, log)?;
     relay::drop_privileges(args.user.as_deref(), mark).map_err(|error| match &args.user {

@@ -62,7 +62,8 @@ enum State {
         destination: Destination,
         until: Instant,
     },
-    Dialling(Destination, Box<Dial>),
+    /// The dial, and whether the loop watches it.
+    Dialling(Destination, Box<Dial>, bool),
     /// The dial lacked descriptors, which other sessions will give back.
     LackingDescriptors(Destination),
     /// A proxy's client has been sent the reply; the server's greeting follows at this time.
@@ -149,6 +150,7 @@ impl Session {
                     plan: plan.clone(),
                     timeout: listener.dial.timeout,
                     began: None,
+                    addresses: None,
                     is_named: false,
                 };
                 self.dial(destination, context, now)

@@ -61,7 +61,7 @@ impl Passage {
         for (name, value) in settings {
             if let Some(value) = value {
                 let reason = "a command connects by itself".to_owned();
-                return Err(ConfigError::Unusable { name, value, reason });
+                return Err(ConfigError::Unusable { name, value, reason, errno: None });
             }
         }
         let program = find(&words.program).and_then(|path| {
@@ -71,6 +71,7 @@ impl Passage {
             name: "command",
             value: words.program.clone(),
             reason: reason.to_owned(),
+            errno: None,
         })?;
         Ok(Passage { words: words.clone(), program, host: target.to_string() })
     }

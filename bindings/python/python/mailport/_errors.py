@@ -77,7 +77,9 @@ def connect_error(native: _native.Report) -> ConnectError:
     """The exception for the report of a dial that failed."""
     report = report_of(native)
     kind, number = ConnectError, report.errno
-    if report.end is End.UNRESOLVED:
+    if report.end is End.CANCELLED:
+        number = numbers.ECANCELED
+    elif report.end is End.UNRESOLVED:
         kind, number = ConnectLookupError, native.lookup_errno()
     elif number == numbers.ECONNREFUSED:
         kind = ConnectRefusedError
