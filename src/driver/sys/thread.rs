@@ -7,7 +7,7 @@ use std::{mem, ptr};
 /// The stack of a thread that makes a few system calls.
 pub(in crate::driver) const SMALL_STACK: usize = 64 * 1024;
 
-/// Starts a thread that nobody joins, with `stack` bytes for its functions. Every signal is blocked
+/// Starts a thread that is not joined, with `stack` bytes for its functions. Every signal is blocked
 /// that is not for one thread alone: the program's signals stay with the program's threads. An error
 /// names the limit that was met.
 pub(in crate::driver) fn spawn(
