@@ -57,12 +57,15 @@ pub struct Resolver {
     shared: PerProcess<Shared>,
 }
 
+/// Looks up a name instead of the system.
+type LookUp = dyn Fn(&str, Query) -> LookupResult + Send + Sync;
+
 /// Who is asked.
 #[derive(Clone)]
 enum Look {
     /// The system; what it gives goes through this filter.
     System(Arc<dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync>),
-    Custom(Arc<dyn Fn(&str, Query) -> LookupResult + Send + Sync>),
+    Custom(Arc<LookUp>),
 }
 
 impl Default for Resolver {
