@@ -262,8 +262,13 @@ fn fill(path: &std::path::Path, targets: usize) {
         let Some(place) = place else { return };
         let service = mailport::Plan::submission().services()[0];
         let family = Some(mailport::Family::Ipv4);
-        let observation =
-            mailport::machine::Observation { service, family, outcome, round_trip: None };
+        let observation = mailport::machine::Observation {
+            service,
+            family,
+            outcome,
+            round_trip: None,
+            provisional: false,
+        };
         cache.learn(&place, &[observation]);
         if number % 500 == 0 {
             cache.flush(Duration::from_secs(5));

@@ -28,6 +28,7 @@ pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
     pub(crate) sequential: bool,
+    pub(crate) prefer_submission: bool,
     addresses: Option<Arc<[SocketAddr]>>,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
@@ -177,7 +178,9 @@ pub extern "C" fn mailport_options_set_attempt_delay_ms(
 }
 
 /// Sets the delay before the next service is tried in parallel while no attempt of a service has an
-/// answer. Default 1,000 ms, at least 10 ms. A shorter one sends needless SYNs to a later port.
+/// answer. Default 500 ms, at least 10 ms. Left at its default, it is 1,000 ms where the cache says
+/// that the service has connected lately, and where the patience is set. A shorter one sends needless
+/// SYNs to a later port.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -191,8 +194,8 @@ pub extern "C" fn mailport_options_set_port_delay_ms(
 }
 
 /// Sets how long an attempt without an answer may hold back the connection of a later service: at
-/// least 10 ms, or MAILPORT_AUTOMATIC, the default: 1,300 ms, or 1 s and two round trips if that is
-/// longer.
+/// least 10 ms, or MAILPORT_AUTOMATIC, the default: until a SYN that was sent while the path was good
+/// has had no answer, and where the service has connected lately, at least 1,300 ms.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -236,6 +239,21 @@ pub extern "C" fn mailport_options_set_sequential(
 ) -> Status {
     export!(status; options => {
         options.set(Ok(|options: &mut Options| options.sequential = sequential != 0))
+    })
+}
+
+/// Sets whether port 587 is tried before port 25 where the program asks for 25: 0 for no, the
+/// default, any other number for yes. It is for programs whose own default is 25, and has no effect
+/// with a plan.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_prefer_submission(
+    options: Option<&mut Options>,
+    prefer: i32,
+) -> Status {
+    export!(status; options => {
+        options.set(Ok(|options: &mut Options| options.prefer_submission = prefer != 0))
     })
 }
 
@@ -408,12 +426,13 @@ mod tests {
             mailport_options_set_timeout_ms(Some(&mut options), 14),
             mailport_options_set_greeting_wait_ms(Some(&mut options), 16),
             mailport_options_set_sequential(Some(&mut options), 1),
+            mailport_options_set_prefer_submission(Some(&mut options), 1),
             mailport_options_set_ask(Some(&mut options), 1),
             mailport_options_set_try_failed_last(Some(&mut options), 1),
             mailport_options_set_families(Some(&mut options), 3),
             mailport_options_set_mark(Some(&mut options), 16),
         ];
-        assert_eq!(all, [MAILPORT_OK; 10]);
+        assert_eq!(all, [MAILPORT_OK; 11]);
         let mut expected = Config::default();
         expected.attempt_delay = Duration::from_millis(11);
         expected.port_delay = Duration::from_millis(12);
@@ -421,7 +440,7 @@ mod tests {
         expected.timeout = Duration::from_millis(14);
         expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
         (expected.ask, expected.try_failed_last) = (true, true);
-        assert!(options.sequential);
+        assert!(options.sequential && options.prefer_submission);
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);
@@ -444,6 +463,7 @@ mod tests {
         }
         for set in [
             mailport_options_set_sequential,
+            mailport_options_set_prefer_submission,
             mailport_options_set_ask,
             mailport_options_set_try_failed_last,
             mailport_options_set_families,

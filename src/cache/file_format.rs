@@ -202,8 +202,13 @@ mod tests {
         let (plan, rtt) = (Plan::submission(), Some(Duration::from_micros(1234)));
         for (index, outcome) in OUTCOMES.into_iter().enumerate() {
             let family = [Some(Family::Ipv6), Some(Family::Ipv4), None][index % 3];
-            let observation =
-                Observation { service: plan.services()[0], family, outcome, round_trip: rtt };
+            let observation = Observation {
+                service: plan.services()[0],
+                family,
+                outcome,
+                round_trip: rtt,
+                provisional: false,
+            };
             let place = place(&format!("mail{index}.example"));
             table.apply(&Change::Learned { place: place.clone(), observation, at: NOW }, NOW);
             let service = plan.services()[1].over(Family::Ipv4);
@@ -278,7 +283,8 @@ mod tests {
                 let service = format!("{}:implicit", 60_000 + port).parse().unwrap();
                 let (family, rtt) = (Some(Family::Ipv6), Some(Duration::from_secs(100)));
                 let outcome = Outcome::Connected;
-                let observation = Observation { service, family, outcome, round_trip: rtt };
+                let observation =
+                    Observation { service, family, outcome, round_trip: rtt, provisional: false };
                 table.apply(&Change::Learned { place: place.clone(), observation, at: NOW }, NOW);
                 let answer = Answer::FallBack;
                 let place = place.clone();

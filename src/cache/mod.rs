@@ -12,7 +12,7 @@
 //! let place = Place::new(Network::this_machine(""), &target);
 //! let plan = Plan::submission();
 //! let (service, family) = (plan.services()[0], Some(Family::Ipv4));
-//! let observation = Observation { service, family, outcome: Outcome::Reset, round_trip: None };
+//! let observation = Observation { service, family, outcome: Outcome::Reset, round_trip: None, provisional: false };
 //!
 //! let (mut table, now) = (Table::default(), Stamp(1_000_000));
 //! table.apply(&Change::Learned { place: place.clone(), observation, at: now }, now);

@@ -150,6 +150,11 @@ impl Dial {
         }
     }
 
+    /// Has every candidate tried once only; to be called before the first turn.
+    pub(super) fn without_second_attempts(&mut self) {
+        self.machine.without_second_attempts();
+    }
+
     /// The descriptor to watch for reading, which is made at the first call, with its timer.
     ///
     /// It is the same for the dial's whole life. Before the first [`Dial::process`] it is readable

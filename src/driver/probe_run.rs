@@ -304,6 +304,7 @@ where
         };
         let dial = self.of_one.clone().with_plan(plan).start(&target);
         let registered = dial.and_then(|mut dial| {
+            dial.without_second_attempts();
             let raw = dial.descriptor_without_timer()?.as_raw_fd();
             let token = Token(self.next_dial);
             let registry = self.poll.registry();

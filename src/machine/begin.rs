@@ -63,6 +63,13 @@ impl Machine {
         self
     }
 
+    /// Turns second attempts off, for a caller that measures each attempt; to be called before the
+    /// first turn.
+    #[cfg(feature = "driver")]
+    pub(crate) fn without_second_attempts(&mut self) {
+        self.settings.single = true;
+    }
+
     fn begin(
         target: &Target,
         plan: &Plan,
@@ -84,6 +91,7 @@ impl Machine {
                 greeting_wait: config.greeting_wait.wait(via.is_some()),
                 ask: config.ask,
                 try_failed_last: config.try_failed_last,
+                single: false,
                 attempt_delay: config.attempt_delay,
                 port_delay: config.port_delay,
                 patience: config.patience,

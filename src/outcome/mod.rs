@@ -91,8 +91,8 @@ impl Errno {
     /// Whether this is a want of our own that says nothing of any service: it never makes the next
     /// one start. `ENOSPC` is how epoll says that no more descriptors can be watched.
     pub fn is_local_resource_error(self) -> bool {
-        use libc::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
-        [EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EADDRNOTAVAIL].contains(&self.0)
+        use libc::{EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+        [EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EADDRNOTAVAIL, EADDRINUSE].contains(&self.0)
     }
 }
 
@@ -379,7 +379,7 @@ mod tests {
     fn only_local_resource_errors_end_the_dial() {
         let own = |errno| told(errno, ErrorQueue::Empty, 0).unwrap().is_local_resource_error();
         assert!(own(EMFILE) && own(libc::ENFILE) && own(libc::ENOBUFS) && own(libc::ENOMEM));
-        assert!(own(libc::EADDRNOTAVAIL));
+        assert!(own(libc::EADDRNOTAVAIL) && own(libc::EADDRINUSE));
         assert!(!own(ENETUNREACH) && !own(libc::EPERM));
     }
 

@@ -141,6 +141,11 @@ pub enum Reason {
     AttemptDelay,
     /// An address that arrived after the service had begun.
     LateAddress,
+    /// The same candidate again, for its first attempt is silent: a packet may have been lost.
+    SecondAttempt,
+    /// The same candidate again, for this later service has connected: a SYN that is not answered
+    /// now was not lost on a bad path.
+    Proof(Service),
     /// The next service: an attempt of this one was refused.
     Refused(Service),
     /// The next service: every attempt of this one failed.
@@ -165,6 +170,10 @@ impl fmt::Display for Reason {
             Reason::Failed => f.write_str("an attempt of this service failed"),
             Reason::AttemptDelay => f.write_str("silent for the attempt delay"),
             Reason::LateAddress => f.write_str("address that arrived late"),
+            Reason::SecondAttempt => f.write_str("the first attempt here is silent"),
+            Reason::Proof(service) => {
+                write!(f, "{} has connected, so the path is good", Spoken(*service))
+            }
             Reason::Refused(service) => write!(f, "{} was refused", Spoken(*service)),
             Reason::AllFailed(service) => write!(f, "every attempt of {} failed", Spoken(*service)),
             Reason::PortDelay(service) => {
@@ -375,10 +384,15 @@ pub(crate) fn told(
     services
         .into_iter()
         .filter_map(|service| {
-            let of_it = attempts.iter().filter(|a| a.service == service);
-            let telling = of_it.min_by_key(|a| weight(a.outcome))?;
+            let of_it = || attempts.iter().filter(|a| a.service == service);
+            // A second attempt that this machine could not make says nothing of the service.
+            let is_ignored = |a: &&Attempt| a.is_repeated() && a.outcome == Some(Outcome::Local);
+            let telling = of_it().filter(|a| !is_ignored(a)).min_by_key(|a| weight(a.outcome))?;
             if telling.outcome.is_some_and(|outcome| outcome != Outcome::Cancelled) {
-                return Some(telling.clause(in_full));
+                let same = of_it()
+                    .filter(|a| (a.address, a.outcome) == (telling.address, telling.outcome));
+                let syns = same.filter_map(|attempt| attempt.syns).fold(0, u32::saturating_add);
+                return Some(telling.clause(in_full, syns));
             }
             // What was not waited for says nothing, but why it was not.
             let remembered = Reason::Remembered(service);
@@ -418,12 +432,18 @@ impl Attempt {
         self.connected.map_or(Duration::ZERO, |connected| self.ended.saturating_sub(connected))
     }
 
+    /// Whether its candidate had been tried before, and was silent.
+    pub fn is_repeated(&self) -> bool {
+        matches!(self.reason, Reason::SecondAttempt | Reason::Proof(_))
+    }
+
     fn in_brackets(&self) -> String {
         self.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"))
     }
 
     /// `587 is filtered by 203.0.113.1 (communication administratively prohibited)`.
-    fn clause(&self, in_full: bool) -> String {
+    /// The SYNs are those of every attempt of its candidate.
+    fn clause(&self, in_full: bool, syns: u32) -> String {
         let port = Spoken(self.service);
         let icmp = || {
             let from = self.icmp.and_then(|icmp| icmp.sender);
@@ -443,8 +463,8 @@ impl Attempt {
                 let (by, why) = icmp();
                 format!("{port} is unreachable, says {by}{why}")
             }
-            Outcome::Timeout => match self.syns {
-                Some(syns) if syns > 1 => format!("{port} is silent ({syns} SYNs unanswered)"),
+            Outcome::Timeout => match syns {
+                2.. => format!("{port} is silent ({syns} SYNs unanswered)"),
                 _ => format!("{port} is silent{}", self.in_brackets()),
             },
             Outcome::Local => format!("{port} cannot be tried from this machine{errno}"),

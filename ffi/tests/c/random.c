@@ -61,6 +61,7 @@ static void set(mailport_options *to)
     case 3: mailport_options_set_port_delay_ms(to, number()); break;
     case 4: mailport_options_set_patience_ms(to, number()); break;
     case 6: mailport_options_set_greeting_wait_ms(to, number()); break;
+    case 5: mailport_options_set_prefer_submission(to, number()); break;
     case 7: mailport_options_set_sequential(to, number()); break;
     case 8: mailport_options_set_ask(to, number()); break;
     case 9: mailport_options_set_try_failed_last(to, number()); break;

@@ -452,6 +452,7 @@ mod tests {
             family: Some(Family::Ipv4),
             outcome: Outcome::Reset,
             round_trip: None,
+            provisional: false,
         }
     }
 

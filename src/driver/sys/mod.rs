@@ -125,6 +125,16 @@ pub(super) fn queue_errors(socket: BorrowedFd, family: Family, on: bool) -> io::
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) }).map(drop)
 }
 
+/// Has a bind leave the choice of a port to connect (`IP_BIND_ADDRESS_NO_PORT`).
+pub(super) fn bind_without_port(socket: BorrowedFd) -> io::Result<()> {
+    let value: libc::c_int = 1;
+    let length = size_of_val(&value) as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    let value = (&raw const value).cast();
+    // SAFETY: pointer and length are those of an initialised int that outlives the call.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) }).map(drop)
+}
+
 /// Takes everything out of the socket's error queue; the last ICMP error counts, for it is the one
 /// that ended the connect.
 pub(super) fn read_error_queue(socket: BorrowedFd) -> ErrorQueue {
@@ -135,6 +145,9 @@ pub(super) fn read_error_queue(socket: BorrowedFd) -> ErrorQueue {
             Ok(Some(error)) => found = error,
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // A system without such a queue, or one that may not be read.
+            Err(_) if found == ErrorQueue::Empty => return ErrorQueue::Unavailable,
             Err(_) => break,
         }
     }
@@ -200,10 +213,10 @@ pub(super) fn has_hung_up(socket: BorrowedFd) -> bool {
 pub(super) struct TcpInfo {
     /// Whether the handshake is done.
     pub(super) connected: bool,
-    /// The smoothed round trip time.
-    pub(super) round_trip: Duration,
-    /// SYNs sent for the handshake.
-    pub(super) syns: u32,
+    /// The smoothed round trip time; `None` where the answer is too short.
+    pub(super) round_trip: Option<Duration>,
+    /// SYNs sent for the handshake; `None` where the answer is too short.
+    pub(super) syns: Option<u32>,
     /// Segments that came in; `None` before Linux 4.2.
     pub(super) segments_in: Option<u32>,
 }
@@ -240,11 +253,11 @@ fn parse_tcp_info(data: &[u8]) -> Option<TcpInfo> {
     let connected = ![SYN_SENT, SYN_RECV, CLOSE].contains(data.first()?);
     // Until it connects, a client sends nothing but SYNs; a connect that was refused here, none.
     let segments_out = word(SEGS_OUT).filter(|_| !connected);
-    let retransmissions = word(TOTAL_RETRANS)?;
+    let retransmissions = word(TOTAL_RETRANS);
     Some(TcpInfo {
         connected,
-        round_trip: Duration::from_micros(u64::from(word(RTT)?)),
-        syns: segments_out.unwrap_or(retransmissions.saturating_add(1)),
+        round_trip: word(RTT).map(|us| Duration::from_micros(us.into())),
+        syns: segments_out.or(retransmissions.map(|again| again.saturating_add(1))),
         segments_in: word(SEGS_IN),
     })
 }
@@ -404,8 +417,10 @@ mod tests {
         assert_eq!(parse_tcp_info(&data).unwrap().segments_in, Some(0));
         let old = parse_tcp_info(&data[..104]).unwrap();
         assert!(old.connected && old.segments_in.is_none());
-        assert_eq!(old.syns, 3);
-        assert!(parse_tcp_info(&data[..60]).is_none());
+        assert_eq!(old.syns, Some(3));
+        let short = parse_tcp_info(&data[..4]).unwrap();
+        assert!(short.connected && short.round_trip.is_none() && short.syns.is_none());
+        assert!(parse_tcp_info(&[]).is_none());
     }
 
     #[test]

@@ -142,7 +142,7 @@ impl Proxied {
                 Some(Err(error)) => facts.push(unreachable(&error)),
                 Some(Ok(stream)) => {
                     let info = sys::tcp_info(stream.as_fd());
-                    let round_trip = info.map_or(Duration::ZERO, |info| info.round_trip);
+                    let round_trip = info.and_then(|info| info.round_trip).unwrap_or_default();
                     // Before the dial goes, and its descriptor with it.
                     if let (Some(poller), Ok(watched)) = (poller, dial.watched()) {
                         poller.deregister(&watched);
