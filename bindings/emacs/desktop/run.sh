@@ -6,7 +6,14 @@ here=$(realpath "$(dirname "$0")/..")
 rm -rf "$root/repository"
 mkdir -p "$root/mailport" "$root/repository"
 git -C "$here/../.." ls-files -z | tar -C "$here/../.." --null -T - -c | tar -C "$root/repository" -x
-exec unshare --mount --pid --fork --kill-child sh -eu -c '
+exec unshare --mount --pid --net --fork --kill-child sh -eu -c '
+	ip link set lo up
+	# What is sent there gets no answer.
+	ip link add silent type veth peer name nobody
+	ip address add 2001:db8::2/64 dev silent nodad
+	ip link set nobody up
+	ip link set silent up
+	ip neighbour add 2001:db8::1 lladdr 02:00:00:00:00:01 dev silent
 	mount --make-rprivate /
 	mount --bind "$2" "$1/mailport"
 	mount -t proc proc "$1/proc"
@@ -21,6 +28,7 @@ exec unshare --mount --pid --fork --kill-child sh -eu -c '
 			--eval \"(setq load-prefer-newer t backtrace-on-error-noninteractive nil)\" \
 			-l mailport-tests -l mailport-close-tests -l mailport-mew-tests -l mailport-send-tests \
 			-f ert-run-tests-batch-and-exit
+		desktop/imap.sh
 		desktop/frame.sh
 		git config --global user.name x; git config --global user.email x@example.test
 		git config --global safe.directory \"*\"
