@@ -65,7 +65,7 @@ emacs-package:
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
   git git-email python3-venv emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
-  mu4e notmuch elpa-notmuch \
+  mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -127,6 +127,8 @@ test-desktop: test-desktop-emacs ## programs with windows: Emacs 30 in a frame; 
 test-desktop-emacs: emacs
 	bindings/emacs/desktop/chroot.sh target/desktop/trixie
 	bindings/emacs/desktop/run.sh target/desktop/trixie
+	MAILPORT_EMACS="$(CURDIR)/bindings/emacs/desktop/emacs.sh $(CURDIR)/target/desktop/trixie" \
+	  $(CARGO) test --locked -p mailport-emacs --test terminal
 
 test-peers: test-peers-emacs ## test suites of other projects, with and without mailport; downloads them
 
@@ -167,7 +169,7 @@ tools:
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \
 	need 'package-lint: apt-get install elpa-package-lint' sh -c 'ls /usr/share/emacs/site-lisp/elpa/package-lint-*/package-lint.el'; \
-	need 'mu4e and notmuch: apt-get install mu4e notmuch elpa-notmuch' sh -c 'mu --version && notmuch --version && ls /usr/share/emacs/site-lisp/elpa/mu4e-*/mu4e.el /usr/share/emacs/site-lisp/elpa/notmuch-*/notmuch.el'; \
+	need 'mu4e, notmuch and async: apt-get install mu4e notmuch elpa-notmuch elpa-async' sh -c 'mu --version && notmuch --version && ls /usr/share/emacs/site-lisp/elpa/async-*/async.el /usr/share/emacs/site-lisp/elpa/mu4e-*/mu4e.el /usr/share/emacs/site-lisp/elpa/notmuch-*/notmuch.el'; \
 	need 'Mew: apt-get install mew' test -d /usr/share/emacs/site-lisp/mew; \
 	need 'tmux: apt-get install tmux' tmux -V; \
 	need 'autoreconf and automake: apt-get install autoconf automake' sh -c 'autoreconf --version && automake --version'; \

@@ -12,7 +12,8 @@
 (require 'mailport-send-tests)
 
 (dolist (pattern '("/usr/share/emacs/site-lisp/elpa*/mu4e*" "/usr/share/emacs/site-lisp/mu4e"
-                   "/usr/share/emacs/site-lisp/elpa*/notmuch*"))
+                   "/usr/share/emacs/site-lisp/elpa*/notmuch*"
+                   "/usr/share/emacs/site-lisp/elpa*/async*"))
   (dolist (directory (file-expand-wildcards pattern))
     (add-to-list 'load-path directory)))
 
@@ -133,6 +134,30 @@ COPIES is a file for a copy, or nil."
             (should (= 1 (length mailport-tests--letters)))
             (should (= 1 (length (funcall files "sent")))))
         (mu4e-quit)))))
+
+(defvar async-smtpmail-before-send-hook)
+(declare-function async-smtpmail-send-it "smtpmail-async")
+
+(ert-deftest mailport-dials-in-the-emacs-of-smtpmail-async ()
+  (mailport-tests--with-outbox
+    (require 'smtpmail-async)
+    (let* ((open smtpmail-smtp-service)
+           (smtpmail-smtp-service (mailport-tests--refused))
+           (async-smtpmail-before-send-hook
+            ;; The README has this, but for the plan.
+            (list `(lambda ()
+                     (add-to-list 'load-path ,(file-name-directory (locate-library "mailport")))
+                     (require 'mailport)
+                     (setq mailport-cache nil
+                           mailport-plans '(("127.0.0.1" . ,(format "%d:cleartext,%d:cleartext"
+                                                                    smtpmail-smtp-service open))))
+                     (mailport-mode 1)))))
+      (with-temp-buffer
+        (insert "From: me@example.test\nTo: you@example.test\nSubject: Async\n"
+                mail-header-separator "\nHello\n")
+        (async-smtpmail-send-it))
+      (mailport-tests--until (lambda () mailport-tests--letters))
+      (should-not (mailport--outbox-letters)))))
 
 (provide 'mailport-clients-tests)
 
