@@ -3,7 +3,7 @@
 CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
-.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-readers readers-table \
+.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-peers test-readers readers-table \
 	lint soak freeze bench bench-c bench-setup
 
 help: ## this list
@@ -64,7 +64,7 @@ emacs-package:
 # What the tests need besides Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
+  git git-email python3-venv libpython3-testsuite emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
@@ -115,13 +115,16 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
+test-peers: test-peers-emacs ## the test suites of smtplib, aiosmtplib and Emacs, with mailport in them
+	@$(PYTHON) peers
+
 test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers
 
 readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
 
-.PHONY: test-desktop test-desktop-emacs test-peers test-peers-emacs
+.PHONY: test-desktop test-desktop-emacs test-peers-emacs
 test-desktop: test-desktop-emacs ## programs with windows: Emacs 30 in a frame; after make setup, as root
 
 test-desktop-emacs: emacs
@@ -129,8 +132,6 @@ test-desktop-emacs: emacs
 	bindings/emacs/desktop/run.sh target/desktop/trixie
 	MAILPORT_EMACS="$(CURDIR)/bindings/emacs/desktop/emacs.sh $(CURDIR)/target/desktop/trixie" \
 	  $(CARGO) test --locked -p mailport-emacs --test terminal
-
-test-peers: test-peers-emacs ## test suites of other projects, with and without mailport; downloads them
 
 test-peers-emacs: emacs
 	EMACS=$(EMACS) bindings/emacs/test/peers.sh target/peers

@@ -4,6 +4,7 @@ mod cache;
 mod cancel;
 mod dial;
 mod dialer;
+mod per_process;
 mod poller;
 mod probe_run;
 mod prober;

@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::per_process::PerProcess;
 use super::resolv_conf;
 use super::sys;
 use crate::machine::Query;
@@ -54,7 +55,7 @@ pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 #[derive(Clone)]
 pub struct Resolver {
     look: Look,
-    generation: Arc<Generation>,
+    shared: PerProcess<Shared>,
 }
 
 /// Who is asked.
@@ -78,14 +79,12 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// The state of a resolver in one process. A child of a fork must not touch its parent's: the lock
-/// may be held by a thread that does not exist there.
-struct Generation {
-    process: u32,
+/// What the handles and threads of a resolver share in one process.
+#[derive(Default)]
+struct Shared {
     state: Mutex<State>,
     /// Wakes threads that wait for a look-up.
     given: Condvar,
-    next: OnceLock<Arc<Generation>>,
 }
 
 #[derive(Default)]
@@ -163,7 +162,7 @@ impl Resolver {
     }
 
     fn new(look: Look) -> Resolver {
-        Resolver { look, generation: Arc::new(Generation::new()) }
+        Resolver { look, shared: PerProcess::new(Shared::default()) }
     }
 
     /// Begins a look-up of these families, or joins one that began a moment ago; the answer comes
@@ -189,8 +188,8 @@ impl Resolver {
         }
         let namespaces = sys::namespaces();
         let key = Key { name: name.to_owned(), question, namespaces };
-        let generation = self.generation();
-        let mut state = generation.lock();
+        let shared = self.shared();
+        let mut state = shared.lock();
         if let Some(job) = state.joinable(&key, now) {
             job.waiting.push((Arc::clone(slot), query));
             return;
@@ -198,23 +197,23 @@ impl Resolver {
         let waiting = vec![(Arc::clone(slot), query)];
         state.add(Job { key, began: now, runs_since: None, waiting });
         drop(state);
-        self.start(&generation, namespaces, now);
+        self.start(&shared, namespaces, now);
     }
 
     /// Starts look-ups that wait for a thread, as far as the limits allow, and says when to call
     /// again: no thread watches the others.
     pub(super) fn relieve(&self, now: Instant) -> Option<Instant> {
-        let generation = self.generation();
-        if generation.lock().queue.is_empty() {
+        let shared = self.shared();
+        if shared.lock().queue.is_empty() {
             return None;
         }
-        self.start(&generation, sys::namespaces(), now)
+        self.start(&shared, sys::namespaces(), now)
     }
 
     /// Whether the look-up that counts for this slot has not begun, because of the limits.
     pub(super) fn is_queued(&self, slot: &Arc<Slot>) -> bool {
-        let generation = self.generation();
-        let state = generation.lock();
+        let shared = self.shared();
+        let state = shared.lock();
         state.queue.iter().any(|job| {
             let waiting = state.jobs.get(job).map(|job| &*job.waiting).unwrap_or_default();
             let counts = |query| query == Query::Authority;
@@ -225,12 +224,12 @@ impl Resolver {
     /// Hands look-ups of these namespaces, in which this thread is, to threads.
     fn start(
         &self,
-        generation: &Arc<Generation>,
+        shared: &Arc<Shared>,
         namespaces: Option<sys::Namespaces>,
         now: Instant,
     ) -> Option<Instant> {
         loop {
-            let mut state = generation.lock();
+            let mut state = shared.lock();
             let Some(job) = state.next_job(namespaces, now) else {
                 return (!state.queue.is_empty()).then_some(now + RETRY);
             };
@@ -239,49 +238,36 @@ impl Resolver {
             };
             if let Some(thread) = state.threads.values_mut().find(idle) {
                 thread.job = Some(job);
-                generation.given.notify_all();
+                shared.given.notify_all();
                 continue;
             }
             // Handed over here, so that no more threads are started than there are look-ups.
             let number = state.number();
             state.threads.insert(number, Thread { namespaces, job: Some(job) });
             drop(state);
-            if let Err(error) = self.start_thread(generation, number) {
-                generation.lock().not_started(number, job, &error);
+            if let Err(error) = self.start_thread(shared, number) {
+                shared.lock().not_started(number, job, &error);
                 return Some(now + RETRY);
             }
         }
     }
 
-    fn start_thread(&self, generation: &Arc<Generation>, number: u64) -> std::io::Result<()> {
+    fn start_thread(&self, shared: &Arc<Shared>, number: u64) -> std::io::Result<()> {
         let look = self.look.clone();
-        let generation = Arc::clone(generation);
+        let shared = Arc::clone(shared);
         let builder = thread::Builder::new().name("mailport-resolve".into()).stack_size(STACK);
         let started =
-            sys::with_signals_blocked(|| builder.spawn(move || work(&look, &generation, number)));
+            sys::with_signals_blocked(|| builder.spawn(move || work(&look, &shared, number)));
         started.map(drop)
     }
 
-    fn generation(&self) -> Arc<Generation> {
-        let mut generation = &self.generation;
-        let here = std::process::id();
-        while generation.process != here {
-            generation = generation.next.get_or_init(|| Arc::new(Generation::new()));
-        }
-        Arc::clone(generation)
+    /// A forked child begins with no look-ups.
+    fn shared(&self) -> Arc<Shared> {
+        self.shared.get(|_| Shared::default())
     }
 }
 
-impl Generation {
-    fn new() -> Generation {
-        Generation {
-            process: std::process::id(),
-            state: Mutex::default(),
-            given: Condvar::new(),
-            next: OnceLock::new(),
-        }
-    }
-
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock; if it did, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -371,11 +357,11 @@ impl State {
 
 /// What a thread does: its first look-up, then others of its namespaces, until there have been none
 /// for a while.
-fn work(look: &Look, generation: &Generation, number: u64) {
-    let mut state = generation.lock();
+fn work(look: &Look, shared: &Shared, number: u64) {
+    let mut state = shared.lock();
     loop {
         let given = |state: &mut State| state.threads.get(&number).is_some_and(|t| t.job.is_none());
-        (state, _) = generation
+        (state, _) = shared
             .given
             .wait_timeout_while(state, IDLE, given)
             .unwrap_or_else(PoisonError::into_inner);
@@ -391,13 +377,13 @@ fn work(look: &Look, generation: &Generation, number: u64) {
             panic::catch_unwind(AssertUnwindSafe(ask))
                 .unwrap_or_else(|_| Err(LookupError::Failed("the look-up panicked".into())))
         });
-        let waiting = generation.lock().end(job);
+        let waiting = shared.lock().end(job);
         if let Some(result) = result {
             for (slot, query) in waiting {
                 slot.fill(query, result.clone());
             }
         }
-        state = generation.lock();
+        state = shared.lock();
         let namespaces = state.threads.get(&number).and_then(|thread| thread.namespaces);
         // Its own look-up no longer counts.
         let next = state.next_job(namespaces, Instant::now());
@@ -516,7 +502,7 @@ mod tests {
     }
 
     fn threads(resolver: &Resolver) -> usize {
-        resolver.generation.lock().threads.len()
+        resolver.shared().lock().threads.len()
     }
 
     /// A resolver whose look-ups all wait until the sender is dropped, and a count of them.
@@ -548,7 +534,7 @@ mod tests {
     }
 
     fn is_idle(resolver: &Resolver) -> bool {
-        resolver.generation.lock().threads.values().all(|thread| thread.job.is_none())
+        resolver.shared().lock().threads.values().all(|thread| thread.job.is_none())
     }
 
     #[test]
@@ -594,7 +580,8 @@ mod tests {
             wait_for(|| !slot.lock().answers.is_empty());
         }
         assert_eq!(calls.load(Ordering::SeqCst), 2);
-        let state = resolver.generation.lock();
+        let shared = resolver.shared();
+        let state = shared.lock();
         assert!(state.jobs.is_empty() && state.latest.is_empty());
     }
 
@@ -614,7 +601,8 @@ mod tests {
         // Their age is told by the clock that the caller brings, so nobody has to wait for it.
         for (round, running) in [(1, 32), (2, 48), (3, 64), (4, 64)] {
             let later = Instant::now() + round * 2 * OLD;
-            let mut state = resolver.generation.lock();
+            let shared = resolver.shared();
+            let mut state = shared.lock();
             let running_now = state.jobs.values_mut().filter_map(|job| job.runs_since.as_mut());
             running_now.for_each(|since| *since = start);
             drop(state);
@@ -657,7 +645,7 @@ mod tests {
         drop(release);
         wait_for(|| is_idle(&resolver));
         assert_eq!(calls.load(Ordering::SeqCst), 16);
-        assert!(gone.take().is_empty() && resolver.generation.lock().jobs.is_empty());
+        assert!(gone.take().is_empty() && resolver.shared().lock().jobs.is_empty());
     }
 
     #[test]

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 HOSTS = "127.0.0.1 localhost mail.example.com proxy.example\n"
 # By each example, in its order: the first one, a connect, asyncio, aiosmtplib, Django (by two
-# ports), logging, asking, the cache and ways through.
-MESSAGES = [1, 0, 0, 1, 2, 1, 0, 0]
+# ports), logging (with credentials and without), yagmail, redmail, Flask-Mail, fastapi-mail, a
+# server without TLS, trio, the marker, asking, the cache and tunnels.
+MESSAGES = [1, 0, 0, 1, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_the_marker_is_true_on_linux_alone() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (text,) = re.findall(r"^dependencies = \['(mailport.*)'\]$", readme, re.MULTILINE)
+    marker = Requirement(text).marker
+    assert marker is not None
+    assert [marker.evaluate({"sys_platform": name}) for name in ("linux", "darwin", "win32")] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_every_example_of_the_readme_runs_as_it_is_written(

@@ -176,7 +176,7 @@ def test_a_shortage_of_descriptors_is_emfile_and_passes(opened: socket.socket) -
             lambda: mailport.connect("localhost", plan=plan),
             lambda: mailport.Dial(HERE, plan=plan),
         ):
-            with pytest.raises(OSError, match="EMFILE|Too many open files") as caught:
+            with pytest.raises(OSError, match=r"EMFILE|Too many open files") as caught:
                 call()
             assert type(caught.value) is mailport.ConnectError
             assert caught.value.errno == errno.EMFILE

@@ -12,9 +12,10 @@ use std::collections::VecDeque;
 use std::fmt;
 #[cfg(feature = "cache-file")]
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::per_process::PerProcess;
 use crate::cache::{Change, Place, Remembered, Stamp, Table};
 use crate::config::Config;
 use crate::machine::{Answer, Hints, Observation};
@@ -54,7 +55,7 @@ pub struct Cache {
     path: Option<Arc<Path>>,
     #[cfg(feature = "cache-file")]
     interval: Duration,
-    generation: Arc<Generation>,
+    shared: PerProcess<Shared>,
 }
 
 impl Default for Cache {
@@ -91,17 +92,14 @@ impl CacheError {
     }
 }
 
-/// The state of a cache in one process. A child of a fork must not wait for its parent's lock,
-/// which may be held by a thread that does not exist there.
-struct Generation {
-    process: u32,
+/// What the handles and the thread of a cache share in one process.
+struct Shared {
     state: Mutex<State>,
     /// Something was saved, or could not be.
     settled: Condvar,
     /// It has become urgent to save.
     #[cfg(feature = "cache-file")]
     urged: Condvar,
-    next: OnceLock<Arc<Generation>>,
 }
 
 #[derive(Default)]
@@ -131,7 +129,7 @@ impl Cache {
             path: None,
             #[cfg(feature = "cache-file")]
             interval: Duration::ZERO,
-            generation: Arc::new(Generation::with(Table::default())),
+            shared: PerProcess::new(Shared::with(Table::default())),
         }
     }
 
@@ -153,10 +151,10 @@ impl Cache {
             Ok(table) => (table, None),
             Err(error) => (Table::default(), Some(CacheError::new(&path, &error))),
         };
-        let generation = Generation::with(table);
-        generation.lock().error = error;
+        let shared = Shared::with(table);
+        shared.lock().error = error;
         let interval = Duration::ZERO;
-        Cache { path: Some(path), interval, generation: Arc::new(generation) }
+        Cache { path: Some(path), interval, shared: PerProcess::new(shared) }
     }
 
     /// The same cache, whose file is written at most once in this time: for a process that makes many
@@ -171,7 +169,7 @@ impl Cache {
     /// when it could, and for a cache without a file.
     #[cfg(feature = "cache-file")]
     pub fn error(&self) -> Option<CacheError> {
-        self.generation().lock().error.clone()
+        self.shared().lock().error.clone()
     }
 
     /// Where a user's cache is kept: `mailport/cache.json` in `$XDG_CACHE_HOME` or else in
@@ -194,7 +192,7 @@ impl Cache {
 
     /// What a dial by this plan is told.
     pub fn hints(&self, place: &Place, plan: &Plan) -> Hints {
-        self.generation().lock().table.hints(place, plan, now())
+        self.shared().lock().table.hints(place, plan, now())
     }
 
     /// Takes in what a dial has taught.
@@ -214,7 +212,7 @@ impl Cache {
 
     /// Everything that is remembered, by network, target and service.
     pub fn list(&self) -> Vec<Remembered> {
-        self.generation().lock().table.list(now())
+        self.shared().lock().table.list(now())
     }
 
     /// Forgets a target in every network, and gives how many outcomes and answers that were.
@@ -234,21 +232,21 @@ impl Cache {
             return true;
         }
         let until = Instant::now() + timeout.min(crate::config::MAX_DELAY);
-        let generation = self.generation();
+        let shared = self.shared();
         // What could not be saved before is tried once more.
-        self.save(&generation);
-        let mut state = generation.lock();
+        self.save(&shared);
+        let mut state = shared.lock();
         #[cfg(feature = "cache-file")]
         {
             state.is_urgent = true;
-            generation.urged.notify_all();
+            shared.urged.notify_all();
         }
         while state.is_saving {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let waited = generation.settled.wait_timeout(state, left);
+            let waited = shared.settled.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         !state.is_saving && state.pending.is_empty()
@@ -256,9 +254,9 @@ impl Cache {
 
     /// Brings changes to the table, and has them saved.
     fn change(&self, changes: impl IntoIterator<Item = Change>) -> usize {
-        let (generation, now) = (self.generation(), now());
+        let (shared, now) = (self.shared(), now());
         let mut forgotten = 0;
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         for change in changes {
             forgotten += state.table.apply(&change, now);
             if self.lasts() {
@@ -267,7 +265,7 @@ impl Cache {
         }
         state.limit();
         drop(state);
-        self.save(&generation);
+        self.save(&shared);
         forgotten
     }
 
@@ -285,17 +283,17 @@ impl Cache {
     /// Starts the thread, where there is something to save and none is at it. Where it cannot be
     /// started, the next change tries again.
     #[cfg(feature = "cache-file")]
-    fn save(&self, generation: &Arc<Generation>) {
+    fn save(&self, shared: &Arc<Shared>) {
         /// The stack of the thread: it reads and writes one file of a known size.
         const STACK: usize = 128 * 1024;
         let Some(path) = self.path.clone() else { return };
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         if state.is_saving || state.pending.is_empty() {
             return;
         }
         state.is_saving = true;
         drop(state);
-        let theirs = Arc::clone(generation);
+        let theirs = Arc::clone(shared);
         let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
         let started = super::sys::with_signals_blocked(|| {
             let (path, interval) = (Arc::clone(&path), self.interval);
@@ -308,35 +306,29 @@ impl Cache {
             })
         });
         if let Err(error) = started {
-            let mut state = generation.lock();
+            let mut state = shared.lock();
             state.is_saving = false;
             state.error = Some(CacheError::new(&path, &error));
             drop(state);
-            generation.settled.notify_all();
+            shared.settled.notify_all();
         }
     }
 
     #[cfg(not(feature = "cache-file"))]
     #[expect(clippy::unused_self, reason = "with a file it depends on it")]
-    fn save(&self, _: &Arc<Generation>) {}
+    fn save(&self, _: &Arc<Shared>) {}
 
-    fn generation(&self) -> Arc<Generation> {
-        let mut generation = &self.generation;
-        let here = std::process::id();
-        while generation.process != here {
-            let parent = generation;
-            generation = generation.next.get_or_init(|| Arc::new(parent.child()));
-        }
-        Arc::clone(generation)
+    fn shared(&self) -> Arc<Shared> {
+        self.shared.get(Shared::child)
     }
 }
 
 /// What the thread does: it saves until nothing is left to save, or something cannot be.
 #[cfg(feature = "cache-file")]
-fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
+fn work(shared: &Shared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     loop {
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         let changes: Vec<Change> = state.pending.drain(..).collect();
         if changes.is_empty() {
             state.is_saving = false;
@@ -344,7 +336,7 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, Cache
         }
         drop(state);
         let saved = catch_unwind(AssertUnwindSafe(|| save(&changes)));
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         // A panic is a bug, which was reported when it happened.
         state.error = saved.as_ref().ok().and_then(|saved| saved.as_ref().err().cloned());
         if let Ok(Ok(mut table)) = saved {
@@ -362,19 +354,17 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, Cache
             break;
         }
     }
-    generation.settled.notify_all();
+    shared.settled.notify_all();
 }
 
-impl Generation {
-    fn with(table: Table) -> Generation {
+impl Shared {
+    fn with(table: Table) -> Shared {
         let state = Mutex::new(State { table, ..State::default() });
-        Generation {
-            process: std::process::id(),
+        Shared {
             state,
             settled: Condvar::new(),
             #[cfg(feature = "cache-file")]
             urged: Condvar::new(),
-            next: OnceLock::new(),
         }
     }
 
@@ -396,13 +386,13 @@ impl Generation {
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here
     /// holds the lock for ever.
-    fn child(&self) -> Generation {
+    fn child(&self) -> Shared {
         let table = match self.state.try_lock() {
             Ok(state) => state.table.clone(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().table.clone(),
             Err(TryLockError::WouldBlock) => Table::default(),
         };
-        Generation::with(table)
+        Shared::with(table)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -483,16 +473,16 @@ mod tests {
     #[cfg(feature = "cache-file")]
     #[test]
     fn what_comes_while_the_file_is_written_is_saved_by_the_same_thread() {
-        let generation = Generation::with(Table::default());
+        let shared = Shared::with(Table::default());
         let change = |port| Change::Learned { place: place(), observation: reset(port), at: now() };
-        generation.lock().pending.push_back(change(0));
+        shared.lock().pending.push_back(change(0));
         let saves = Mutex::new(Vec::new());
-        work(&generation, |changes| {
+        work(&shared, |changes| {
             let mut saves = saves.lock().unwrap();
             saves.push(changes.len());
             if saves.len() == 1 {
                 // Nobody holds the lock meanwhile, or this would never end.
-                generation.lock().pending.extend([change(1), change(0)]);
+                shared.lock().pending.extend([change(1), change(0)]);
             }
             Ok(Table::default())
         });
@@ -502,15 +492,15 @@ mod tests {
     #[cfg(feature = "cache-file")]
     #[test]
     fn what_could_not_be_saved_is_kept_for_the_next_time_and_is_not_too_much() {
-        let generation = Generation::with(Table::default());
-        generation.lock().is_saving = true;
+        let shared = Shared::with(Table::default());
+        shared.lock().is_saving = true;
         for number in 0..MAX_PENDING + 5 {
             let at = Stamp(number as u64);
-            generation.lock().pending.push_back(Change::Cleared { at });
+            shared.lock().pending.push_back(Change::Cleared { at });
         }
         let full = CacheError::new(Path::new("/full"), &std::io::ErrorKind::StorageFull.into());
-        work(&generation, |_| Err(full.clone()));
-        let state = generation.lock();
+        work(&shared, |_| Err(full.clone()));
+        let state = shared.lock();
         assert_eq!(state.error, Some(full.clone()));
         assert_eq!((state.pending.len(), state.is_saving), (MAX_PENDING, false));
         assert_eq!(
