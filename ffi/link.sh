@@ -15,7 +15,7 @@ soname=libmailport.so.${version%%.*}
 ${CARGO:-cargo} build --locked --release --package mailport-ffi --manifest-path "$here/../Cargo.toml"
 archive=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/libmailport.a
 
-# Into a folder of its own first, so that whoever uses the library meanwhile sees a whole one.
+# Into a new folder first, so that a program that uses the library meanwhile sees a complete one.
 mkdir -p "$folder"
 new=$(mktemp -d "$folder/new.XXXXXX")
 trap 'rm -rf "$new"' EXIT

@@ -17,7 +17,7 @@ pub(crate) const LOOKUP_HEDGE: Duration = Duration::from_millis(100);
 const MAX_ADDRESSES: usize = 32;
 
 /// The addresses of the host. What was answered is kept; which addresses there are follows from
-/// it, whatever the order in which answers of one moment come.
+/// it, in any order of answers that come at the same time.
 #[derive(Debug)]
 pub(super) struct Addresses {
     /// The families that the dial can use, IPv6 first.
@@ -29,7 +29,7 @@ pub(super) struct Addresses {
     known: Vec<Known>,
     /// The families that this machine has a route to.
     routes: Vec<Family>,
-    /// The family that the caller wants first, or else the cache, whatever the authority's order.
+    /// The family that the caller wants first, or else the cache, before the authority's order.
     wanted: Option<Family>,
 }
 
@@ -193,7 +193,7 @@ impl Addresses {
         self.known.iter().map(|known| known.address)
     }
 
-    /// When an address became known, at whatever port.
+    /// When an address became known, at any port.
     pub(super) fn arrived(&self, address: SocketAddr) -> Option<Instant> {
         self.known.iter().find(|known| is_same_host(known.address, address)).map(|known| known.at)
     }

@@ -12,7 +12,7 @@ if [ ! -e "$root/.complete" ]; then
 	chmod +x "$root/usr/sbin/policy-rc.d"
 	cp /etc/resolv.conf "$root/etc/"
 	chroot "$root" apt-get install -y --no-install-recommends dovecot-imapd dovecot-pop3d
-	# A mirror or a proxy may have a certificate of its own.
+	# A mirror or a proxy may have its own certificate.
 	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || :
 	touch "$root/.complete"
 fi

@@ -7,7 +7,7 @@ use std::thread::Builder;
 pub(in crate::driver) const SMALL_STACK: usize = 64 * 1024;
 
 /// Starts a thread, with every signal blocked that is not for one thread alone: the program's
-/// signals stay with the program's threads. Nobody joins it.
+/// signals stay with the program's threads. It is not joined.
 pub(in crate::driver) fn spawn(
     name: &str,
     stack: usize,
