@@ -100,7 +100,7 @@ def test_a_failure_names_host_services_and_reasons(refused: int, silent: Silent)
     assert all(part in said for part in [HERE, f"{silent.port} is silent", f"{refused} is refused"])
     assert outcomes(error.attempts) == {silent.port: {"timeout"}, refused: {"reset"}}
     assert error.report is not None
-    assert error.report.timeline(60).count("\n") == 2
+    assert error.report.timeline(60).count("\n") == len(error.attempts)
 
 
 def test_silence_is_etimedout(silent: Silent) -> None:

@@ -239,9 +239,9 @@ class SMTP(_PlannedSMTP):
 
     host, port, local_hostname, timeout, source_address
         As in smtplib; *port* may be digits in a string, and becomes a plan
-        (:meth:`Plan.for_port`). Without a port, 587 comes first, and 25 next. The *timeout* is in seconds, for the dial and then for each
-        operation of the socket. By default :func:`socket.getdefaulttimeout`, or else 30 for the
-        dial and none for the socket.
+        (:meth:`Plan.for_port`). Without a port, 587 comes first, and 25 next. The *timeout* is in
+        seconds, for the dial and then for each operation of the socket. By default
+        :func:`socket.getdefaulttimeout`, or else 30 for the dial and none for the socket.
     context
         The TLS context. Default ``None``: :func:`ssl.create_default_context`.
     ask
