@@ -1,4 +1,4 @@
-# The front door: `make` lists what there is.
+# `make` lists the targets.
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
@@ -61,7 +61,7 @@ emacs-package:
 	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" >> $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
-# What the tests need besides Rust. Root is for the packages only.
+# What the tests need in addition to Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
   git git-email python3-venv libpython3-testsuite emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \

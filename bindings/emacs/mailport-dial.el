@@ -74,7 +74,7 @@ No packet is sent to that port before the answer.  The default is nil."
   :group 'mailport)
 
 (defcustom mailport-ask-default 'fall-back
-  "The answer where nobody can be asked, as in batch mode.
+  "The answer where the user cannot be asked, as in batch mode.
 The default is `fall-back'."
   :type '(choice (const :tag "Fall back" fall-back) (const :tag "Wait on" wait-on)
                  (const :tag "Give up" give-up))

@@ -283,7 +283,7 @@ fn a_dial_has_a_timeout() {
     let plan = format!("{}:starttls", off.port());
     let relay = Relay::start(&[&fixed(&plan)[..], &["--dial-timeout", "400ms"]].concat());
     let words = String::from_utf8(rest(relay.connect())).unwrap();
-    assert!(words.contains("gave up at the deadline"), "{words}");
+    assert!(words.contains("gave up at the timeout"), "{words}");
 }
 
 // ---- a service -----------------------------------------------------------------------------------

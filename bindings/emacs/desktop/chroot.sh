@@ -7,7 +7,7 @@ if [ ! -e "$root/.complete" ]; then
 	rm -rf "$root"
 	mkdir -p "$root"
 	debootstrap --variant=minbase --include="$packages" trixie "$root" "${MIRROR:-http://deb.debian.org/debian}"
-	# A mirror or a proxy may have a certificate of its own.
+	# A mirror or a proxy may have its own certificate.
 	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || :
 	touch "$root/.complete"
 fi

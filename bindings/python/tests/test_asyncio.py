@@ -169,7 +169,7 @@ def test_a_function_is_asked(run: Run[Any], refused: int, opened: socket.socket)
         plan = starttls(refused, port_of(opened))
         sock = await mailport.aconnect(HERE, plan=plan, ask=lambda _: Answer.FALL_BACK)
         sock.close()
-        with pytest.raises(ConnectError, match="as you wish"):
+        with pytest.raises(ConnectError, match="the fallback was declined"):
             await mailport.aconnect(HERE, plan=plan, ask=lambda _: Answer.GIVE_UP)
 
     run(main())

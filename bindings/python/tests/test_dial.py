@@ -353,7 +353,7 @@ def test_a_question_stops_a_dial_until_it_is_answered(refused: int, opened: sock
 
 def test_an_answer_may_be_no(refused: int, opened: socket.socket) -> None:
     plan = starttls(refused, port_of(opened))
-    with pytest.raises(ConnectError, match="as you wish"):
+    with pytest.raises(ConnectError, match="the fallback was declined"):
         mailport.connect(HERE, plan=plan, ask=lambda _: "give-up")
     with pytest.raises(ValueError, match="perhaps"):
         mailport.connect(HERE, plan=plan, ask=lambda _: "perhaps")
