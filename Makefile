@@ -64,6 +64,7 @@ emacs-package:
 # What the tests need in addition to Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
+  node-nodemailer node-socks libphp-phpmailer php-cli s-nail \
   git git-email python3-venv libpython3-testsuite emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
@@ -166,6 +167,9 @@ tools:
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
 	need 'the command nft: apt-get install nftables' nft --version; \
 	need 'the command curl: apt-get install curl' curl --version; \
+	need 'Nodemailer: apt-get install node-nodemailer node-socks' test -d /usr/share/nodejs/nodemailer -a -d /usr/share/nodejs/socks; \
+	need 'PHPMailer: apt-get install libphp-phpmailer php-cli' sh -c 'php --version && test -d /usr/share/php/libphp-phpmailer'; \
+	need 's-nail: apt-get install s-nail' s-nail --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \

@@ -10,14 +10,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::per_process::PerProcess;
 use super::resolv_conf;
 use super::sys;
 use crate::machine::Query;
-use crate::outcome::Errno;
 use crate::plan::Family;
 use crate::report::LookupError;
 
@@ -36,8 +34,9 @@ const JOINED: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// How soon a look-up that no thread has taken is looked after again.
 const RETRY: Duration = Duration::from_millis(500);
-/// The stack of a thread: name service modules want more than a few pages.
-const STACK: usize = 256 * 1024;
+/// The stack of a thread, of which the C library itself takes 100 KiB: modules of the name service
+/// that take 256 KiB are in use.
+const STACK: usize = 512 * 1024;
 
 /// What a look-up gives: addresses of both families, best first, their ports ignored.
 pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
@@ -255,10 +254,7 @@ impl Resolver {
     fn start_thread(&self, shared: &Arc<Shared>, number: u64) -> std::io::Result<()> {
         let look = self.look.clone();
         let shared = Arc::clone(shared);
-        let builder = thread::Builder::new().name("mailport-resolve".into()).stack_size(STACK);
-        let started =
-            sys::with_signals_blocked(|| builder.spawn(move || work(&look, &shared, number)));
-        started.map(drop)
+        sys::thread::spawn("mailport-resolve", STACK, move || work(&look, &shared, number))
     }
 
     /// A forked child begins with no look-ups.
@@ -348,9 +344,8 @@ impl State {
             self.queue.push_front(number);
             return;
         }
-        let errno = Errno(error.raw_os_error().unwrap_or(libc::EAGAIN));
         for (slot, query) in self.end(number) {
-            slot.fill(query, Err(LookupError::LocalResourceError(errno)));
+            slot.fill(query, Err(LookupError::NoThread(error.to_string())));
         }
     }
 }
@@ -488,6 +483,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::thread;
 
     fn slot() -> Arc<Slot> {
         Arc::new(Slot::new(Arc::new(sys::event().unwrap())))

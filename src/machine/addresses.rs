@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::event::Query;
 use crate::plan::Family;
 use crate::report::{Lookup, LookupError};
-use crate::target::is_of_a_host;
 
 /// How long the authority may take before one look-up a family helps it. Most answers of a name
 /// service come sooner, so that most dials cost one look-up.
@@ -250,7 +249,9 @@ pub(crate) fn usable(
             continue;
         }
         let of_family = seen.iter().filter(|seen| Family::from(seen.ip()) == family).count();
-        if !is_of_a_host(address.ip()) {
+        // Others are tried as they come: a resolver may give addresses of its own meaning, which a
+        // shim of connect(2) understands (proxychains: 224.0.0.0/8).
+        if address.ip().is_unspecified() {
             refused = Some(address.ip());
         } else if of_family < MAX_ADDRESSES && !seen.contains(&address) {
             seen.push(address);

@@ -222,6 +222,9 @@ pub enum LookupError {
     /// with this error; this says nothing about the name.
     #[error("this machine cannot look names up: {0}")]
     LocalResourceError(Errno),
+    /// No thread could be started for the look-up, because of the limit that this names.
+    #[error("this machine cannot look names up: {0}")]
+    NoThread(String),
     /// As many look-ups as this process may have at once are under way, and none ended in time.
     #[error("not looked up: too many look-ups of this process are unanswered")]
     Busy,
@@ -275,10 +278,10 @@ impl Report {
     /// came before any attempt. `None` for a dial that connected, and where no number fits.
     pub fn errno(&self) -> Option<Errno> {
         let silence = Some(Errno(libc::ETIMEDOUT));
-        if let (Some(LookupError::LocalResourceError(errno)), true) =
-            (self.lookup_error(), self.attempts.is_empty())
-        {
-            return Some(*errno);
+        match (self.lookup_error(), self.attempts.is_empty()) {
+            (Some(LookupError::LocalResourceError(errno)), true) => return Some(*errno),
+            (Some(LookupError::NoThread(_)), true) => return Some(Errno(libc::EAGAIN)),
+            _ => {}
         }
         match (self.end, self.telling()) {
             (None | Some(End::Connected(_)), _) => None,

@@ -294,16 +294,12 @@ impl Cache {
         state.is_saving = true;
         drop(state);
         let theirs = Arc::clone(shared);
-        let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
-        let started = super::sys::with_signals_blocked(|| {
-            let (path, interval) = (Arc::clone(&path), self.interval);
-            builder.spawn(move || {
-                theirs.wait_until_urgent(interval);
-                work(&theirs, |changes| {
-                    file::save(&path, changes, now())
-                        .map_err(|error| CacheError::new(&path, &error))
-                });
-            })
+        let (file, interval) = (Arc::clone(&path), self.interval);
+        let started = super::sys::thread::spawn("mailport-cache", STACK, move || {
+            theirs.wait_until_urgent(interval);
+            work(&theirs, |changes| {
+                file::save(&file, changes, now()).map_err(|error| CacheError::new(&file, &error))
+            });
         });
         if let Err(error) = started {
             let mut state = shared.lock();
