@@ -43,7 +43,7 @@ pub struct Config {
     /// How long the whole dial may take, name resolution included. Default 30 s; at least the
     /// attempt delay.
     pub timeout: Duration,
-    /// How long a connection is waited upon for the server's first byte before it counts. Default
+    /// How long to wait for the server's greeting before a connection counts. Default
     /// [`GreetingWait::Automatic`]. With a greeting wait, services are tried one after the other: the next starts
     /// only when this one has failed, never for silence.
     pub greeting_wait: GreetingWait,
@@ -150,7 +150,7 @@ pub enum Patience {
     /// (after 1 s, RFC 6298 section 2) have then both gone unanswered.
     #[default]
     Automatic,
-    /// This long, at least 10 ms, whatever the round trip. A short time lets lost SYNs lead to the
+    /// This long, at least 10 ms, for any round trip. A short time lets lost SYNs lead to the
     /// later port.
     Fixed(Duration),
 }

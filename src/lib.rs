@@ -18,7 +18,7 @@
 //!
 //! # After you connect
 //!
-//! Whoever can drop a packet chooses the port. So ask [`Service::tls`], never the port. For
+//! An attacker who can drop a packet chooses the port. So use [`Service::tls`], never the port. For
 //! [`Tls::StartTls`], end the session if STARTTLS is not offered or fails, and send no credentials
 //! before. Verify the certificate against [`Target::canonical`] on every port. A failed TLS
 //! handshake, a certificate that does not match or a refused login is for the user to see, and never

@@ -39,7 +39,7 @@
   "Open a stream to the mail server HOST, on the best port, and return it.
 The arguments are those of `open-network-stream'.  SERVICE must be a mail port.
 `mailport-plans' says which ports are tried.  The TLS mode is that of the plan,
-whatever the type in PARAMETERS; with type nil, a stream is never in cleartext
+for any type in PARAMETERS; with type nil, a stream is never in cleartext
 unless the plan says so.
 
 Everything that follows, such as the verification of the certificate and the
@@ -78,7 +78,7 @@ Return a dial, which `mailport-cancel' cancels until CALLBACK has been called."
     (mailport--start host plan
                      :on-question #'mailport--ask-soon
                      :on-end (lambda (dial)
-                               ;; The callback runs from a timer of its own.
+                               ;; The callback runs from a separate timer.
                                (run-at-time 0 nil #'mailport--arrive dial callback open)))))
 
 ;;;; The mode
@@ -125,7 +125,7 @@ Other streams are not affected."
       (mailport--misuse "%s" count))
     (message "Removed %d entr%s" count (if (= count 1) "y" "ies"))))
 
-;; Without a package, nobody else defines these.
+;; Without a package, no other file defines these.
 (autoload 'mailport-send-mode "mailport-send" nil t)
 (autoload 'mailport-outbox "mailport-outbox" nil t)
 

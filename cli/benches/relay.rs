@@ -100,7 +100,7 @@ fn swallow(mut stream: TcpStream) {
     }
 }
 
-/// A program that passes connections on, at a port of its own.
+/// A program that passes connections on, at its own port.
 struct Proxy {
     child: Option<Child>,
     port: u16,

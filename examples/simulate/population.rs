@@ -86,7 +86,7 @@ pub(crate) struct Host {
     seed: u64,
 }
 
-/// Numbers by chance for one purpose: the same whatever else was drawn before.
+/// Random numbers for one purpose: they do not depend on what was drawn before.
 fn chance(seed: u64, purpose: [u64; 4]) -> Rng {
     let mixed = purpose.into_iter().fold(seed, |mixed, part| {
         (mixed ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)

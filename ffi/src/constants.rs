@@ -381,7 +381,9 @@ pub(crate) fn from_lookup_error(error: &LookupError) -> LookupErrorNumber {
     match error {
         LookupError::NoSuchName => MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME,
         LookupError::NoAddress => MAILPORT_LOOKUP_ERROR_NO_ADDRESS,
-        LookupError::LocalResourceError(_) => MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR,
+        LookupError::LocalResourceError(_) | LookupError::NoThread(_) => {
+            MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR
+        }
         LookupError::Busy => MAILPORT_LOOKUP_ERROR_BUSY,
         LookupError::TryAgain => MAILPORT_LOOKUP_ERROR_TRY_AGAIN,
         LookupError::Unusable(_) => MAILPORT_LOOKUP_ERROR_UNUSABLE,

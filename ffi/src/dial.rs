@@ -39,7 +39,7 @@ pub struct Dial {
     canceller: Option<Canceller>,
     user_data: AtomicPtr<c_void>,
     /// Held during each call. Two threads in one dial are a mistake of the caller, which the second
-    /// one is told.
+    /// one is reported.
     inner: Mutex<Inner>,
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn record(result: Result<Status, Failure>) -> Status {
     match result {
         Ok(status) => status,
         Err(Failure { status, message, errno }) => {
-            // It fails while the thread ends, when nobody can ask any more.
+            // It fails while the thread ends, when no caller can ask any more.
             let _ = LAST.try_with(|last| *last.borrow_mut() = Last { message, errno });
             status
         }

@@ -47,7 +47,7 @@ const STOP: Token = Token(0);
 const RELOAD: Token = Token(1);
 const CONTROL: Token = Token(2);
 const NAMES: Token = Token(3);
-/// The first number of a listener, session or control client. Each has a number of its own, whose
+/// The first number of a listener, session or control client. Each has its own number, whose
 /// double is its token, and no number is used twice.
 const FIRST: usize = 2;
 

@@ -99,7 +99,7 @@ impl Names {
         }
     }
 
-    /// The system's look-up, which may block for as long as it likes, on a thread of its own: at
+    /// The system's look-up, which may block for as long as it likes, on a separate thread: at
     /// most one for each name.
     fn look_up(&mut self, name: &str) {
         let (answers, waker) = (Arc::clone(&self.answers), Arc::clone(&self.waker));

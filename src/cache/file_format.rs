@@ -1,4 +1,4 @@
-//! A table as the text of a file, and back: JSON, which whoever is curious can read.
+//! A table as the text of a file, and back: JSON.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Table {
     }
 
     /// The table that a file keeps, as far as it can be understood. Text of another version, and
-    /// text that is none of ours, is an empty table; within ours, what makes no sense is left out.
+    /// text that is not a cache, is an empty table; within ours, what makes no sense is left out.
     pub(crate) fn from_text(text: &[u8], now: Stamp) -> Table {
         let mut table = Table::default();
         let file = serde_json::from_slice::<File>(text).ok();

@@ -1,4 +1,4 @@
-//! What dials have learned of a target in one network, and what the next dial there is told.
+//! What dials have found out about a target in one network, and the hints for the next dial there.
 //!
 //! Pure: the time comes in as a [`Stamp`], and what the system says of its network as text. What
 //! dials share is a [`Cache`](crate::Cache), which holds one [`Table`].

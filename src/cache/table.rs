@@ -1,4 +1,4 @@
-//! The rules of the cache: what is learned, for how long, and what is told.
+//! The rules of the cache: what is kept, for how long, and which hints a dial gets.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub struct Table {
 /// What is known of one target in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Known {
-    /// By the service without a family of its own, and the family; none through a proxy.
+    /// By the service without its family, and the family; no family through a proxy.
     pub(super) outcomes: BTreeMap<(Service, Option<Family>), Entry>,
     /// By the service that would come next.
     pub(super) answers: BTreeMap<Service, RememberedAnswer>,
@@ -140,7 +140,7 @@ impl Table {
     /// Brings a change to the table at the time `now`, and gives how many outcomes and answers
     /// were forgotten by the caller's wish.
     ///
-    /// The order of changes does not matter where it can be told by their times: an older observation
+    /// The order of changes does not matter where their times differ: an older observation
     /// does not replace a newer one, and what was learned after a forgetting stays.
     pub fn apply(&mut self, change: &Change, now: Stamp) -> usize {
         let before = self.len();
@@ -178,7 +178,7 @@ impl Table {
         0
     }
 
-    /// What a dial by this plan is told of a place.
+    /// The hints for a dial by this plan in a place.
     pub fn hints(&self, place: &Place, plan: &Plan, now: Stamp) -> Hints {
         let Some(known) = self.places.get(place) else { return Hints::default() };
         let living = |service: Service, family| {
@@ -323,7 +323,7 @@ impl Entry {
     /// where the entry had expired, it is a confirmation, and doubles the time. A provisional one
     /// is used for a minute, unless the entry was used for longer, and doubles nothing; what
     /// follows a provisional one begins anew. One that connected again is not renewed: the family
-    /// that worked once would go first for ever.
+    /// that worked once would always go first.
     fn after(last: Option<Entry>, observation: Observation, at: Stamp) -> Entry {
         let is_good = |outcome| outcome == Outcome::Connected;
         let last = last.filter(|last| is_good(last.outcome) == is_good(observation.outcome));

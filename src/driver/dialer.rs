@@ -140,8 +140,8 @@ impl Dialer {
     /// Dials `host` and blocks until it is connected or cannot be.
     ///
     /// The stream blocks, as one from `std::net::TcpStream::connect` does. System calls that a
-    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks can ask
-    /// nobody. A cache with a file is given 50 ms at most to save what the dial has observed.
+    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks cannot
+    /// ask. A cache with a file is given 50 ms at most to save what the dial has observed.
     pub fn connect<H>(&self, host: H) -> Result<Connected, ConnectError>
     where
         H: TryInto<Target>,
@@ -173,7 +173,7 @@ impl Dialer {
     /// Starts to dial `host` and returns at once; nothing is sent before the first
     /// [`Dial::process`].
     ///
-    /// Fails for a host that is none, and for settings that no dial can use. What the network says
+    /// Fails for a host that is not valid, and for settings that no dial can use. What the network says
     /// always comes from [`Dial::process`].
     pub fn start<H>(&self, host: H) -> Result<Dial, ConnectError>
     where

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::sys::process_generation;
 
-/// A value for each process: a forked child gets one of its own, for a lock in its parent's may be
+/// A value for each process: a forked child gets a new one, because a lock in its parent's may be
 /// held by a thread that the child does not have. A clone is a handle to the same values.
 #[derive(Debug)]
 pub(super) struct PerProcess<T>(Arc<Node<T>>);

@@ -10,14 +10,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::per_process::PerProcess;
 use super::resolv_conf;
 use super::sys;
 use crate::machine::Query;
-use crate::outcome::Errno;
 use crate::plan::Family;
 use crate::report::LookupError;
 
@@ -27,7 +25,7 @@ const RUNNING: usize = 16;
 const OLD: Duration = Duration::from_secs(5);
 /// Look-ups altogether, stuck ones included; beyond it others wait.
 const MOST_RUNNING: usize = 64;
-/// Threads altogether, with those whose look-up nobody waits for any more.
+/// Threads altogether, with those whose look-up is no longer needed.
 const MOST_THREADS: usize = 1000;
 /// For so long a look-up that is under way is joined by others: an older one may have begun in
 /// another network.
@@ -36,8 +34,9 @@ const JOINED: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// How soon a look-up that no thread has taken is looked after again.
 const RETRY: Duration = Duration::from_millis(500);
-/// The stack of a thread: name service modules want more than a few pages.
-const STACK: usize = 256 * 1024;
+/// The stack of a thread, of which the C library itself takes 100 KiB: modules of the name service
+/// that take 256 KiB are in use.
+const STACK: usize = 512 * 1024;
 
 /// What a look-up gives: addresses of both families, best first, their ports ignored.
 pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
@@ -51,7 +50,7 @@ pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 /// look-up.
 ///
 /// [`Resolver::default`] is one for the whole process, made when it is first needed, and asks the
-/// system (`getaddrinfo`). After a fork the child begins with no look-ups of its own.
+/// system (`getaddrinfo`). After a fork the child begins without look-ups.
 #[derive(Clone)]
 pub struct Resolver {
     look: Look,
@@ -136,7 +135,7 @@ struct Thread {
 
 impl Resolver {
     /// A resolver that asks `look` instead of the system: for the addresses of a name, of both
-    /// families in one list, best first. It is called on threads of its own and may block.
+    /// families in one list, best first. It is called on separate threads and may block.
     ///
     /// Such a look-up has no help of look-ups a family, and addresses of families that the dial
     /// does not use are left out.
@@ -155,7 +154,7 @@ impl Resolver {
         Resolver::new(Look::Custom(Arc::new(look)))
     }
 
-    /// A resolver that asks the system, with threads of its own, and takes of each list of addresses
+    /// A resolver that asks the system, with its own threads, and takes of each list of addresses
     /// what `filter` gives.
     #[doc(hidden)]
     pub fn system_filtered(
@@ -258,10 +257,7 @@ impl Resolver {
     fn start_thread(&self, shared: &Arc<Shared>, number: u64) -> std::io::Result<()> {
         let look = self.look.clone();
         let shared = Arc::clone(shared);
-        let builder = thread::Builder::new().name("mailport-resolve".into()).stack_size(STACK);
-        let started =
-            sys::with_signals_blocked(|| builder.spawn(move || work(&look, &shared, number)));
-        started.map(drop)
+        sys::thread::spawn("mailport-resolve", STACK, move || work(&look, &shared, number))
     }
 
     /// A forked child begins with no look-ups.
@@ -315,7 +311,7 @@ impl State {
         }
         let jobs = &self.jobs;
         let place = self.queue.iter().position(|n| jobs[n].key.namespaces == namespaces)?;
-        // One that nobody waits for counts against no limit.
+        // One that is no longer needed does not count against the limit.
         let running = jobs.values().filter(|job| job.is_wanted());
         let running: Vec<Instant> = running.filter_map(|job| job.runs_since).collect();
         let young = running.iter().filter(|&&since| now < since + OLD).count();
@@ -351,9 +347,8 @@ impl State {
             self.queue.push_front(number);
             return;
         }
-        let errno = Errno(error.raw_os_error().unwrap_or(libc::EAGAIN));
         for (slot, query) in self.end(number) {
-            slot.fill(query, Err(LookupError::LocalResourceError(errno)));
+            slot.fill(query, Err(LookupError::NoThread(error.to_string())));
         }
     }
 }
@@ -369,7 +364,7 @@ fn work(look: &Look, shared: &Shared, number: u64) {
             .wait_timeout_while(state, IDLE, given)
             .unwrap_or_else(PoisonError::into_inner);
         let Some(job) = state.threads.get(&number).and_then(|thread| thread.job) else {
-            // With the lock still held, so that whoever queues a look-up next starts a thread.
+            // With the lock still held, so that the next look-up that is queued starts a thread.
             state.threads.remove(&number);
             return;
         };
@@ -464,7 +459,7 @@ impl Slot {
     }
 
     /// Lets go of a slot in a forked child. False where a thread of the parent's has a part in it,
-    /// and perhaps its lock, which nobody there gives back: it then stays with all that is in it.
+    /// and perhaps its lock, which no thread there releases: it then stays with all that is in it.
     pub(super) fn is_left_in_fork(slot: Arc<Slot>) -> bool {
         Arc::try_unwrap(slot).map_err(std::mem::forget).is_ok()
     }
@@ -477,7 +472,7 @@ impl Slot {
         let mut inside = self.lock();
         let Inside { waker: Some(waker), answers } = &mut *inside else { return };
         answers.push((query, result));
-        // Under the lock: once the dial has emptied the slot, nobody writes to its descriptor.
+        // Under the lock: once the dial has emptied the slot, no thread writes to its descriptor.
         sys::wake(waker.as_fd());
     }
 
@@ -491,6 +486,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::thread;
 
     fn slot() -> Arc<Slot> {
         Arc::new(Slot::new(Arc::new(sys::event().unwrap())))
@@ -601,7 +597,7 @@ mod tests {
         assert!(resolver.is_queued(&slot));
         let relief = resolver.relieve(start).expect("a time when the limits may allow more");
         assert!(relief > start);
-        // Their age is told by the clock that the caller brings, so nobody has to wait for it.
+        // Their age depends on the time that the caller passes, so the test need not wait.
         for (round, running) in [(1, 32), (2, 48), (3, 64), (4, 64)] {
             let later = Instant::now() + round * 2 * OLD;
             let shared = resolver.shared();
@@ -619,7 +615,7 @@ mod tests {
     }
 
     #[test]
-    fn look_ups_that_nobody_waits_for_count_against_no_limit() {
+    fn look_ups_that_are_no_longer_needed_do_not_count_against_the_limit() {
         let (resolver, release, calls) = stuck();
         let (gone, kept) = (slot(), slot());
         let now = Instant::now();
@@ -635,7 +631,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looks_up_what_nobody_waits_for() {
+    fn a_look_up_that_is_not_needed_is_not_started() {
         let (resolver, release, calls) = stuck();
         let (kept, gone) = (slot(), slot());
         let now = Instant::now();

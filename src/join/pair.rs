@@ -63,7 +63,7 @@ pub struct Pair {
 /// How a pair stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It can go on at once: call again, after whatever else is ready.
+    /// It can go on at once: call again, after everything else that is ready.
     More,
     /// It waits until a socket is ready.
     Waiting,
@@ -217,7 +217,7 @@ struct Flow {
 enum Phase {
     #[default]
     Open,
-    /// Everything has been read, and the other socket must be told.
+    /// Everything has been read, and the end must be passed to the other socket.
     Ending,
     Ended,
 }

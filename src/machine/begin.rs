@@ -33,7 +33,7 @@ impl Machine {
     /// looked up, and services are tried one after the other. `via` names it in the report.
     ///
     /// Fails for a [`Config`] that no dial can work with, and for a plan with a service of one
-    /// family only: whoever looks the name up elsewhere chooses the family, too.
+    /// family only: the far end that looks the name up also chooses the family.
     pub fn through(
         via: &str,
         target: &Target,

@@ -11,7 +11,7 @@ use crate::plan::{Family, Service};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Hints {
     /// Services that are remembered as bad, each over one family; without a family, through a
-    /// proxy or a command, where nobody knows it.
+    /// proxy or a command, where it is unknown.
     pub bad: Vec<(Service, Option<Family>)>,
     /// The family that worked best.
     pub family: Option<Family>,

@@ -30,7 +30,7 @@ use rules::{Due, Rules, Step};
 
 /// One dial, without its sockets.
 ///
-/// Whoever drives it has a clock and can connect; the machine decides. Its methods are of four
+/// Its driver has a clock and can connect; the machine decides. Its methods are of four
 /// kinds, and a turn calls them in this order:
 ///
 /// 1. [`handle`](Machine::handle) takes in everything that has happened, one event a call. Nothing

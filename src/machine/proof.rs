@@ -174,7 +174,7 @@ impl Rules<'_> {
         Some(proven.max(first.started + elsewhere.max(nearby).unwrap_or_default()))
     }
 
-    /// The round trip to a candidate, of its own service.
+    /// The round trip to a candidate of this service.
     fn known_round_trip(&self, t: &Try) -> Option<Duration> {
         self.settings.hints.round_trip(self.service(t), t.family())
     }

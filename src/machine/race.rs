@@ -125,7 +125,7 @@ impl Try {
         self.place.family()
     }
 
-    /// Whether it goes to this address, at whatever port.
+    /// Whether it goes to this address, at any port.
     pub(super) fn is_at(&self, address: SocketAddr) -> bool {
         let same = |mut at: SocketAddr| {
             at.set_port(address.port());
@@ -316,11 +316,16 @@ impl Race {
     }
 }
 
-/// What the attempts of a dial teach that was won by `winner`: of each service over each family,
-/// that it connected, that it was refused, or that it was silent for the whole patience or, which is
-/// provisional, until the proof. Soft errors speak of the path, so they count only where the path
-/// was not at fault: every candidate of the service had failed, and a later service of the same
-/// host was reached.
+/// The observations of a dial that was won by `winner`: one for each service over each family.
+///
+/// | attempts of the service over the family | observation |
+/// |---|---|
+/// | one connected, and won or was held | connected, with its round trip |
+/// | one was refused | that outcome |
+/// | silent for the whole patience | timeout |
+/// | silent until the proof alone (rule 6) | timeout, provisional |
+/// | soft errors or local errors | none; a soft error counts if every candidate of the service had failed and a later service of the same host was reached, because then the path was not at fault |
+/// | open for less, or cancelled | none |
 pub(super) fn observations(
     race: &Race,
     winner: usize,

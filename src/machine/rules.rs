@@ -94,7 +94,7 @@ impl Rules<'_> {
         due.min_by_key(|(at, _)| (*at).max(self.now))
     }
 
-    /// How each open attempt ends, now that the dial does: the winner, if there is one, has won.
+    /// Rule 7: how each open attempt ends, now that the dial ends: the winner, if any, has won.
     pub(super) fn ends(&self, winner: Option<usize>) -> Vec<(AttemptId, TryEnd)> {
         let held = winner.map(|winner| &self.race.tries[winner]);
         let is_over = self.now >= self.deadline();
@@ -148,8 +148,8 @@ impl Rules<'_> {
         Some((self.now, Step::Disown(AttemptId(id))))
     }
 
-    /// Where services are tried one after the other, at most one attempt is past its connect, and
-    /// nothing else is open beside it.
+    /// Rule 11: where services are tried one after the other, at most one attempt is past its
+    /// connect, and no other is open.
     fn single_out(&self) -> Option<Due> {
         if !self.settings.is_serial() {
             return None;
@@ -160,7 +160,8 @@ impl Rules<'_> {
         Some((self.now, Step::Cancel(AttemptId(other))))
     }
 
-    /// One after the other, whoever says to fall back has done with what is still silent.
+    /// Rules 10 and 11: one after the other, the answer to fall back also gives up what is still
+    /// silent.
     fn pass_over(&self) -> Option<Due> {
         if !self.settings.is_serial() {
             return None;
@@ -173,15 +174,15 @@ impl Rules<'_> {
         Some((self.now, Step::PassOver(AttemptId(left))))
     }
 
-    /// Silence for the greeting wait's time is success: a server may pause before it greets.
+    /// Rule 12: silence for the whole greeting wait is success: a server may pause before it greets.
     fn let_through(&self) -> Option<Due> {
         let (id, confirming) = self.race.best_confirming()?;
         let State::Confirming { passed: Some(passed) } = confirming.state else { return None };
         Some((self.after(passed, self.settings.greeting_wait?), Step::LetThrough(AttemptId(id))))
     }
 
-    /// A connected attempt wins when no live attempt of an earlier service is left that is not
-    /// overdue. Nothing wins while anything is being confirmed.
+    /// Rule 6: a connected attempt wins when no live attempt of an earlier service is left that is
+    /// not overdue. Nothing wins while anything is being confirmed.
     fn win(&self) -> Option<Due> {
         let (id, held) = self.race.best_held()?;
         if self.race.tries.iter().any(Try::is_confirming) {
@@ -193,8 +194,8 @@ impl Rules<'_> {
         Some((overdue.max().unwrap_or(self.now), Step::End(End::Connected(id))))
     }
 
-    /// At the deadline the best held connection wins, or the one in the greeting wait; only with none is it
-    /// an error.
+    /// Rule 7: at the deadline the best held connection wins, or the one in the greeting wait. The
+    /// dial fails only without one.
     fn expire(&self) -> Due {
         let passed = |t: &Try| matches!(t.state, State::Confirming { passed: Some(_) });
         let in_greeting_wait = self.race.best_confirming().filter(|(_, t)| passed(t));
@@ -203,7 +204,7 @@ impl Rules<'_> {
         (self.deadline(), Step::End(end))
     }
 
-    /// Where the proxy or the command itself has failed, no other service can be reached either.
+    /// Rule 11: where the proxy or the command itself has failed, no other service can be reached.
     fn break_off(&self) -> Option<Due> {
         let mut failures = self.race.tries.iter().filter_map(Try::failure);
         let broken = failures.any(|failure| failure.via_error.is_some_and(ViaError::is_of_the_way));
@@ -218,7 +219,7 @@ impl Rules<'_> {
         Some((at, Step::Begin { reason: Reason::First }))
     }
 
-    /// The next service starts when it is due and the user, where asked, does not mind.
+    /// Rules 4 and 10: the next service starts when it is due and the user, if asked, agrees.
     fn begin_next(&self) -> Option<Due> {
         let next = self.race.begun.len();
         let service = *self.settings.services.get(next).filter(|_| next > 0)?;
@@ -227,7 +228,7 @@ impl Rules<'_> {
             return None;
         }
         let (at, reason, said) = if let Some((reason, answer)) = self.asking.answer_to(next) {
-            // It counts at once, whatever has changed since the question.
+            // It counts at once, even if something has changed since the question.
             (self.now, reason, Some(answer))
         } else {
             let remembered = self.remembered_answer(next);
@@ -245,10 +246,11 @@ impl Rules<'_> {
         Some((at, step))
     }
 
-    /// The next service is due when every candidate of the last begun one has been started and one
-    /// was refused, or all have failed, or they have been silent for the port delay; strictly, when
-    /// every attempt has failed or is overdue; one after the other, when all have failed. One that is remembered as bad over every family begins the next together with
-    /// itself, if the cache may count in favour of that.
+    /// Rule 4: the next service is due when every candidate of the last begun one has been started
+    /// and one was refused, or all have failed, or they have been silent for the port delay. Rule 9:
+    /// sequentially, when every attempt has failed or is overdue. Rule 11: one after the other, when
+    /// all have failed. One that is remembered as bad over every family begins the next together
+    /// with itself, if the cache may count in favour of that.
     fn next_is_due(&self, last: usize, in_favour_of: Option<Service>) -> Option<(Instant, Reason)> {
         let service = self.settings.services[last];
         let careful = self.settings.sequential || self.settings.ask;
@@ -309,15 +311,16 @@ impl Rules<'_> {
         Some(self.after(started.min()?, delay).max(staggered))
     }
 
-    /// Whether a sequential dial waits for an attempt before it goes on from a service: for those of
-    /// this one, and for what went before only by the cache's word. One that asks waits for all.
+    /// Rule 9: whether a sequential dial waits for an attempt before it starts the next service: for
+    /// those of this service, and for earlier ones only if the cache began this one. A dial that
+    /// asks waits for all.
     fn holds_back(&self, t: &Try, service: usize) -> bool {
         let of = self.settings.services[t.service];
         let remembered = self.settings.hints.knows_as_bad(of, t.family());
         t.is_live() && (t.service == service || remembered || self.settings.ask)
     }
 
-    /// What the user has said for good about beginning a service.
+    /// Rule 10: the remembered answer about a service.
     fn remembered_answer(&self, service: usize) -> Option<Answer> {
         self.settings
             .hints
@@ -325,13 +328,13 @@ impl Rules<'_> {
             .filter(|_| self.settings.ask)
     }
 
-    /// A question is withdrawn when an open attempt connects after all.
+    /// Rule 10: a question is withdrawn when an open attempt connects after all.
     fn withdraw(&self) -> Option<Due> {
         let connected = |t: &Try| t.is_confirming() || t.is_held();
         self.race.tries.iter().any(connected).then_some((self.now, Step::Withdraw))
     }
 
-    /// The start that falls due first, of the service that goes first.
+    /// Rule 3: the start that is due first, of the service that goes first.
     fn start_next(&self) -> Option<Due> {
         if self.race.tries.iter().any(Try::is_confirming) {
             return None;
@@ -344,8 +347,8 @@ impl Rules<'_> {
         starts.min_by_key(|(at, _)| (*at).max(self.now))
     }
 
-    /// Whether a service may have another attempt: one after the other, not while another service
-    /// has any that is open.
+    /// Rule 11: whether a service may have another attempt: one after the other, not while another
+    /// service has an open one.
     fn may_start(&self, service: usize) -> bool {
         let of_another = |t: &Try| t.service != service && t.is_open();
         !(self.settings.is_serial() && self.race.tries.iter().any(of_another))
@@ -385,7 +388,7 @@ impl Rules<'_> {
         Some((due, Step::Start { service, place, reason, making_room }))
     }
 
-    /// The dial ends when nothing is live, nothing can be started and no look-up is pending.
+    /// Rule 7: the dial ends when nothing is live, nothing can be started and no look-up is pending.
     fn give_up(&self) -> Option<Due> {
         let begun = self.race.begun.len();
         let more = (0..begun).any(|service| self.unstarted(service).next().is_some());
@@ -413,8 +416,8 @@ impl Rules<'_> {
         Some((self.now, Step::End(end)))
     }
 
-    /// When a live attempt is overdue, by its candidate: from its start, where the cache speaks
-    /// against it in favour of another service; else by the proof, where a connection is held; else
+    /// Rule 6: when a live attempt is overdue, by its candidate: from its start, where the cache
+    /// counts against it in favour of another service; else by the proof, where a connection is held; else
     /// by the patience. Where the service is known, both count. One that is being confirmed never
     /// is.
     pub(super) fn overdue_at(
@@ -436,7 +439,7 @@ impl Rules<'_> {
         Some(due)
     }
 
-    /// When the patience with a live attempt ends, counted from its candidate's first one: or the
+    /// Rule 6: when the patience with a live attempt ends, counted from its candidate's first one: or the
     /// attempt delay, where another candidate of its service was refused.
     fn impatient_at(&self, t: &Try, round_trip: Duration) -> Option<Instant> {
         if !t.is_silent() {

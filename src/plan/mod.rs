@@ -1,4 +1,4 @@
-//! Services in order of preference, parsed once, at the door.
+//! Services in order of preference, parsed once, when they come in.
 
 mod service;
 
@@ -45,7 +45,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// The names that [`Plan::parse`] knows besides lists of services.
+    /// The names that [`Plan::parse`] accepts in addition to lists of services.
     pub const NAMES: [&'static str; 5] =
         ["submission", "submissions", "rfc8314", "mew", "symmetric"];
     /// The word of a plan's text that makes it sequential.
@@ -164,7 +164,7 @@ impl Plan {
         Plan::known(&[(465, Tls::Implicit, None), (587, Tls::StartTls, None)], false)
     }
 
-    /// `587/ipv4:starttls,25:starttls`, sequential: what the mail reader Mew did.
+    /// `587/ipv4:starttls,25:starttls`, sequential: what the mail client Mew did.
     pub fn mew() -> Plan {
         Plan::known(&[(587, Tls::StartTls, Some(Family::Ipv4)), (25, Tls::StartTls, None)], true)
     }
@@ -330,7 +330,7 @@ pub enum PlanError {
         service: Service,
     },
     /// Two services with the same port and a family in common.
-    #[error("`{first}` and `{second}` overlap: a port may stand once for each family")]
+    #[error("`{first}` and `{second}` overlap: each port can be used once for each family")]
     Duplicate {
         /// The one that came first.
         first: Service,

@@ -50,7 +50,7 @@ pub enum End {
     Timeout,
     /// The name has no address that could be tried.
     Unresolved,
-    /// This machine lacked something of its own (descriptors, memory, ports) and nothing was live.
+    /// A local resource error (descriptors, memory, ports), and nothing was live.
     LocalResourceError,
     /// The proxy or the command itself failed, which says nothing of any service.
     Via,
@@ -87,9 +87,9 @@ pub struct Attempt {
     pub icmp: Option<Icmp>,
     /// What the proxy or the command did, where the outcome is [`Outcome::Via`].
     pub via_error: Option<ViaError>,
-    /// What else was heard, for people: a command's standard error, the proxy's own trouble.
+    /// Further details for people: a command's standard error, an error of the proxy itself.
     pub note: Option<String>,
-    /// Whether a greeting came; `None` where nobody waited for one.
+    /// Whether a greeting came; `None` without a greeting wait.
     pub greeting: Option<Greeting>,
     /// SYNs sent; `None` where the kernel does not tell.
     pub syns: Option<u32>,
@@ -222,6 +222,9 @@ pub enum LookupError {
     /// with this error; this says nothing about the name.
     #[error("this machine cannot look names up: {0}")]
     LocalResourceError(Errno),
+    /// No thread could be started for the look-up, because of the limit that this names.
+    #[error("this machine cannot look names up: {0}")]
+    NoThread(String),
     /// As many look-ups as this process may have at once are under way, and none ended in time.
     #[error("not looked up: too many look-ups of this process are unanswered")]
     Busy,
@@ -275,10 +278,10 @@ impl Report {
     /// came before any attempt. `None` for a dial that connected, and where no number fits.
     pub fn errno(&self) -> Option<Errno> {
         let silence = Some(Errno(libc::ETIMEDOUT));
-        if let (Some(LookupError::LocalResourceError(errno)), true) =
-            (self.lookup_error(), self.attempts.is_empty())
-        {
-            return Some(*errno);
+        match (self.lookup_error(), self.attempts.is_empty()) {
+            (Some(LookupError::LocalResourceError(errno)), true) => return Some(*errno),
+            (Some(LookupError::NoThread(_)), true) => return Some(Errno(libc::EAGAIN)),
+            _ => {}
         }
         match (self.end, self.telling()) {
             (None | Some(End::Connected(_)), _) => None,
@@ -290,9 +293,9 @@ impl Report {
 
     /// One line for people: what became of each service, in order, and what the dial ended with.
     ///
-    /// A service is told by the attempt that says most of it, which is the first of these in this
+    /// A service is described by the attempt that explains most, which is the first of these in this
     /// order: ICMP hard error, reset, closed, proxy, ICMP soft error, silence, local. One that was
-    /// not waited for, because it is remembered as bad, is told as that.
+    /// not waited for, because it is remembered as bad, is described as that.
     pub fn summary(&self) -> String {
         match self.winner() {
             Some(winner) => self.success(winner),
@@ -329,16 +332,16 @@ impl Report {
             }
             End::Via => format!("{host}: {} (after {after})", self.way_down()),
             End::Declined if told.is_empty() => {
-                format!("{host}: nothing answered; not falling back, as you wish (after {after})")
+                format!("{host}: nothing answered; the fallback was declined (after {after})")
             }
             End::Declined => {
-                format!("{host}: {told}; not falling back, as you wish (after {after})")
+                format!("{host}: {told}; the fallback was declined (after {after})")
             }
             End::Timeout if told.is_empty() => match self.lookup_error() {
                 Some(error @ LookupError::Busy) => format!("{host}: {error} (after {after})"),
-                _ => format!("{host}: no address found before the deadline ({after})"),
+                _ => format!("{host}: no address found before the timeout ({after})"),
             },
-            End::Timeout => format!("{host}: {told}; gave up at the deadline ({after})"),
+            End::Timeout => format!("{host}: {told}; gave up at the timeout ({after})"),
             End::Cancelled => format!("{host}: cancelled after {after}"),
             _ => format!("{host}: {told}; nothing is left to try (after {after})"),
         }
@@ -351,7 +354,7 @@ impl Report {
             let note = attempt.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
             Some(format!("{} {}{note}", self.via.as_ref()?, attempt.via_error?))
         });
-        told.unwrap_or_else(|| "the way there is broken".to_owned())
+        told.unwrap_or_else(|| "the proxy or the command failed".to_owned())
     }
 
     /// Why there was no address.

@@ -14,7 +14,7 @@ pub(crate) fn open() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")
 }
 
-/// A port that answers with RST: nobody listens on it while the socket holds its number.
+/// A port that answers with RST: no program listens on it while the socket holds its number.
 pub(crate) fn refused() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");

@@ -7,7 +7,12 @@ if [ ! -e "$root/.complete" ]; then
 	rm -rf "$root"
 	mkdir -p "$root"
 	debootstrap --variant=minbase --include="$packages" trixie "$root" "${MIRROR:-http://deb.debian.org/debian}"
-	# A mirror or a proxy may have a certificate of its own.
+	# Nothing is to be started by an installation.
+	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+	chmod +x "$root/usr/sbin/policy-rc.d"
+	cp /etc/resolv.conf "$root/etc/"
+	chroot "$root" apt-get install -y --no-install-recommends dovecot-imapd dovecot-pop3d
+	# A mirror or a proxy may have its own certificate.
 	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || :
 	touch "$root/.complete"
 fi

@@ -1,4 +1,4 @@
-"""Runs the examples of the README as they are written: tests/test_readme.py starts it.
+"""Runs the examples of a README as they are written: tests/test_readme.py starts it.
 
 It is alone in a network where mail.example.com is this machine, so the ports are the real ones.
 """
@@ -27,7 +27,7 @@ import mailport
 from servers import Server
 
 HOST = "mail.example.com"
-PAGE = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(sys.argv[4])
 # In the place of OpenSSH: what its -W does, without a gateway.
 SSH = """#!{python}
 import os, socket, sys, threading

@@ -1,4 +1,4 @@
-"""Every example of the README runs as it is written."""
+"""Every example in Python of the README, and of that of the repository, runs as it is written."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ HOSTS = "127.0.0.1 localhost mail.example.com proxy.example\n"
 # ports), logging (with credentials and without), yagmail, redmail, Flask-Mail, fastapi-mail, a
 # server without TLS, trio, the marker, asking, the cache and tunnels.
 MESSAGES = [1, 0, 0, 1, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0, 0]
+PACKAGE = Path(__file__).resolve().parent.parent
+PAGES = {PACKAGE / "README.md": MESSAGES, PACKAGE.parent.parent / "README.md": [1]}
 
 
 def test_the_marker_is_true_on_linux_alone() -> None:
@@ -32,8 +34,9 @@ def test_the_marker_is_true_on_linux_alone() -> None:
     ]
 
 
+@pytest.mark.parametrize("page", PAGES, ids=["package", "repository"])
 def test_every_example_of_the_readme_runs_as_it_is_written(
-    tmp_path: Path, authority: tuple[Path, Path]
+    page: Path, tmp_path: Path, authority: tuple[Path, Path]
 ) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text(HOSTS)
@@ -42,11 +45,11 @@ def test_every_example_of_the_readme_runs_as_it_is_written(
     examples = Path(__file__).with_name("readme_examples.py")
     done = subprocess.run(
         ["unshare", *root, "--net", "--mount", "sh", "-c", script, "sh", hosts,
-         sys.executable, examples, tmp_path, *authority],
+         sys.executable, examples, tmp_path, *authority, page],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     # The examples print, too.
     said = [line for line in done.stdout.splitlines() if line.startswith("example ")]
-    counts = enumerate(MESSAGES, 1)
+    counts = enumerate(PAGES[page], 1)
     assert said == [f"example {number}: {count} messages" for number, count in counts], done.stderr

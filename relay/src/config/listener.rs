@@ -108,7 +108,7 @@ pub enum Prefer {
 }
 
 impl Mode {
-    /// The fixed mode. Fails for a plan with several TLS modes: the client uses one, and is not told
+    /// The fixed mode. Fails for a plan with several TLS modes: the client uses one, and does not learn
     /// which service was reached.
     pub fn fixed(target: Target, plan: Plan) -> Result<Mode, SettingsError> {
         tls_of(&plan).map(|_| Mode::Fixed { target, plan })

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{LogFormat, LogRecord};
 
-/// How many lines wait while whoever reads the log does not; the next ones are lost.
+/// How many lines wait while the log is not read; the next ones are lost.
 const WAITING: usize = 1024;
 /// How long lines come together before the thread writes them: waking it for each costs more than
 /// the line.
@@ -18,10 +18,10 @@ const FLUSH: Duration = Duration::from_millis(200);
 /// The stack of the thread that writes.
 const STACK: usize = 128 * 1024;
 
-/// Writes records, one a line, and never blocks whoever logs them.
+/// Writes records, one a line, and never blocks the caller.
 ///
 /// Each line is one write. Until [`Log::start`] it is made by the caller; from then on by a thread
-/// of its own, so that a reader who has stopped reading holds up nothing. What does not fit into
+/// for this alone, so that a reader that has stopped reading delays nothing else. What does not fit into
 /// its queue is lost and counted; a `log_lost` record says how much when writing continues.
 pub struct Log {
     format: LogFormat,
@@ -172,8 +172,8 @@ mod tests {
         assert!(lost > 500, "{lost} lines");
         let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
         assert!(lines.next().unwrap().contains("event number=0 "));
-        let told = lines.find(|line| line.contains("log_lost")).unwrap();
-        assert!(told.contains("log_lost lines="), "{told}");
+        let record = lines.find(|line| line.contains("log_lost")).unwrap();
+        assert!(record.contains("log_lost lines="), "{record}");
         drop(lines);
         log.finish();
     }

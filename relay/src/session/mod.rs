@@ -69,7 +69,7 @@ enum State {
     /// A proxy's client has been sent the reply; the server's greeting follows at this time.
     Replied(Established, Instant),
     Joined(JoinedPair),
-    /// The client has been told why there is no connection.
+    /// The client has received the reason why there is no connection.
     Closing,
 }
 

@@ -1,6 +1,6 @@
 //! The cache that dials share, and the thread that saves it.
 //!
-//! A dial only ever looks something up, or leaves something, under a lock that nobody holds over
+//! A dial only ever looks something up, or leaves something, under a lock that is never held over
 //! I/O. What it leaves is brought to the file by a thread that lives while there is something to
 //! save, and each time brings everything that has come together.
 
@@ -37,7 +37,7 @@ const MAX_PENDING: usize = 1024;
 /// thread that lives while there is something to save. A file that cannot be read is an empty
 /// cache, and one that cannot be written a cache that ends with the process.
 ///
-/// After a fork, the child goes on with what its parent knew then, if nobody was at it just then,
+/// After a fork, the child continues with what its parent knew then, if no thread held the lock then,
 /// and else with nothing. What the parent had not saved yet, the parent saves.
 ///
 /// [`Dialer`]: crate::Dialer
@@ -118,7 +118,7 @@ struct State {
 }
 
 impl Cache {
-    /// How long a call that blocks waits at most for the cache to be saved, and whoever ends a
+    /// The longest time that a call that blocks waits for the cache to be saved. A program that ends its
     /// process after a dial should ([`Cache::flush`]).
     pub const FLUSH: Duration = Duration::from_millis(50);
 
@@ -181,7 +181,7 @@ impl Cache {
     }
 
     /// The place of a target in the network that this machine is in, for a dial with these
-    /// settings; `None` where the network cannot be told from another one, and nothing is
+    /// settings; `None` where the network cannot be distinguished from another one, and nothing is
     /// remembered. Reads what the system says of its routes; sends nothing.
     ///
     /// Loopback addresses and `localhost` are in a network of their own. A proxy, and a command with
@@ -190,7 +190,7 @@ impl Cache {
         current_network::place(target, config, &via.map_or_else(String::new, Via::scope))
     }
 
-    /// What a dial by this plan is told.
+    /// The hints for a dial by this plan.
     pub fn hints(&self, place: &Place, plan: &Plan) -> Hints {
         self.shared().lock().table.hints(place, plan, now())
     }
@@ -294,16 +294,12 @@ impl Cache {
         state.is_saving = true;
         drop(state);
         let theirs = Arc::clone(shared);
-        let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
-        let started = super::sys::with_signals_blocked(|| {
-            let (path, interval) = (Arc::clone(&path), self.interval);
-            builder.spawn(move || {
-                theirs.wait_until_urgent(interval);
-                work(&theirs, |changes| {
-                    file::save(&path, changes, now())
-                        .map_err(|error| CacheError::new(&path, &error))
-                });
-            })
+        let (file, interval) = (Arc::clone(&path), self.interval);
+        let started = super::sys::thread::spawn("mailport-cache", STACK, move || {
+            theirs.wait_until_urgent(interval);
+            work(&theirs, |changes| {
+                file::save(&file, changes, now()).map_err(|error| CacheError::new(&file, &error))
+            });
         });
         if let Err(error) = started {
             let mut state = shared.lock();
@@ -385,7 +381,7 @@ impl Shared {
     }
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here
-    /// holds the lock for ever.
+    /// never releases the lock.
     fn child(&self) -> Shared {
         let table = match self.state.try_lock() {
             Ok(state) => state.table.clone(),
@@ -481,7 +477,7 @@ mod tests {
             let mut saves = saves.lock().unwrap();
             saves.push(changes.len());
             if saves.len() == 1 {
-                // Nobody holds the lock meanwhile, or this would never end.
+                // The lock is not held meanwhile, or this would never end.
                 shared.lock().pending.extend([change(1), change(0)]);
             }
             Ok(Table::default())

@@ -348,7 +348,7 @@ fn lookup_error(code: libc::c_int, errno: &io::Error) -> LookupError {
         EAI_NODATA | EAI_ADDRFAMILY => LookupError::NoAddress,
         libc::EAI_AGAIN => LookupError::TryAgain,
         _ => {
-            // SAFETY: gai_strerror gives a NUL-terminated string that lives for ever.
+            // SAFETY: gai_strerror returns a static NUL-terminated string.
             let words = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
             LookupError::Failed(words.to_string_lossy().into_owned())
         }

@@ -12,7 +12,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use super::fork::process_generation;
 use super::{check, with_signals_blocked};
 
-/// A file in memory of this size, which nobody can make longer: what is written past its end fails
+/// A file in memory of this size, which cannot be made longer: what is written past its end fails
 /// (`EPERM`). Only what has been written takes memory.
 pub(in crate::driver) fn file_in_memory(size: u64) -> io::Result<File> {
     let create = |flags| {
@@ -176,7 +176,7 @@ pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends
         // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
         let data = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(header), length) };
         for (place, raw) in received.iter_mut().zip(data.as_chunks().0) {
-            // SAFETY: a descriptor that was received belongs to nobody yet.
+            // SAFETY: a descriptor that was received has no owner yet.
             *place = Some(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*raw)) });
         }
     }
@@ -282,7 +282,7 @@ extern "C" fn execute(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: as in `begin`: system calls with descriptors of ours and pointers that outlive them.
     unsafe {
         let start = &*argument.cast::<Start>();
-        // A session of its own: keys of the program's terminal do not reach the command.
+        // A new session: keys of the program's terminal do not reach the command.
         libc::setsid();
         // Out of the way of 0, 1 and 2, where the program had those closed.
         let away = |from: RawFd| match from {

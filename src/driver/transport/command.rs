@@ -27,7 +27,7 @@ const MOST_ERRORS: u64 = 1024 * 1024;
 const LAST_BYTES: usize = 2048;
 const LAST_CHARS: usize = 300;
 /// Left out of the command's environment: a mailport there would go through itself, without end,
-/// and a password in it is nobody else's.
+/// and a password in it stays secret.
 const OURS: &str = "MAILPORT_VIA";
 
 /// What every line through the command shares.

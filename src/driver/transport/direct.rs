@@ -101,7 +101,7 @@ impl Socket {
         Found::Connected { round_trip, syns: info.and_then(|info| info.syns) }
     }
 
-    /// Whether both ends are this socket: nobody listens at that port of this machine, and the
+    /// Whether both ends are this socket: no program listens at that port of this machine, and the
     /// kernel chose it as the local one (simultaneous open, RFC 9293 section 3.5).
     fn is_connected_to_itself(&self) -> bool {
         let ends = self.inner.local_addr().ok().zip(self.inner.peer_addr().ok());
@@ -113,7 +113,7 @@ impl Socket {
         sys::tcp_info(self.as_fd())?.syns
     }
 
-    /// The socket, for whoever uses the connection.
+    /// The socket, for the user of the connection.
     pub(in super::super) fn into_inner(self) -> socket2::Socket {
         self.inner
     }

@@ -1,4 +1,4 @@
-//! An attempt through a SOCKS5 proxy: a dial of its own to the proxy, then the exchange.
+//! An attempt through a SOCKS5 proxy: a separate dial to the proxy, then the exchange.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -223,7 +223,7 @@ fn exchange(client: &mut Client, mut stream: &Stream) -> Option<Fact> {
 
 /// What the proxy said, or how the connection to it broke.
 fn refused(error: SocksError, errno: Option<i32>) -> Fact {
-    // A reply is told in words of its own.
+    // A reply has its own sentence.
     let note = (!matches!(error, SocksError::Reply(_))).then(|| error.to_string());
     Fact::Failed { failure: Failure { errno: errno.map(Errno), ..error.failure() }, note }
 }

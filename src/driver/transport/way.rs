@@ -1,4 +1,4 @@
-//! One attempt's descriptors, whatever they are of.
+//! The descriptors of one attempt, of any kind of transport.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -183,7 +183,7 @@ fn of_socket(found: &Found) -> Vec<Fact> {
             vec![Fact::Connected { round_trip, syns }, Fact::Reached]
         }
         Found::Failed { failure, by_errno } => {
-            let note = by_errno.then(|| "told by errno alone: no error queue".to_owned());
+            let note = by_errno.then(|| "decided by errno alone: no error queue".to_owned());
             vec![Fact::Failed { failure, note }]
         }
     }

@@ -91,5 +91,5 @@ def connect_error(native: _native.Report) -> ConnectError:
 class TLSRequiredError(MailportError, smtplib.SMTPException):
     """The plan demands TLS, which the session does not have, so the command was not sent.
 
-    A password is never sent without TLS, whatever the plan allows.
+    A password is never sent without TLS, even if the plan allows it.
     """

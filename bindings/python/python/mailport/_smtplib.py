@@ -151,7 +151,7 @@ class _PlannedSMTP(smtplib.SMTP):
         try:
             return super().connect(host, cast("int", port), source_address)
         except BaseException:
-            # Also for a Ctrl-C in the constructor, after which nobody has this object.
+            # Also for a Ctrl-C in the constructor, after which no caller has this object.
             self.close()
             raise
 
@@ -198,7 +198,7 @@ class _PlannedSMTP(smtplib.SMTP):
     def auth(
         self, mechanism: str, authobject: Any, *, initial_response_ok: bool = True
     ) -> tuple[int, bytes]:
-        """Authenticates. Raises :exc:`TLSRequiredError` without TLS, whatever the server offers.
+        """Authenticates. Raises :exc:`TLSRequiredError` without TLS, even if the server offers it.
 
         The arguments and the result are smtplib's.
         """
@@ -208,7 +208,7 @@ class _PlannedSMTP(smtplib.SMTP):
     def login(
         self, user: str, password: str, *, initial_response_ok: bool = True
     ) -> tuple[int, bytes]:
-        """Logs in. Raises :exc:`TLSRequiredError` without TLS, whatever the server offers.
+        """Logs in. Raises :exc:`TLSRequiredError` without TLS, even if the server offers it.
 
         The arguments and the result are smtplib's.
         """
@@ -239,9 +239,9 @@ class SMTP(_PlannedSMTP):
 
     host, port, local_hostname, timeout, source_address
         As in smtplib; *port* may be digits in a string, and becomes a plan
-        (:meth:`Plan.for_port`). The *timeout* is in seconds, for the dial and then for each
-        operation of the socket. By default :func:`socket.getdefaulttimeout`, or else 30 for the
-        dial and none for the socket.
+        (:meth:`Plan.for_port`). Without a port, 587 comes first, and 25 next. The *timeout* is in
+        seconds, for the dial and then for each operation of the socket. By default
+        :func:`socket.getdefaulttimeout`, or else 30 for the dial and none for the socket.
     context
         The TLS context. Default ``None``: :func:`ssl.create_default_context`.
     ask
@@ -258,6 +258,9 @@ class SMTP(_PlannedSMTP):
     >>> code
     220
     """
+
+    # What a port of 0 means. It is 25 in smtplib, which is for relays between servers.
+    default_port = 587
 
     def __init__(
         self,
