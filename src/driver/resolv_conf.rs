@@ -36,13 +36,13 @@ fn ndots_of(file: &str, variable: Option<&str>) -> usize {
         rest.starts_with([' ', '\t']).then_some(rest)
     });
     let options = lines.chain(variable).flat_map(str::split_ascii_whitespace);
-    let last = options.filter_map(|option| {
+    let counts = options.filter_map(|option| {
         let digits = option.strip_prefix("ndots:")?;
         let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
         // What is no number is 0, as the C library reads it.
         Some(digits[..end].parse().unwrap_or(if end == 0 { 0 } else { MOST_NDOTS }))
     });
-    last.fold(None, |_, count| Some(count)).unwrap_or(1).min(MOST_NDOTS)
+    counts.fold(1, |_, later| later).min(MOST_NDOTS)
 }
 
 #[cfg(test)]

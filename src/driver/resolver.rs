@@ -57,15 +57,15 @@ pub struct Resolver {
     shared: PerProcess<Shared>,
 }
 
-/// Looks up a name instead of the system.
-type LookUp = dyn Fn(&str, Query) -> LookupResult + Send + Sync;
+type Filter = dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync;
+type Answer = dyn Fn(&str, Query) -> LookupResult + Send + Sync;
 
 /// Who is asked.
 #[derive(Clone)]
 enum Look {
     /// The system; what it gives goes through this filter.
-    System(Arc<dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync>),
-    Custom(Arc<LookUp>),
+    System(Arc<Filter>),
+    Custom(Arc<Answer>),
 }
 
 impl Default for Resolver {

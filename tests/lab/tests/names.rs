@@ -102,7 +102,6 @@ impl Machine {
         Machine { zone }
     }
 
-
     fn says(&self, name: &str, kind: u16, answer: Says) {
         self.zone.lock().unwrap().insert((name.to_owned(), kind), answer);
     }
