@@ -18,6 +18,8 @@ pub(super) struct Destination {
     pub(super) began: Option<Instant>,
     /// Whether the client has named the host itself, so that its look-up counts against quotas.
     pub(super) is_named: bool,
+    /// The addresses to try where they are known: nothing is looked up then.
+    pub(super) addresses: Vec<SocketAddr>,
 }
 
 impl Destination {

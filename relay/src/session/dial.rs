@@ -8,7 +8,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use socket2::Socket;
 
-use super::destination::Destination;
+use super::destination::{Destination, literal};
 use super::joined::Established;
 use super::{Peeked, Session, State, Step, far_token};
 use crate::access::Refusal;
@@ -17,6 +17,7 @@ use crate::context::{Context, SessionEnd};
 use crate::loop_detection::Endpoints;
 use crate::replies::ReplyStyle;
 use crate::resolvers::was_inward;
+use crate::taken_over::Wanted;
 use mailport::outcome::Errno;
 use mailport::report::End;
 use mailport::{ConnectError, Connected, Status};
@@ -53,7 +54,10 @@ impl Session {
         let mut config = self.listener.dial.clone();
         config.timeout = deadline.saturating_duration_since(now).max(config.attempt_delay);
         let dialer = context.dialer(&self.listener, destination.is_named, self.is_remote(context));
-        let dialer = dialer.clone().with_plan(destination.plan.clone()).with_config(config);
+        let mut dialer = dialer.with_plan(destination.plan.clone()).with_config(config);
+        if !destination.addresses.is_empty() {
+            dialer = dialer.with_addresses(&destination.addresses[..]);
+        }
         match dialer.start(&destination.target) {
             Ok(dial) => {
                 self.state = State::Dialling(destination, Box::new(dial));
@@ -81,6 +85,30 @@ impl Session {
             return self.failed(destination, &error, context, now);
         }
         step
+    }
+
+    /// Dials where a program was going whose connection was taken over.
+    pub(super) fn dial_for_program(
+        &mut self,
+        wanted: Wanted,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        let Wanted { to, addresses, result } = wanted;
+        self.result = Some(result);
+        let plan = self.listener.mode.plan(to.port());
+        let (Some(target), Some(plan)) = (literal(to), plan) else {
+            return self.refuse(Refusal::Port, context, now);
+        };
+        let destination = Destination {
+            target,
+            plan,
+            timeout: self.listener.dial.timeout,
+            began: None,
+            is_named: false,
+            addresses,
+        };
+        self.dial(destination, context, now)
     }
 
     fn is_remote(&self, context: &Context) -> bool {
@@ -185,6 +213,10 @@ impl Session {
         }
         self.send(&self.style.failure(error));
         self.end(&SessionEnd::Failed(error.to_string()), context);
+        if let Some(result) = &self.result {
+            result.send(Err(error.errno().map_or(libc::ECONNREFUSED, |Errno(number)| number)));
+            return self.reset();
+        }
         self.begin_closing(now)
     }
 
@@ -210,6 +242,9 @@ impl Session {
         }
         context.status.count_dial(&report, &destination.plan);
         context.log.write(&self.record("joined").with("report", report.summary()));
+        if let Some(result) = self.result.take() {
+            result.send(Ok(()));
+        }
         let established = Established { far, endpoints, plan: destination.plan };
         let reply = self.style.success();
         if reply.is_empty() {

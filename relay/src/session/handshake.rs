@@ -124,7 +124,9 @@ impl Session {
         }
         // A name from the settings is not one that the client has chosen.
         let is_named = matches!(self.listener.mode, Mode::Proxy(_));
-        self.dial(Destination { target, plan, timeout, began: None, is_named }, context, now)
+        let addresses = Vec::new();
+        let destination = Destination { target, plan, timeout, began: None, is_named, addresses };
+        self.dial(destination, context, now)
     }
 }
 
