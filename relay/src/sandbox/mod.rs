@@ -143,7 +143,7 @@ fn ports(settings: &Settings) -> Option<BTreeSet<u16>> {
                 ports.extend(plan.services().iter().map(|service| service.port()));
             }
             Mode::Proxy(asked) | Mode::Transparent(asked) | Mode::TakenOver(asked, _) => {
-                ports.extend(&asked.ports)
+                ports.extend(&asked.ports);
             }
         }
         // `socks5://HOST:PORT`, always with the port.
