@@ -1,9 +1,9 @@
-# The front door: `make` lists what there is.
+# `make` lists the targets.
 
 CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
-.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-readers readers-table \
+.PHONY: help demo emacs lib install uninstall header python setup tools readers test test-peers test-readers readers-table \
 	lint soak freeze bench bench-c bench-setup
 
 help: ## this list
@@ -55,15 +55,17 @@ emacs-package:
 	$(BATCH) --eval "(setq byte-compile-error-on-warn t)" -f batch-byte-compile $(ELISP)
 	rm -rf $(TARGET)/$(PACKAGE) && mkdir -p $(TARGET)/$(PACKAGE)
 	cp $(ELISP) bindings/emacs/mailport-module.so bindings/emacs/README.md LICENSE-* $(TARGET)/$(PACKAGE)
+	echo ';; Generated package description  -*- no-byte-compile: t; lexical-binding: t -*-' > $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	printf '(define-package "mailport" "%s" "Connect to mail servers without freezing" %s :keywords %s :url "%s")\n' \
 	  $(VERSION) "'((emacs \"28.1\"))" "'(\"mail\" \"comm\")" \
-	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" > $(TARGET)/$(PACKAGE)/mailport-pkg.el
+	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" >> $(TARGET)/$(PACKAGE)/mailport-pkg.el
 	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
-# What the tests need besides Rust. Root is for the packages only.
+# What the tests need in addition to Rust. Root is for the packages only.
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  git git-email python3-venv emacs-nox mew elpa-package-lint tmux \
+  node-nodemailer node-socks libphp-phpmailer php-cli s-nail \
+  git git-email python3-venv libpython3-testsuite emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -113,11 +115,26 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
+test-peers: ## the tests of CPython's smtplib and of aiosmtplib, with mailport in them
+	@$(PYTHON) peers
+
 test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers
 
 readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
+
+.PHONY: test-desktop test-desktop-emacs test-peers test-peers-emacs
+test-desktop: test-desktop-emacs ## programs with windows: Emacs 30 in a frame; after make setup, as root
+
+test-desktop-emacs: emacs
+	bindings/emacs/desktop/chroot.sh target/desktop/trixie
+	bindings/emacs/desktop/run.sh target/desktop/trixie
+
+test-peers: test-peers-emacs ## test suites of other projects, with and without mailport; downloads them
+
+test-peers-emacs: emacs
+	EMACS=$(EMACS) bindings/emacs/test/peers.sh target/peers
 
 # The lab makes network namespaces, and its mail servers run as several users: as root, or as root
 # of a user namespace that has others.
@@ -149,6 +166,9 @@ tools:
 	need 'msmtp: apt-get install msmtp' msmtp --version; \
 	need 'the command nft: apt-get install nftables' nft --version; \
 	need 'the command curl: apt-get install curl' curl --version; \
+	need 'Nodemailer: apt-get install node-nodemailer node-socks' test -d /usr/share/nodejs/nodemailer -a -d /usr/share/nodejs/socks; \
+	need 'PHPMailer: apt-get install libphp-phpmailer php-cli' sh -c 'php --version && test -d /usr/share/php/libphp-phpmailer'; \
+	need 's-nail: apt-get install s-nail' s-nail --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds the C library into a folder: libmailport.so.0.1.0 with its links, and libmailport.a.
+# Builds the C library into a directory: libmailport.so.0.1.0 with its links, and libmailport.a.
 #
 # The shared library is linked from the static one. Cargo would give it no SONAME, no versions and
 # every symbol of Rust's; so it has the symbols of symbols.txt, each in its version, and no others.
@@ -15,7 +15,7 @@ soname=libmailport.so.${version%%.*}
 ${CARGO:-cargo} build --locked --release --package mailport-ffi --manifest-path "$here/../Cargo.toml"
 archive=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/libmailport.a
 
-# Into a folder of its own first, so that whoever uses the library meanwhile sees a whole one.
+# Into a new folder first, so that a program that uses the library meanwhile sees a complete one.
 mkdir -p "$folder"
 new=$(mktemp -d "$folder/new.XXXXXX")
 trap 'rm -rf "$new"' EXIT
@@ -39,7 +39,22 @@ ${CC:-cc} -shared -o "$new/libmailport.so.$version" ${CFLAGS:-} ${LDFLAGS:-} \
     -lgcc_s -lpthread -ldl -lc
 ln -s "libmailport.so.$version" "$new/$soname"
 ln -s "$soname" "$new/libmailport.so"
-${STRIP:-strip} --strip-debug -o "$new/libmailport.a" "$archive"
 
-rm "$new/versions"
+# The static library is one object whose only global symbols are mailport_*: a program can be linked
+# with another static library of Rust as well, which has the standard library's symbols, too. Bitcode
+# is left out, and the one group that linkers share by its name gets a name of its own.
+# shellcheck disable=SC2046
+${CC:-cc} -r -nostdlib -fno-lto -o "$new/mailport.o" \
+    $(awk '!/^#/ { print "-Wl,-u," $1 }' "$here/symbols.txt") -Wl,--gc-sections "$archive"
+${OBJCOPY:-objcopy} --strip-unneeded --remove-section=.llvmbc --remove-section=.llvmcmd \
+    --redefine-sym DW.ref.rust_eh_personality=DW.ref.mailport_eh_personality "$new/mailport.o"
+# Weak references must stay weak: the standard library has some to newer C libraries. Those of code
+# that was left out were dropped above, for they would be strong ones now.
+# shellcheck disable=SC2046
+${OBJCOPY:-objcopy} --wildcard --keep-global-symbol='mailport_*' \
+    $(${NM:-nm} --undefined-only "$new/mailport.o" |
+        awk '$1 == "w" { print "--keep-global-symbol=" $2 }') "$new/mailport.o"
+${AR:-ar} rcs "$new/libmailport.a" "$new/mailport.o"
+
+rm "$new/versions" "$new/mailport.o"
 mv -f "$new"/* "$folder"

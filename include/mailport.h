@@ -457,6 +457,16 @@ typedef int32_t mailport_reason;
 #define MAILPORT_REASON_AGAIN 11
 
 /**
+ * The same candidate again: its first attempt has no answer.
+ */
+#define MAILPORT_REASON_SECOND_ATTEMPT 12
+
+/**
+ * The same candidate again: a later service has connected, so the path is good now.
+ */
+#define MAILPORT_REASON_PROOF 13
+
+/**
  * What a proxy or a command did instead of connecting.
  */
 typedef int32_t mailport_via_error;
@@ -688,20 +698,24 @@ mailport_status mailport_options_set_attempt_delay_ms(mailport_options *options,
 
 /**
  * Sets the delay before the next service is tried in parallel while no attempt of a service has an
- * answer. Default 1,000 ms, at least 10 ms. A shorter one sends needless SYNs to a later port.
+ * answer. Default 500 ms, at least 10 ms. Left at its default, it is 1,000 ms where the cache says
+ * that the service has connected lately, and where the patience is set. A shorter one sends needless
+ * SYNs to a later port.
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_port_delay_ms(mailport_options *options, int32_t ms);
+mailport_status mailport_options_set_port_delay_ms(mailport_options *options,
+                                                   int32_t ms);
 
 /**
  * Sets how long an attempt without an answer may hold back the connection of a later service: at
- * least 10 ms, or MAILPORT_AUTOMATIC, the default: 1,300 ms, or 1 s and two round trips if that is
- * longer.
+ * least 10 ms, or MAILPORT_AUTOMATIC, the default: until a SYN that was sent while the path was good
+ * has had no answer, and where the service has connected lately, at least 1,300 ms.
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_patience_ms(mailport_options *options, int32_t ms);
+mailport_status mailport_options_set_patience_ms(mailport_options *options,
+                                                 int32_t ms);
 
 /**
  * Sets how long to wait for the server's greeting before a connection counts as established: at
@@ -720,6 +734,15 @@ mailport_status mailport_options_set_greeting_wait_ms(mailport_options *options,
  * Since 0.1.
  */
 mailport_status mailport_options_set_sequential(mailport_options *options, int32_t sequential);
+
+/**
+ * Sets whether port 587 is tried before port 25 where the program asks for 25: 0 for no, the
+ * default, any other number for yes. It is for programs whose own default is 25, and has no effect
+ * with a plan.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_prefer_submission(mailport_options *options, int32_t prefer);
 
 /**
  * Sets whether the dial stops with a question before it begins another service: 0 for no, the
@@ -746,6 +769,17 @@ mailport_status mailport_options_set_try_failed_last(mailport_options *options,
  */
 mailport_status mailport_options_set_families(mailport_options *options,
                                               mailport_families families);
+
+/**
+ * Sets the addresses of the host, for a program with its own resolver: "192.0.2.1,2001:db8::1", in
+ * the order in which they are tried, of both families, without ports; an IPv6 address may have a
+ * zone, "fe80::1%eth0". The host of the dial is then not looked up, but still names it in messages
+ * and in the cache, and is what TLS must verify. Through a proxy or a command the addresses are not
+ * used. Default NULL: the host is looked up.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_addresses(mailport_options *options, const char *addresses);
 
 /**
  * Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.
@@ -793,9 +827,9 @@ mailport_status mailport_options_set_cache(mailport_options *options, const mail
  * getaddrinfo(3) and connect(2). The descriptor is blocking, as one from connect(2) is, and closed
  * on exec; close it with close(2).
  *
- * The port chooses the plan: 587, 25 and 0 (none given) try 587 and fall back to 25, both with
- * STARTTLS; 465 is tried alone, with TLS from the first byte; any other is tried alone, with
- * STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
+ * The port chooses the plan: 587 and 0 (none given) try 587 and fall back to 25, and 25 tries 25
+ * and falls back to 587, both with STARTTLS; 465, 993 and 995 are tried alone, with TLS from the
+ * first byte; any other is tried alone, with STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
  * mode must be the same for all: a plan whose services differ in it is refused, and so is ask.
  *
  * mailport_last_error_message() and mailport_last_error_errno() say why it failed. The message

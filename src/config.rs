@@ -26,13 +26,16 @@ pub const MAX_DELAY: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// How long an attempt may be silent before the next address of its service is tried besides:
-    /// the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms. Shorter
-    /// opens more connections at a server that is merely far away.
+    /// How long an attempt may be silent before the next address of its service is tried in
+    /// parallel: the Connection Attempt Delay of RFC 8305 section 5. Default 250 ms, at least 10 ms.
+    /// Shorter opens more connections to a server that is merely far away. Left at its default, it
+    /// is twice the round trip where the cache has one, between 100 and 250 ms.
     pub attempt_delay: Duration,
-    /// How long every live attempt of a service may be silent before the next service is tried
-    /// besides. Default 1 s, which is the first retransmission timeout of TCP (RFC 6298 section 2);
-    /// at least 10 ms. Shorter sends SYNs to a later port that was not needed.
+    /// How long a service may be silent before the next one is tried in parallel. Default 500 ms,
+    /// at least 10 ms. Shorter sends SYNs to a later port that were not needed. Left at its default,
+    /// it is 1 s where the cache says that the service has connected lately, where the patience is
+    /// set, and where a silent attempt is not repeated. Any other value is used as it is, and then
+    /// silence counts by the patience alone.
     pub port_delay: Duration,
     /// How long a silent attempt may hold back the connection of a later service. Default
     /// [`Patience::Automatic`].
@@ -40,7 +43,7 @@ pub struct Config {
     /// How long the whole dial may take, name resolution included. Default 30 s; at least the
     /// attempt delay.
     pub timeout: Duration,
-    /// How long a connection is waited upon for the server's first byte before it counts. Default
+    /// How long to wait for the server's greeting before a connection counts. Default
     /// [`GreetingWait::Automatic`]. With a greeting wait, services are tried one after the other: the next starts
     /// only when this one has failed, never for silence.
     pub greeting_wait: GreetingWait,
@@ -65,8 +68,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Config {
         Config {
-            attempt_delay: Duration::from_millis(250),
-            port_delay: Duration::from_secs(1),
+            attempt_delay: Config::DEFAULT_ATTEMPT_DELAY,
+            port_delay: Config::DEFAULT_PORT_DELAY,
             patience: Patience::Automatic,
             timeout: Duration::from_secs(30),
             greeting_wait: GreetingWait::Automatic,
@@ -81,6 +84,9 @@ impl Default for Config {
 }
 
 impl Config {
+    pub(crate) const DEFAULT_ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+    pub(crate) const DEFAULT_PORT_DELAY: Duration = Duration::from_millis(500);
+
     /// Finds the first setting that no dial can work with; a dial does this before anything else.
     pub fn check(&self) -> Result<(), ConfigError> {
         let patience = match self.patience {
@@ -137,12 +143,15 @@ impl Config {
 /// How long a silent attempt may hold back the connection of a later service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Patience {
-    /// 1.3 s, or 1 s and two round trips of the held connection if that is longer: the first SYN
-    /// and its retransmission (after 1 s, RFC 6298 section 2) have then both gone unanswered.
+    /// Until the proof: a SYN that was sent while the path was good, as the held connection shows,
+    /// has had no answer (docs/design.md, rule 6). Where the cache says that the service has
+    /// connected lately, and where the port delay is set, the patience counts: 1.3 s, or 1 s and two
+    /// round trips of the held connection if that is longer. The first SYN and its retransmission
+    /// (after 1 s, RFC 6298 section 2) have then both gone unanswered.
     #[default]
     Automatic,
-    /// This long, at least 10 ms, whatever the round trip. Below a second, one lost SYN is enough
-    /// to end up on the later port.
+    /// This long, at least 10 ms, for any round trip. A short time lets lost SYNs lead to the
+    /// later port.
     Fixed(Duration),
 }
 
@@ -272,15 +281,17 @@ pub enum ConfigError {
         /// What leaves out which family.
         reasons: String,
     },
-    /// The kernel refused a socket option before any attempt was made.
+    /// A setting that this dial or this system cannot use, found before any attempt.
     #[error("the {name} `{value}` cannot be used: {reason}")]
     Unusable {
         /// The setting.
         name: &'static str,
         /// What it was set to.
         value: String,
-        /// The system's own words.
+        /// Why.
         reason: String,
+        /// The system's error number, if the system refused it.
+        errno: Option<i32>,
     },
 }
 

@@ -66,6 +66,7 @@ impl ConnectError {
         match self {
             ConnectError::Failed(report) => report.errno(),
             ConnectError::Setup { source, .. } => source.raw_os_error().map(Errno),
+            ConnectError::Config(ConfigError::Unusable { errno, .. }) => errno.map(Errno),
             _ => None,
         }
     }

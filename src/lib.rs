@@ -18,7 +18,7 @@
 //!
 //! # After you connect
 //!
-//! Whoever can drop a packet chooses the port. So ask [`Service::tls`], never the port. For
+//! An attacker who can drop a packet chooses the port. So use [`Service::tls`], never the port. For
 //! [`Tls::StartTls`], end the session if STARTTLS is not offered or fails, and send no credentials
 //! before. Verify the certificate against [`Target::canonical`] on every port. A failed TLS
 //! handshake, a certificate that does not match or a refused login is for the user to see, and never
@@ -102,7 +102,7 @@ pub use via::{Via, ViaParseError};
 #[cfg(feature = "driver")]
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::driver::{adopt, scope};
+    pub use crate::driver::{adopt, process_generation, scope};
     pub use crate::report::Millis;
     #[cfg(feature = "json")]
     pub use crate::report::millis;

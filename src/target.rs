@@ -1,4 +1,4 @@
-//! The host that the user configured: a name or a literal, parsed once, at the door.
+//! The host that the user configured: a name or a literal, parsed once, when it comes in.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -149,7 +149,7 @@ fn parse_host(text: &str) -> Result<Host, TargetError> {
 }
 
 /// Whether a host can have this address: connecting to 0.0.0.0 or :: would reach this machine, and
-/// the others nobody.
+/// the others none.
 pub(crate) fn is_of_a_host(address: IpAddr) -> bool {
     let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);
     !address.is_unspecified() && !address.is_multicast() && !broadcast
@@ -221,7 +221,7 @@ fn parse_name(text: &str) -> Result<Host, TargetError> {
         return Err(TargetError::BadName { text: text.to_owned(), reason });
     }
     // RFC 1123 section 2.1: the last label of a name is alphabetic, so this is meant as an
-    // address, and the C library would read `127.1` or `0x7f.1` as one that nobody sees.
+    // address, and the C library would read `127.1` or `0x7f.1` as an address that is not obvious.
     let last = labels.rsplit('.').next().unwrap_or(labels);
     if last.get(..2).is_some_and(|start| start.eq_ignore_ascii_case("0x"))
         || last.bytes().all(|b| b.is_ascii_digit())
@@ -295,7 +295,7 @@ pub enum TargetError {
         text: String,
     },
     /// A zone that no interface can have.
-    #[error("`{text}`: after % stands the name or the index of an interface")]
+    #[error("`{text}`: after % write the name or the index of an interface")]
     BadZone {
         /// The host.
         text: String,

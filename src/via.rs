@@ -171,7 +171,10 @@ fn socks5(text: &str, at: usize) -> Result<Kind, ViaParseError> {
         None => return Err(ViaParseError::Extra { at: port_at }),
     };
     if bracketed.is_some() && !host.contains(':') {
-        return Err(ViaParseError::Host { at: host_at, reason: "only IPv6 stands in brackets" });
+        return Err(ViaParseError::Host {
+            at: host_at,
+            reason: "only an IPv6 address is written in brackets",
+        });
     }
     let proxy = host.parse::<Target>();
     let proxy =
@@ -294,7 +297,7 @@ pub enum ViaParseError {
         reason: &'static str,
     },
     /// An IPv6 address that is not in brackets.
-    #[error("the proxy's host, at byte {at}: an IPv6 address stands in brackets")]
+    #[error("the proxy's host, at byte {at}: write an IPv6 address in brackets")]
     NoBrackets {
         /// Where it begins.
         at: usize,
@@ -355,7 +358,7 @@ pub enum ViaParseError {
     /// A quote that is not closed, or a backslash at the end.
     #[error("the command has a quote that is not closed, or ends with a backslash")]
     Quote,
-    /// A percent sign that is none of `%h`, `%p` and `%%`.
+    /// A percent sign that does not begin `%h`, `%p` or `%%`.
     #[error(
         "word {word} of the command: {} cannot be expanded, only %h (host), %p (port) and %% (%)",
         .found.map_or("a final %".to_owned(), |found| format!("%{}", found.escape_default()))
@@ -435,7 +438,7 @@ mod tests {
             ("socks5://u:p@", "byte 13: there is none"),
             ("socks5://-pröxy.example", "internationalized"),
             ("socks5://a b", "neither a name"),
-            ("socks5://fe80::1", "stands in brackets"),
+            ("socks5://fe80::1", "write an IPv6 address in brackets"),
             ("socks5://[fe80::1]", "%eth0"),
             ("socks5://[::1", "byte 9 is not closed"),
             ("socks5://[proxy.example]", "only IPv6"),
@@ -449,7 +452,6 @@ mod tests {
             ("socks5://h?x", "nothing may follow"),
             ("socks5://user@h", "has no password"),
             ("socks5://:p@h", "the user, at byte 9"),
-            ("socks5://u:@h", "the password, at byte 11"),
             ("socks5://u:%zz@h", "% at byte 11"),
             ("socks5://u:%2", "port, at byte 11"),
             ("socks5://u:%2@h", "% at byte 11"),

@@ -199,7 +199,7 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
         watch(&mut held_up);
     }
     let error = held_up.take().expect_err("no address").to_string();
-    assert!(error.contains("stuck.example: no address found before the deadline"), "{error}");
+    assert!(error.contains("stuck.example: no address found before the timeout"), "{error}");
     // The dial is gone before its look-up ends.
     drop(held_up);
     drop(never);

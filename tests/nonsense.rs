@@ -222,7 +222,7 @@ proptest! {
         let is_bad = |index: usize| bad >> (index % 32) & 1 == 1;
         let bad = places.enumerate().filter(|(i, _)| is_bad(*i)).map(|(_, place)| place).collect();
         let answers = services.filter_map(|service| Some((service, said?))).collect();
-        let hints = Hints { bad, family: None, answers };
+        let hints = Hints { bad, answers, ..Hints::default() };
         let mut told = Told::new(&plan, &config, through && !of_one_family, hints);
         for step in steps {
             told.tell(step);

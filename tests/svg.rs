@@ -96,7 +96,7 @@ fn example() -> Report {
                     coming.push((now + round_trip, Event::Confirmed { attempt }));
                 }
                 Action::Close { attempt } => {
-                    machine.handle(Event::Closed { attempt, syns: Some(2) }, now);
+                    machine.handle(Event::Closed { attempt, syns: Some(1) }, now);
                 }
                 Action::Connect { .. } | Action::Through { .. } => {}
             }

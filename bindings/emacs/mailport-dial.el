@@ -27,10 +27,10 @@ Nil stands for DEFAULT, a number or a string that describes it."
 
 (mailport--defseconds mailport-attempt-delay 0.25
   "Seconds of silence after which the next address is tried in parallel.")
-(mailport--defseconds mailport-port-delay 1
+(mailport--defseconds mailport-port-delay 0.5
   "Seconds of silence after which the next port is tried in parallel.")
 (mailport--defseconds mailport-patience
-    "1.3 s, or longer if the round trip is long"
+    "automatic: what a connection to a later port proves, or at least 1.3 s"
   "Seconds for which a silent attempt may hold back the connection of a later port.")
 (mailport--defseconds mailport-timeout 30
   "Seconds after which a dial fails.")
@@ -74,7 +74,7 @@ No packet is sent to that port before the answer.  The default is nil."
   :group 'mailport)
 
 (defcustom mailport-ask-default 'fall-back
-  "The answer where nobody can be asked, as in batch mode.
+  "The answer where the user cannot be asked, as in batch mode.
 The default is `fall-back'."
   :type '(choice (const :tag "Fall back" fall-back) (const :tag "Wait on" wait-on)
                  (const :tag "Give up" give-up))

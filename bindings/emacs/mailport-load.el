@@ -129,7 +129,8 @@ compilation."
   (unless (executable-find "cargo")
     (user-error "There is no cargo: install Rust (https://rustup.rs)"))
   (let* ((default-directory (mailport--source-directory))
-         (target (expand-file-name "target/" (or (getenv "CARGO_TARGET_DIR") default-directory)))
+         (target (file-name-as-directory
+                  (expand-file-name (or (getenv "CARGO_TARGET_DIR") "target"))))
          (built (expand-file-name "release/libmailport_module.so" target))
          (buffer (compilation-start
                   (format "cargo build --release -p mailport-emacs --target-dir %s"

@@ -17,8 +17,8 @@
 ;;   :sender     the envelope sender
 ;;   :variables  the variables of the account, as an alist
 ;;
-;; Files are written under another name, forced to disk, and renamed.  Whoever
-;; changes a state holds the lock "state.lock"; the Emacs that sends a letter holds
+;; Files are written under another name, forced to disk, and renamed.  An
+;; Emacs that changes a state holds the lock "state.lock"; the Emacs that sends a letter holds
 ;; "send.lock" until it has ended.
 
 ;;; Code:
@@ -33,8 +33,8 @@
 
 (defcustom mailport-outbox-directory (locate-user-emacs-file "mailport-outbox/")
   "The directory of letters that are not sent yet.
-It must not be `smtpmail-queue-dir'.  The default is mailport-outbox in the
-directory of your Emacs configuration."
+It must not be `smtpmail-queue-dir'.  The default is \"mailport-outbox\" in
+the directory of your Emacs configuration."
   :type 'directory
   :group 'mailport)
 
@@ -246,7 +246,7 @@ is on disk when this returns."
   (or (tabulated-list-get-id) (user-error "There is no letter on this line")))
 
 (defconst mailport--resting '(queued waiting failed uncertain editing)
-  "The states of letters that nobody sends at the moment.")
+  "The states of letters that are not being sent.")
 
 (defun mailport--outbox-confirm (id)
   "Ask about letter ID if it may have been sent already."

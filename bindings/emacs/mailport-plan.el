@@ -27,6 +27,7 @@ For other hosts the plan depends on the port and the type of stream:
   465       465:implicit
   a stream of type `tls'    the port alone, with implicit TLS
   a stream of type `plain'  the port alone, in cleartext
+  993, 143, 995, 110        the port alone, with the TLS of the stream's type
 
 Cleartext is used only if the plan says so or the stream is of type `plain'.
 The default leaves this machine alone."
@@ -38,8 +39,13 @@ The default leaves this machine alone."
   :group 'mailport)
 
 (defconst mailport--ports '(("smtp" . 25) ("submission" . 587) ("submissions" . 465)
-                            ("smtps" . 465))
+                            ("smtps" . 465) ("imap" . 143) ("imap2" . 143) ("imaps" . 993)
+                            ("pop3" . 110) ("pop-3" . 110) ("pop3s" . 995))
   "The mail ports by name.")
+
+(defconst mailport--reading-ports '(110 143 993 995)
+  "The ports of POP and IMAP.
+They do not fall back to another port, and the type of a stream stays.")
 
 (defconst mailport--plan-by-port '((587 . "587:starttls,25:starttls")
                                    (25 . "25:starttls,587:starttls")
@@ -67,6 +73,7 @@ The default leaves this machine alone."
       (let ((found (assoc-string host mailport-plans t)))
         (and found
              (or (memq port '(25 465 587))
+                 (and (null (cdr found)) (memq port mailport--reading-ports))
                  (and (cdr found) (memq port (mailport--ports-of (cdr found)))))
              found))))
 
@@ -86,9 +93,11 @@ Nil means that the stream is not for mail."
          (custom (and port (stringp host) (mailport--custom host port))))
     (cond ((or (null port) (not (stringp host)) (eq type 'shell)) nil)
           (custom (cdr custom))
-          ((not (memq port '(25 465 587))) nil)
-          ((memq type '(tls ssl)) (format "%d:implicit" port))
+          ((not (memq port (append '(25 465 587) mailport--reading-ports))) nil)
+          ((or (memq type '(tls ssl)) (plist-get parameters :tls-parameters))
+           (format "%d:implicit" port))
           ((mailport--raw-p parameters) (format "%d:cleartext" port))
+          ((memq port mailport--reading-ports) (format "%d:starttls" port))
           (t (cdr (assq port mailport--plan-by-port))))))
 
 (defun mailport--modes (plan)
@@ -100,25 +109,31 @@ Nil means that the stream is not for mail."
     (_ (mapcar (lambda (service) (cadr (split-string service ":")))
                (remove "sequential" (split-string plan "," t "[ ]+"))))))
 
-(defun mailport--check (host plan parameters)
-  "Signal an error unless a stream with PARAMETERS can follow the PLAN for HOST."
+(defun mailport--reading-p (service)
+  "Whether SERVICE is a port of POP or IMAP."
+  (memq (mailport--port service) mailport--reading-ports))
+
+(defun mailport--check (host service plan parameters)
+  "Signal an error unless a stream can follow the PLAN for SERVICE of HOST.
+PARAMETERS are those of the stream."
   (let ((modes (mailport--modes plan))
         (type (plist-get parameters :type)))
     (when (and (member "cleartext" modes) (memq type '(starttls tls ssl)))
       (mailport--misuse "The plan %s for %s allows cleartext, but the stream is of type %s"
                         plan host type))
     (when (and (member "starttls" modes)
+               (not (mailport--reading-p service))
                (not (and (plist-get parameters :success)
                          (plist-get parameters :capability-command)
                          (plist-get parameters :starttls-function))))
       (mailport--misuse "The plan %s for %s demands STARTTLS, and %s" plan host
                         "the caller of `open-network-stream' does not support it"))))
 
-(defun mailport--type (tls parameters)
-  "Return the type of stream for the mode TLS and PARAMETERS."
+(defun mailport--type (tls service parameters)
+  "Return the type of stream for the mode TLS, SERVICE and PARAMETERS."
   (pcase tls
     ('implicit 'tls)
-    ('starttls 'starttls)
+    ((and 'starttls (guard (not (mailport--reading-p service)))) 'starttls)
     ;; Cleartext: the plan or the type of the stream says so.
     (_ (plist-get parameters :type))))
 

@@ -189,7 +189,7 @@ default is nil."
                                   (symbol-name symbol))
                   (mailport--readable-p (symbol-value symbol)))
          (push (cons symbol (symbol-value symbol)) variables))))
-    ;; Nobody can be asked there.
+    ;; The user cannot be asked there.
     (cons '(mailport-ask-default . give-up) variables)))
 
 (defun mailport--child-command ()
@@ -258,7 +258,7 @@ default is nil."
 
 (defun mailport--credentials (spec)
   "Return what auth-source has for SPEC, or the symbol `ask'.
-Nothing is asked: `ask' means that somebody would have to be."
+Nothing is asked: `ask' means that the user would have to be."
   (require 'auth-source)
   (require 'epg-config)
   (condition-case nil

@@ -170,7 +170,7 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
   (let* ((report (mailport--report dial))
          (mailport--passage (mailport--make-passage :dial dial :host (puny-encode-domain host)
                                                     :service service :greeted greeted))
-         (type (mailport--type (plist-get report :tls) parameters))
+         (type (mailport--type (plist-get report :tls) service parameters))
          result done)
     (unless (eq (mailport--dial-status dial) 'connected)
       (mailport--raise (mailport--error-of report)))
@@ -195,7 +195,7 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
 
 (defun mailport--open (plan name buffer host service parameters)
   "Open a stream by PLAN, with NAME, BUFFER, HOST, SERVICE and PARAMETERS."
-  (mailport--check host plan parameters)
+  (mailport--check host service plan parameters)
   (mailport--check-advice)
   (mailport--prepare)
   (let ((dial (mailport--start host plan))
@@ -361,6 +361,9 @@ process is deleted.  ARGUMENTS are further arguments of
                                    (mailport--error-of (mailport--report dial)))
                                (error error))))
                   (setq handed (not error))
+                  (when (and handed (process-live-p process)
+                             (process-get process 'mailport-on-open))
+                    (funcall (process-get process 'mailport-on-open) process))
                   (when (and error (processp process))
                     (unwind-protect
                         (when (process-live-p process)
@@ -372,6 +375,26 @@ process is deleted.  ARGUMENTS are further arguments of
                    (append (list :name name :host host :service service) arguments)))
     (process-put process 'mailport-dial dial)
     (mailport--watch-promise process dial (lambda () handed))
+    process))
+
+(defun mailport--open-nowait (plan name buffer host service parameters)
+  "Return a process at once that will lead to SERVICE of HOST, by PLAN.
+NAME, BUFFER and PARAMETERS are those of a stream with a non-nil :nowait.  The
+process has TLS if they say so.  Its sentinel is called as with Emacs' own."
+  (mailport--check-advice)
+  (mailport--prepare)
+  (let* ((tls (plist-get parameters :tls-parameters))
+         (process (apply #'mailport--promise plan name (puny-encode-domain host) service
+                         (lambda (process error)
+                           (funcall (process-sentinel process) process
+                                    (format "failed: %s\n" (error-message-string error))))
+                         :buffer buffer :coding (plist-get parameters :coding)
+                         (and tls (list :nowait t :tls-parameters tls)))))
+    (unless tls
+      ;; With TLS, Emacs does this at the end of the handshake.
+      (process-put process 'mailport-on-open
+                   (lambda (process)
+                     (funcall (process-sentinel process) process "open\n"))))
     process))
 
 (defun mailport--watch-promise (process dial handed)

@@ -39,7 +39,7 @@
   "Open a stream to the mail server HOST, on the best port, and return it.
 The arguments are those of `open-network-stream'.  SERVICE must be a mail port.
 `mailport-plans' says which ports are tried.  The TLS mode is that of the plan,
-whatever the type in PARAMETERS; with type nil, a stream is never in cleartext
+for any type in PARAMETERS; with type nil, a stream is never in cleartext
 unless the plan says so.
 
 Everything that follows, such as the verification of the certificate and the
@@ -72,13 +72,13 @@ Return a dial, which `mailport-cancel' cancels until CALLBACK has been called."
         (open (list name buffer host service parameters)))
     (unless plan
       (mailport--misuse "%s is not a mail port of %s: see `mailport-plans'" service host))
-    (mailport--check host plan parameters)
+    (mailport--check host service plan parameters)
     (mailport--check-advice)
     (mailport--prepare)
     (mailport--start host plan
                      :on-question #'mailport--ask-soon
                      :on-end (lambda (dial)
-                               ;; The callback runs from a timer of its own.
+                               ;; The callback runs from a separate timer.
                                (run-at-time 0 nil #'mailport--arrive dial callback open)))))
 
 ;;;; The mode
@@ -88,9 +88,16 @@ Return a dial, which `mailport-cancel' cancels until CALLBACK has been called."
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are as in `open-network-stream'."
   (let ((plan (and (not (mailport--is-for mailport--passage host service))
                    (mailport--plan host service parameters))))
-    (if plan
-        (mailport--open plan name buffer host service parameters)
-      (apply open name buffer host service parameters))))
+    (cond ((or (null plan)
+               ;; This calls `open-network-stream' again, with the parameters of TLS.
+               (and (plist-get parameters :nowait)
+                    (memq (plist-get parameters :type) '(tls ssl))))
+           (apply open name buffer host service parameters))
+          ((and (plist-get parameters :nowait)
+                (not (plist-get parameters :return-list))
+                (mailport--raw-p parameters))
+           (mailport--open-nowait plan name buffer host service parameters))
+          (t (mailport--open plan name buffer host service parameters)))))
 
 ;;;###autoload
 (define-minor-mode mailport-mode
@@ -117,6 +124,10 @@ Other streams are not affected."
     (when (stringp count)
       (mailport--misuse "%s" count))
     (message "Removed %d entr%s" count (if (= count 1) "y" "ies"))))
+
+;; Without a package, no other file defines these.
+(autoload 'mailport-send-mode "mailport-send" nil t)
+(autoload 'mailport-outbox "mailport-outbox" nil t)
 
 (provide 'mailport)
 

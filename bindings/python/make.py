@@ -19,6 +19,8 @@ LAB = ROOT / "tests" / "lab" / "tests" / "python"
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target").resolve()
 FOLDER = TARGET / "python"
 WHEELS = FOLDER / "wheels"
+# What `peers` needs.
+PEERS = FOLDER / "peers"
 REQUIREMENTS = HERE / "requirements.txt"
 # Debian's own comes first: the tools run in it.
 SYSTEM = Path("/usr/bin/python3")
@@ -27,8 +29,11 @@ SYSTEM = Path("/usr/bin/python3")
 # that of all tests: a test that forks must come before the first that starts a server's threads.
 QUICK = {
     "test_asyncio.py": "asyncio's readers, streams and TLS",
+    "test_cancelling.py": "asyncio's transports, cancelled",
     "test_dial.py": "the native module: arguments, errors, values, threads",
     "test_docstrings.py": "every call, by its example",
+    "test_interpreters.py": "the import in a second interpreter",
+    "test_other_loops.py": "gevent, trio and anyio",
     "test_signals.py": "waits without the interpreter lock, and signals that interrupt them",
     "test_smtplib.py": "smtplib, ssl, and the libraries that are built on them",
 }
@@ -42,11 +47,16 @@ PROBE = (
 
 def interpreters() -> dict[str, tuple[str, Path]]:
     """Returns every CPython from 3.10 on, one of each minor version, with its path."""
+    return {minor: paths[0] for minor, paths in every_interpreter().items()}
+
+
+def every_interpreter() -> dict[str, list[tuple[str, Path]]]:
+    """Returns every CPython from 3.10 on, by minor version; the system's comes first."""
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(":") if folder]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     folders += sorted(pyenv.glob("versions/*/bin"))
     named = [path for folder in folders for path in sorted(folder.glob("python3.[0-9]*"))]
-    found: dict[str, tuple[str, Path]] = {}
+    found: dict[str, list[tuple[str, Path]]] = {}
     for path in [SYSTEM, *named]:
         if not re.fullmatch(r"python3(\.\d+)?", path.name):
             continue
@@ -59,7 +69,7 @@ def interpreters() -> dict[str, tuple[str, Path]]:
         if asked.returncode == 0:
             minor, version = asked.stdout.split()
             if tuple(map(int, minor.split("."))) >= (3, 10):
-                found.setdefault(minor, (version, path))
+                found.setdefault(minor, []).append((version, path))
     return found
 
 
@@ -90,11 +100,55 @@ def setup() -> None:
         # Wheels alone: a build from source would download tools that are not pinned.
         run(*pip, "--only-binary", ":all:", "--require-hashes", "--requirement", REQUIREMENTS)
         shutil.copy(REQUIREMENTS, FOLDER / minor / "installed.txt")
+    set_up_peers()
 
 
 def environment() -> None:
     """Prints the interpreter that the lab runs: that of Debian's environment."""
     print(python(next(iter(interpreters()))))
+
+
+def set_up_peers() -> None:
+    """Downloads aiosmtplib's source archive, and installs what its tests need."""
+    run(SYSTEM, "-m", "venv", PEERS / "pytest")
+    pip = PEERS / "pytest" / "bin" / "python", "-m", "pip", "--disable-pip-version-check"
+    requirements = HERE / "peers" / "requirements.txt"
+    locked = "--quiet", "--require-hashes", "--requirement"
+    run(*pip, "install", "--only-binary", ":all:", *locked, requirements)
+    # The archive's hash is in the same file; hatchling, which describes it, is installed by now.
+    (entry,) = re.findall(r"^aiosmtplib==(?:.*\\\n)*.*\n", requirements.read_text(), re.MULTILINE)
+    (PEERS / "archive.txt").write_text(entry)
+    source = "--no-deps", "--no-binary", ":all:", "--no-build-isolation"
+    run(*pip, "download", "--dest", PEERS, *source, *locked, PEERS / "archive.txt")
+
+
+def with_tests_of_smtplib() -> list[Path]:
+    """Returns an interpreter of each minor version that has CPython's own test_smtplib."""
+    found = []
+    for minor, paths in every_interpreter().items():
+        for _, path in paths:
+            asked = [path, "-c", "import test.test_smtplib"]
+            if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
+                found.append(path)
+                break
+        else:
+            sys.exit(f"Python {minor} has no test_smtplib: apt-get install libpython3-testsuite")
+    return found
+
+
+def peers() -> None:
+    """Runs the tests of CPython's smtplib and of aiosmtplib with mailport in them."""
+    archives = [*PEERS.glob("aiosmtplib-*.tar.gz")]
+    if len(archives) != 1:
+        sys.exit("no source archive of aiosmtplib: make setup")
+    wheel()
+    (built,) = WHEELS.glob("*.whl")
+    site = PEERS / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    pytest = PEERS / "pytest" / "bin" / "python"
+    pip = pytest, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index"
+    run(*pip, "--no-deps", "--target", site, built)
+    run(SYSTEM, HERE / "peers" / "run.py", site, pytest, archives[0], *with_tests_of_smtplib())
 
 
 def check() -> None:
@@ -149,7 +203,8 @@ def test() -> None:
 
 if __name__ == "__main__":
     commands = {
-        command.__name__: command for command in (setup, environment, check, wheel, install, test)
+        command.__name__: command
+        for command in (setup, environment, check, wheel, install, test, peers)
     }
     if sys.argv[1:2] == [] or sys.argv[1] not in commands:
         sys.exit(f"usage: {Path(__file__).name} {'|'.join(commands)}")

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 9;
 const SESSIONS: usize = 100;
+const CONCURRENT: usize = 64;
 const IDLE: usize = 500;
 const BYTES: u64 = 400_000_000;
 const CHUNK: usize = 64 * 1024;
@@ -24,23 +25,27 @@ const CHUNK: usize = 64 * 1024;
 fn main() {
     let (greeter, sink) = (server(greet), server(swallow));
     println!(
-        "| program | sessions/s | first byte, µs | one stream, MB/s | 100 streams, MB/s | KiB an idle session |\n\
-         |---|---:|---:|---:|---:|---:|",
+        "| program | CPU a session, µs | sessions/s | first byte, µs | one stream, MB/s | 100 streams, MB/s | KiB an idle session |\n\
+         |---|---:|---:|---:|---:|---:|---:|",
     );
     for program in [
         "none",
         "mailport relay",
         "mailport relay, no cache",
+        "mailport relay, by name",
+        "mailport relay, 10,000 targets",
         "haproxy",
+        "nginx",
         "rinetd",
         "simpleproxy",
         "socat",
     ] {
         let folder = tempfile::tempdir().unwrap();
         let Some(front) = Proxy::start(program, greeter, folder.path()) else {
-            println!("| {program}, not installed | | | | | |");
+            println!("| {program}, not installed | | | | | | |");
             continue;
         };
+        let cpu = median((0..ROUNDS).filter_map(|_| front.cpu_a_session()));
         let first = median((0..200).map(|_| first_byte(front.port).as_secs_f64() * 1e6));
         let sessions = median((0..ROUNDS).map(|_| sessions(front.port)));
         let idle = front.idle();
@@ -48,14 +53,14 @@ fn main() {
         let Some(bulk) = Proxy::start(program, sink, folder.path()) else { continue };
         let (one, many) = (rounds(bulk.port, 1), rounds(bulk.port, 100));
         let idle = idle.map(|kib| format!("{kib:.1}")).unwrap_or_default();
-        println!("| {program} | {sessions:.0} | {first:.0} | {one} | {many} | {idle} |");
+        println!("| {program} | {cpu:.0} | {sessions:.0} | {first:.0} | {one} | {many} | {idle} |");
     }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn server(serve: fn(TcpStream)) -> u16 {
@@ -95,7 +100,7 @@ fn swallow(mut stream: TcpStream) {
     }
 }
 
-/// A program that passes connections on, at a port of its own.
+/// A program that passes connections on, at its own port.
 struct Proxy {
     child: Option<Child>,
     port: u16,
@@ -108,16 +113,35 @@ impl Proxy {
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = match program {
-            "mailport relay" | "mailport relay, no cache" => {
+            _ if program.starts_with("mailport relay") => {
                 let mut command = Command::new(env!("CARGO_BIN_EXE_mailport"));
-                let (door, plan) = (format!("127.0.0.1:{port}"), format!("{to}:starttls"));
-                command.args(["relay", "--listen", &door, "--to", "127.0.0.1", "--plan", &plan]);
-                command.args(["--connections", "10000", "--per-client", "10000", "--control"]);
-                command.arg(folder.join("control/relay.sock")).arg("--cache");
+                let host = if program.ends_with("by name") { "localhost" } else { "127.0.0.1" };
+                let listen = format!("127.0.0.1:{port}={host}");
+                command.args(["relay", "--listen", &listen, "--plan", &format!("{to}:starttls")]);
+                command.args(["--max-sessions", "10000", "--max-sessions-per-client", "10000"]);
+                command.arg("--control").arg(folder.join("control/relay.sock")).arg("--cache");
+                if program.ends_with("10,000 targets") {
+                    fill(&folder.join("full/cache.json"), 10_000);
+                }
                 match program {
-                    "mailport relay" => command.arg(folder.join("cache/cache.json")),
-                    _ => command.arg("off"),
+                    "mailport relay, no cache" => command.arg("off"),
+                    "mailport relay, 10,000 targets" => command.arg(folder.join("full/cache.json")),
+                    _ => command.arg(folder.join("cache/cache.json")),
                 };
+                command
+            }
+            "nginx" => {
+                let path = folder.join("nginx.conf");
+                let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+                let text = format!(
+                    "load_module {module};\ndaemon off;\nmaster_process off;\nerror_log /dev/null;\n\
+                     pid {0}/pid;\nevents {{ worker_connections 4000; }}\n\
+                     stream {{ server {{ listen 127.0.0.1:{port}; proxy_pass 127.0.0.1:{to}; }} }}\n",
+                    folder.display()
+                );
+                fs::write(&path, text).unwrap();
+                let mut command = Command::new("nginx");
+                command.arg("-c").arg(path);
                 command
             }
             "haproxy" => {
@@ -167,7 +191,29 @@ impl Proxy {
         Some(proxy)
     }
 
-    /// What an idle session takes in private cache, of the program and its children.
+    /// The processor time of a session, at 64 at the same time, in microseconds, of the program and
+    /// its children.
+    fn cpu_a_session(&self) -> Option<f64> {
+        const EACH: usize = 40;
+        let process = self.child.as_ref()?.id();
+        let before = cpu_seconds(process);
+        let port = self.port;
+        thread::scope(|scope| {
+            for _ in 0..CONCURRENT {
+                scope.spawn(move || {
+                    for _ in 0..EACH {
+                        let mut stream = greeted(port);
+                        stream.write_all(b"QUIT\r\n").unwrap();
+                        let _ = stream.read(&mut [0; 8]);
+                    }
+                });
+            }
+        });
+        thread::sleep(Duration::from_millis(100));
+        Some((cpu_seconds(process) - before) * 1e6 / (CONCURRENT * EACH) as f64)
+    }
+
+    /// What an idle session takes in private memory, of the program and its children.
     fn idle(&self) -> Option<f64> {
         let process = self.child.as_ref()?.id();
         let before = private_kib(process);
@@ -186,6 +232,49 @@ impl Drop for Proxy {
             let _ = child.wait();
         }
     }
+}
+
+/// The user and system time of a process and of its children, ended ones included.
+fn cpu_seconds(process: u32) -> f64 {
+    let of = |id: u32| -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{id}/schedstat")).unwrap_or_default();
+        let own = stat.split_whitespace().next().and_then(|text| text.parse::<f64>().ok());
+        let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+        let all = tasks.filter_map(|task| {
+            let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            text.split_whitespace().next()?.parse::<f64>().ok()
+        });
+        all.sum::<f64>().max(own.unwrap_or(0.0)) / 1e9
+    };
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"));
+    let children = children.unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|id| id.parse().ok());
+    children.chain([process]).map(of).sum()
+}
+
+/// A cache's file with so many targets, as `mailport` itself writes it.
+fn fill(path: &std::path::Path, targets: usize) {
+    let cache = mailport::Cache::open(path);
+    let outcome = mailport::Outcome::Reset;
+    for number in 0..targets {
+        let target = format!("mail{number}.example.com").parse().unwrap();
+        let place = mailport::Cache::place(&target, &mailport::Config::default(), None);
+        let Some(place) = place else { return };
+        let service = mailport::Plan::submission().services()[0];
+        let family = Some(mailport::Family::Ipv4);
+        let observation = mailport::machine::Observation {
+            service,
+            family,
+            outcome,
+            round_trip: None,
+            provisional: false,
+        };
+        cache.learn(&place, &[observation]);
+        if number % 500 == 0 {
+            cache.flush(Duration::from_secs(5));
+        }
+    }
+    cache.flush(Duration::from_secs(5));
 }
 
 fn private_kib(process: u32) -> u64 {

@@ -225,8 +225,13 @@ mod tests {
         let mut remembering = Remembering::default();
         let learned = |outcome, family| {
             let round_trip = Some(Duration::from_millis(40));
-            let observation =
-                Observation { service: first, family: Some(family), outcome, round_trip };
+            let observation = Observation {
+                service: first,
+                family: Some(family),
+                outcome,
+                round_trip,
+                provisional: false,
+            };
             Change::Learned { place: place.clone(), observation, at: now }
         };
         remembering.apply(&learned(Outcome::Reset, Family::Ipv6), now);

@@ -192,14 +192,14 @@ fn connected(args: &Args, report: &Report) -> io::Result<()> {
 
 fn failed(args: &Args, error: &ConnectError) -> ExitCode {
     if args.json {
-        // A result that nobody reads any more changes nothing: the dial has failed all the same.
+        // A result that is no longer read changes nothing: the dial has failed all the same.
         let _ = crate::written(writeln!(io::stdout(), "{}", error.to_json()));
     } else {
         crate::complain(error);
     }
     if let Some(report) = error.report() {
         draw(args, report);
-        // A drawing that nobody reads any more changes nothing either.
+        // A drawing that is no longer read changes nothing either.
         let _ = if args.json || args.stdio {
             explain(args, report, &mut anstream::stderr(), width_of(io::stderr()))
         } else {
@@ -213,11 +213,11 @@ fn tunnel(args: &Args, connected: Connected) -> ExitCode {
     let mut stderr = anstream::stderr();
     let _ = writeln!(stderr, "{}", connected.report.summary());
     let _ = explain(args, &connected.report, &mut stderr, width_of(io::stderr()));
-    // Now, for a mail reader may end its session by ending this process.
+    // Now, for a mail client may end its session by ending this process.
     draw(args, &connected.report);
     match join_standard(connected.stream) {
         Ok(_) => ExitCode::SUCCESS,
-        // The mail reader has what it wanted, and has gone: with the last bytes unread where it
+        // The mail client has what it needed, and has closed: with the last bytes unread where it
         // gave us a socket.
         Err(JoinError { side: Side::Output | Side::Input, source })
             if matches!(source.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) =>
@@ -241,14 +241,14 @@ fn join_standard(socket: Stream) -> Result<Joined, JoinError> {
     let at = |side| move |source| JoinError { side, source };
     let input = io::stdin().as_fd().try_clone_to_owned().map_err(at(Side::Input))?;
     let output = io::stdout().as_fd().try_clone_to_owned().map_err(at(Side::Output))?;
-    // Whoever reads our output sees its end when `output` is closed, so it must be the only one.
+    // The reader of our output sees its end when `output` is closed, so it must be the only one.
     let null = OpenOptions::new().write(true).open("/dev/null").map_err(at(Side::Output))?;
     rustix::stdio::dup2_stdout(null).map_err(|e| at(Side::Output)(e.into()))?;
     join(socket, File::from(input), Output(output.into()))
 }
 
 /// Standard output. Where that is a socket, and the same one as standard input, closing it would
-/// tell nobody of the end.
+/// not show the end to its reader.
 struct Output(File);
 
 impl Write for Output {

@@ -26,8 +26,8 @@ pub(crate) struct Options {
 
     /// Use the plan that replaces a connection to this port [default: none, --plan counts]
     ///
-    /// 587 and 25 become 587:starttls,25:starttls. 465 becomes 465:implicit and never falls back.
-    /// Any other is tried alone, with STARTTLS.
+    /// 587 becomes 587:starttls,25:starttls, and 25 becomes 25:starttls,587:starttls. 465, 993 and
+    /// 995 are tried alone with implicit TLS. Any other is tried alone, with STARTTLS.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     #[arg(help_heading = "What to try")]
     port: Option<u16>,
@@ -68,19 +68,22 @@ pub(crate) struct Options {
 
     /// Delay before trying the next service in parallel
     ///
-    /// The default is TCP's first retransmission timeout (RFC 6298 section 2). A shorter delay sends
-    /// more packets to later ports that are not needed. At least 10ms.
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = values::duration)]
+    /// Left at its default, it is 1s where the cache says that the service has connected lately, and
+    /// with --sequential or --patience. Any other value is used as it is, and silence then counts by
+    /// --patience alone. A shorter delay sends more packets to later ports that are not needed. At
+    /// least 10ms.
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = values::duration)]
     #[arg(help_heading = TIMES)]
     port_delay: Duration,
 
     /// How long a silent attempt can hold back the connection of a later service
     ///
-    /// Counted for each attempt from its own start: if the second address is tried 250ms after the
-    /// first, it holds back a later service 250ms longer. The default is 1.3s, or 1s and two round
-    /// trips of that connection if this is longer: by then a SYN and its retransmission (RFC 6298
-    /// section 2) have both gone unanswered. At least 10ms. Below one second, a single lost packet
-    /// can lead to the later port.
+    /// Counted for each address from its first attempt: if the second address is tried 250ms after
+    /// the first, it holds back a later service 250ms longer. The default is until a packet has had
+    /// no answer that was sent while the path was good, and at least 1.3s, or 1s and two round trips
+    /// of that connection if this is longer, where the service has connected lately: by then a SYN
+    /// and its retransmission (RFC 6298 section 2) have both gone unanswered. At least 10ms. With a
+    /// short time, lost packets can lead to the later port.
     #[arg(long, value_name = "TIME", default_value = "automatic", value_parser = values::patience)]
     #[arg(help_heading = TIMES)]
     patience: Patience,

@@ -1,4 +1,4 @@
-//! What a probe would find, for unit tests: the machine is told how each attempt ends.
+//! What a probe would find, for unit tests: the machine gets the end of each attempt.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};

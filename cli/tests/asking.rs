@@ -173,7 +173,7 @@ fn the_command_takes_no_for_an_answer() {
     let (first, second) = (refused(), open());
     let shown = ask(first.port(), second.port(), "perhaps\ng\nn\n");
     assert_eq!(shown.matches("[g]ive up?").count(), 2, "nonsense is asked about again: {shown}");
-    assert!(shown.contains("not falling back, as you wish"), "{shown}");
+    assert!(shown.contains("the fallback was declined"), "{shown}");
     assert!(shown.ends_with("exit status: 1"), "{shown}");
 }
 

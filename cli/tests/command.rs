@@ -477,7 +477,7 @@ fn the_help_has_every_option_with_its_default() {
         ("--plan <PLAN>", "submission"),
         ("--port <PORT>", "none, --plan counts"),
         ("--attempt-delay <TIME>", "250ms"),
-        ("--port-delay <TIME>", "1s"),
+        ("--port-delay <TIME>", "500ms"),
         ("--patience <TIME>", "automatic"),
         ("--timeout <TIME>", "30s"),
         ("--sequential", "off"),

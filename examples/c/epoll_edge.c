@@ -1,5 +1,5 @@
 /* A dial in a loop over epoll(7), edge-triggered: one call for each edge is enough, because
- * whatever mailport_dial_process() has left to do makes another edge.
+ * everything that mailport_dial_process() has left to do makes another edge.
  *
  *     cc epoll_edge.c $(pkg-config --cflags --libs mailport) -o epoll_edge
  *     ./epoll_edge mail.example.com

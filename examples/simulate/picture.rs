@@ -23,8 +23,8 @@ pub(crate) fn draw(cells: &[Cell], file: &str) -> Result<()> {
     sheet.fill(&WHITE)?;
     let (left, right) = sheet.split_horizontally(550);
     let (up_right, up_left) = (SeriesLabelPosition::UpperRight, SeriesLabelPosition::UpperLeft);
-    chart(&left, cells, "587 is open, and 25 was used (%)", up_right, |c| c.false_fallback)?;
-    chart(&right, cells, "587 is silent: mean wait (s)", up_left, |c| c.silent_wait)?;
+    chart(&left, cells, "587 is open, and 25 was used (%)", up_right, |c| c.sums.false_fallback())?;
+    chart(&right, cells, "587 is silent: mean wait (s)", up_left, |c| c.sums.silent_wait())?;
     sheet.present()?;
     Ok(())
 }

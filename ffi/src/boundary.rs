@@ -5,7 +5,7 @@
 //! output, [`Text`] for a string. Each of them is one pointer in C, and NULL is `None`. The caller
 //! guarantees that a pointer is what the header says; nothing can check it.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr::NonNull;
@@ -95,8 +95,44 @@ pub(crate) use export;
 /// Runs the body of an exported function. No state that a panic left half changed is used later:
 /// a dial that panicked is never processed again, and a setting is changed in one assignment.
 pub(crate) fn guarded<T>(panicked: T, body: impl FnOnce() -> T) -> T {
+    let _cancellation = Cancellation::defer();
     let _errno = Errno::keep();
     panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(panicked)
+}
+
+/// Defers pthread_cancel(3) until it is dropped: a thread that ends in the middle of a call would
+/// unwind through Rust, which aborts the process.
+struct Cancellation(c_int);
+
+// Not in the libc crate for every C library.
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
+#[allow(unsafe_code, reason = "a declaration of what every C library has")]
+// SAFETY: the signature of POSIX.
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+impl Cancellation {
+    fn defer() -> Cancellation {
+        let mut before = PTHREAD_CANCEL_DISABLE;
+        #[allow(unsafe_code, reason = "the state is the C library's")]
+        // SAFETY: the pointer is to an int that outlives the call.
+        unsafe {
+            pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut before);
+        }
+        Cancellation(before)
+    }
+}
+
+impl Drop for Cancellation {
+    fn drop(&mut self) {
+        let mut disabled = 0;
+        #[allow(unsafe_code, reason = "the state is the C library's")]
+        // SAFETY: as above. With the deferred type, which is the default, this ends no thread.
+        unsafe {
+            pthread_setcancelstate(self.0, &raw mut disabled);
+        }
+    }
 }
 
 /// Restores `errno` when it is dropped.

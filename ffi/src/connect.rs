@@ -17,9 +17,9 @@ use crate::status::{MAILPORT_OK, Status};
 /// getaddrinfo(3) and connect(2). The descriptor is blocking, as one from connect(2) is, and closed
 /// on exec; close it with close(2).
 ///
-/// The port chooses the plan: 587, 25 and 0 (none given) try 587 and fall back to 25, both with
-/// STARTTLS; 465 is tried alone, with TLS from the first byte; any other is tried alone, with
-/// STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
+/// The port chooses the plan: 587 and 0 (none given) try 587 and fall back to 25, and 25 tries 25
+/// and falls back to 587, both with STARTTLS; 465, 993 and 995 are tried alone, with TLS from the
+/// first byte; any other is tried alone, with STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
 /// mode must be the same for all: a plan whose services differ in it is refused, and so is ask.
 ///
 /// mailport_last_error_message() and mailport_last_error_errno() say why it failed. The message
@@ -73,6 +73,8 @@ impl Request {
             None => Plan::for_port((port > 0).then_some(port)),
         };
         let plan = plan.map_err(|error| Failure::invalid(&error.to_string()))?;
+        let asked = options.plan.is_none() && options.prefer_submission;
+        let plan = if asked { plan.prefer_submission() } else { plan };
         let plan = environment::narrow(plan).map_err(|message| Failure::invalid(&message))?;
         let plan = if options.sequential { plan.sequential() } else { plan };
         let dialer = options.dialer().with_plan(plan).with_config(options.config.clone());

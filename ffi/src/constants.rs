@@ -117,6 +117,10 @@ pub const MAILPORT_REASON_NO_ADDRESS: ReasonNumber = 9;
 pub const MAILPORT_REASON_REMEMBERED: ReasonNumber = 10;
 /// The same candidate again: it was closed in favour of another one, which failed.
 pub const MAILPORT_REASON_AGAIN: ReasonNumber = 11;
+/// The same candidate again: its first attempt has no answer.
+pub const MAILPORT_REASON_SECOND_ATTEMPT: ReasonNumber = 12;
+/// The same candidate again: a later service has connected, so the path is good now.
+pub const MAILPORT_REASON_PROOF: ReasonNumber = 13;
 
 /// What a proxy or a command did instead of connecting.
 pub type ViaErrorNumber = i32;
@@ -195,6 +199,8 @@ const REASON_NAMES: &Names = &[
     (MAILPORT_REASON_NO_ADDRESS, c"no-address"),
     (MAILPORT_REASON_REMEMBERED, c"remembered"),
     (MAILPORT_REASON_AGAIN, c"again"),
+    (MAILPORT_REASON_SECOND_ATTEMPT, c"second-attempt"),
+    (MAILPORT_REASON_PROOF, c"proof"),
 ];
 
 const VIA_ERROR_NAMES: &Names = &[
@@ -353,6 +359,8 @@ pub(crate) fn from_reason(reason: Reason) -> ReasonNumber {
         Reason::NoAddress(_) => MAILPORT_REASON_NO_ADDRESS,
         Reason::Remembered(_) => MAILPORT_REASON_REMEMBERED,
         Reason::Again => MAILPORT_REASON_AGAIN,
+        Reason::SecondAttempt => MAILPORT_REASON_SECOND_ATTEMPT,
+        Reason::Proof(_) => MAILPORT_REASON_PROOF,
         // That of a probe, which no dial has.
         _ => 0,
     }
@@ -373,7 +381,9 @@ pub(crate) fn from_lookup_error(error: &LookupError) -> LookupErrorNumber {
     match error {
         LookupError::NoSuchName => MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME,
         LookupError::NoAddress => MAILPORT_LOOKUP_ERROR_NO_ADDRESS,
-        LookupError::LocalResourceError(_) => MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR,
+        LookupError::LocalResourceError(_) | LookupError::NoThread(_) => {
+            MAILPORT_LOOKUP_ERROR_LOCAL_RESOURCE_ERROR
+        }
         LookupError::Busy => MAILPORT_LOOKUP_ERROR_BUSY,
         LookupError::TryAgain => MAILPORT_LOOKUP_ERROR_TRY_AGAIN,
         LookupError::Unusable(_) => MAILPORT_LOOKUP_ERROR_UNUSABLE,

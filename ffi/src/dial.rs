@@ -8,12 +8,13 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use mailport::Service;
+use mailport::internal::process_generation;
 use mailport::report::{Attempt, Report};
+use mailport::{Canceller, Service};
 
 use crate::boundary::{Text, c_string, export};
 use crate::connect::Request;
@@ -32,11 +33,13 @@ use crate::status::{
 #[derive(Debug)]
 pub struct Dial {
     /// The process that the dial belongs to.
-    process: u32,
-    cancelled: AtomicBool,
+    process: u64,
+    descriptor: RawFd,
+    /// `None` where the dial could not begin.
+    canceller: Option<Canceller>,
     user_data: AtomicPtr<c_void>,
     /// Held during each call. Two threads in one dial are a mistake of the caller, which the second
-    /// one is told.
+    /// one is reported.
     inner: Mutex<Inner>,
 }
 
@@ -46,6 +49,8 @@ pub(crate) struct Inner {
     state: State,
     /// What the last turn returned. A final status never changes.
     status: Status,
+    /// Why the dial failed.
+    failure: Option<Failure>,
     /// What the getters have returned since the last turn.
     pub(crate) strings: Strings,
 }
@@ -124,26 +129,33 @@ impl Dial {
     /// is what the dial then ends with.
     fn start(request: Result<Request, Failure>) -> Result<Dial, Failure> {
         let started = request.and_then(|request| Ok(request.start()?));
-        let state = match started {
-            Ok(dial) => State::Running(Box::new(dial)),
+        let (state, descriptor, canceller) = match started {
+            Ok(mut dial) => {
+                let canceller = dial.canceller()?;
+                let descriptor = dial.descriptor()?.as_raw_fd();
+                (State::Running(Box::new(dial)), descriptor, Some(canceller))
+            }
             Err(failure) if failure.status == MAILPORT_ERR_INVALID => {
                 let readable = Readable::new();
                 let readable = readable.map_err(|error| Failure::local("socketpair", &error))?;
-                State::Refused { failure, readable }
+                let descriptor = readable.watched.as_raw_fd();
+                (State::Refused { failure, readable }, descriptor, None)
             }
             Err(failure) => return Err(failure),
         };
-        let inner = Inner { state, status: MAILPORT_PENDING, strings: Strings::default() };
+        let strings = Strings::default();
+        let inner = Inner { state, status: MAILPORT_PENDING, failure: None, strings };
         Ok(Dial {
-            process: std::process::id(),
-            cancelled: AtomicBool::new(false),
+            process: process_generation(),
+            descriptor,
+            canceller,
             user_data: AtomicPtr::new(ptr::null_mut()),
             inner: Mutex::new(inner),
         })
     }
 
     fn is_forked(&self) -> bool {
-        self.process != std::process::id()
+        self.process != process_generation()
     }
 
     /// What only one thread may use, or why this call may not.
@@ -176,7 +188,9 @@ impl Dial {
         if self.is_forked() {
             return MAILPORT_ERR_FORKED;
         }
-        self.cancelled.store(true, Ordering::Release);
+        if let Some(canceller) = &self.canceller {
+            canceller.cancel();
+        }
         MAILPORT_OK
     }
 }
@@ -214,7 +228,12 @@ impl Inner {
                 mailport::Status::Pending => MAILPORT_PENDING,
                 mailport::Status::Asking => MAILPORT_ASK,
                 mailport::Status::Connected => MAILPORT_OK,
-                mailport::Status::Failed => status::from_report(&dial.report()),
+                mailport::Status::Failed => {
+                    let failure = dial.take().err().map(Failure::from);
+                    let status = failure.as_ref().map(|failure| failure.status);
+                    self.failure = failure;
+                    status.unwrap_or(MAILPORT_ERR_INTERNAL)
+                }
                 mailport::Status::Forked => MAILPORT_ERR_FORKED,
                 _ => MAILPORT_ERR_INTERNAL,
             },
@@ -250,24 +269,22 @@ impl Inner {
     }
 
     fn message(&self) -> CString {
-        match (&self.state, self.report()) {
+        match (&self.state, &self.failure, self.report()) {
             _ if !self.is_final() || self.status == MAILPORT_ERR_INTERNAL => {
                 status::sentence(self.status).to_owned()
             }
-            (State::Refused { failure, .. }, _) => failure.message.clone(),
-            (State::Running(_), report) => {
+            (State::Refused { failure, .. }, ..) | (_, Some(failure), _) => failure.message.clone(),
+            (State::Running(_), None, report) => {
                 c_string(report.map(Report::summary).unwrap_or_default())
             }
         }
     }
 
     fn errno(&self) -> c_int {
-        match (&self.state, self.report()) {
-            _ if self.status >= MAILPORT_OK => 0,
-            (State::Refused { failure, .. }, _) => failure.errno,
-            (State::Running(_), report) => {
-                report.and_then(Report::errno).map_or(0, |errno| errno.0)
-            }
+        match (&self.state, &self.failure) {
+            _ if !self.is_final() => 0,
+            (State::Refused { failure, .. }, _) | (_, Some(failure)) => failure.errno,
+            (State::Running(_), None) => 0,
         }
     }
 
@@ -359,12 +376,8 @@ pub extern "C" fn mailport_dial_cancel(dial: DialPointer) -> Status {
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
-pub extern "C" fn mailport_dial_fd(dial: DialPointer) -> c_int {
-    let dial = dial.get();
-    export!(-1; dial => dial.enter().map_or(-1, |mut inner| match &mut inner.state {
-        State::Running(running) => running.descriptor().map_or(-1, |fd| fd.as_raw_fd()),
-        State::Refused { readable, .. } => readable.watched.as_raw_fd(),
-    }))
+pub extern "C" fn mailport_dial_fd(dial: Option<&Dial>) -> c_int {
+    export!(-1; dial => if dial.is_forked() { -1 } else { dial.descriptor })
 }
 
 /// Returns in how many milliseconds the dial must be processed at the latest if the descriptor is

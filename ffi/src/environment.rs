@@ -63,7 +63,7 @@ mod tests {
         assert_eq!(only(PORTS, "465, 25,587"), Ok("587:starttls,25:starttls".into()));
         assert_eq!(only(FAMILY, "ipv4"), Ok("587/ipv4:starttls,25/ipv4:starttls".into()));
         let both = narrowed(Plan::symmetric(), &[(PORTS, "25"), (FAMILY, "ipv6")]);
-        assert_eq!(both, Ok("25/ipv6:starttls".into()));
+        assert_eq!(both, Ok("25/ipv6:starttls,sequential".into()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::io;
 
 use mailport::ConnectError;
 
-use crate::boundary::{bounded, export};
+use crate::boundary::{bounded, c_string, export};
 use crate::status::{
     self, MAILPORT_ERR_INVALID, MAILPORT_ERR_LOCAL_RESOURCE, MAILPORT_ERR_NULL_POINTER, Status,
 };
@@ -47,7 +47,12 @@ impl From<ConnectError> for Failure {
         let status = status::from_error(&error);
         let caller = if status == MAILPORT_ERR_INVALID { libc::EINVAL } else { 0 };
         let errno = error.errno().map_or(caller, |errno| errno.0);
-        Failure { status, message: bounded(&error.to_string()), errno }
+        let message = match &error {
+            // The library bounds its parts, and each of them matters.
+            ConnectError::Failed(report) => c_string(report.summary()),
+            _ => bounded(&error.to_string()),
+        };
+        Failure { status, message, errno }
     }
 }
 
@@ -67,7 +72,7 @@ pub(crate) fn record(result: Result<Status, Failure>) -> Status {
     match result {
         Ok(status) => status,
         Err(Failure { status, message, errno }) => {
-            // It fails while the thread ends, when nobody can ask any more.
+            // It fails while the thread ends, when no caller can ask any more.
             let _ = LAST.try_with(|last| *last.borrow_mut() = Last { message, errno });
             status
         }

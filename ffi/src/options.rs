@@ -2,6 +2,8 @@
 #![allow(unsafe_code, reason = "a name for C is an unsafe attribute; the code is safe")]
 
 use std::ffi::{CStr, CString, c_char};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mailport::config::MAX_DELAY;
@@ -26,6 +28,8 @@ pub struct Options {
     pub(crate) plan: Option<Plan>,
     pub(crate) config: Config,
     pub(crate) sequential: bool,
+    pub(crate) prefer_submission: bool,
+    addresses: Option<Arc<[SocketAddr]>>,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
     /// Why the last setter failed; empty if it succeeded.
@@ -36,6 +40,9 @@ impl Options {
     /// The dialer of these options.
     pub(crate) fn dialer(&self) -> Dialer {
         let mut dialer = Dialer::default();
+        if let Some(addresses) = &self.addresses {
+            dialer = dialer.with_addresses(Arc::clone(addresses));
+        }
         if let Some(via) = &self.via {
             dialer = dialer.with_via(via.clone());
         }
@@ -171,7 +178,9 @@ pub extern "C" fn mailport_options_set_attempt_delay_ms(
 }
 
 /// Sets the delay before the next service is tried in parallel while no attempt of a service has an
-/// answer. Default 1,000 ms, at least 10 ms. A shorter one sends needless SYNs to a later port.
+/// answer. Default 500 ms, at least 10 ms. Left at its default, it is 1,000 ms where the cache says
+/// that the service has connected lately, and where the patience is set. A shorter one sends needless
+/// SYNs to a later port.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -185,8 +194,8 @@ pub extern "C" fn mailport_options_set_port_delay_ms(
 }
 
 /// Sets how long an attempt without an answer may hold back the connection of a later service: at
-/// least 10 ms, or MAILPORT_AUTOMATIC, the default: 1,300 ms, or 1 s and two round trips if that is
-/// longer.
+/// least 10 ms, or MAILPORT_AUTOMATIC, the default: until a SYN that was sent while the path was good
+/// has had no answer, and where the service has connected lately, at least 1,300 ms.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -233,6 +242,21 @@ pub extern "C" fn mailport_options_set_sequential(
     })
 }
 
+/// Sets whether port 587 is tried before port 25 where the program asks for 25: 0 for no, the
+/// default, any other number for yes. It is for programs whose own default is 25, and has no effect
+/// with a plan.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_prefer_submission(
+    options: Option<&mut Options>,
+    prefer: i32,
+) -> Status {
+    export!(status; options => {
+        options.set(Ok(|options: &mut Options| options.prefer_submission = prefer != 0))
+    })
+}
+
 /// Sets whether the dial stops with a question before it begins another service: 0 for no, the
 /// default, any other number for yes. Such a dial is sequential. mailport_connect() refuses it,
 /// because it cannot ask.
@@ -269,6 +293,38 @@ pub extern "C" fn mailport_options_set_families(
         Some(families) => options.configure(|config| config.families = families),
         None => options.refuse(format!("{families} is not a MAILPORT_FAMILIES_ constant")),
     })
+}
+
+/// Sets the addresses of the host, for a program with its own resolver: "192.0.2.1,2001:db8::1", in
+/// the order in which they are tried, of both families, without ports; an IPv6 address may have a
+/// zone, "fe80::1%eth0". The host of the dial is then not looked up, but still names it in messages
+/// and in the cache, and is what TLS must verify. Through a proxy or a command the addresses are not
+/// used. Default NULL: the host is looked up.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_addresses(
+    options: Option<&mut Options>,
+    addresses: Text,
+) -> Status {
+    export!(status; options => options.text(addresses, |options, text| {
+        let addresses = text.map(|text| text.split(',').map(parse_address).collect()).transpose();
+        options.set(addresses.map(|addresses| |options: &mut Options| options.addresses = addresses))
+    }))
+}
+
+/// An address with its zone.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    let bad = || format!("`{text}` is not an address: expected addresses separated by commas");
+    match text.split_once('%') {
+        None => Ok(SocketAddr::new(text.parse::<IpAddr>().map_err(|_| bad())?, 0)),
+        Some((address, zone)) => {
+            let address = address.parse::<Ipv6Addr>().map_err(|_| bad())?;
+            let scope = mailport::internal::scope(zone).map_err(|error| error.to_string())?;
+            Ok(SocketAddrV6::new(address, 0, 0, scope).into())
+        }
+    }
 }
 
 /// Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.
@@ -370,12 +426,13 @@ mod tests {
             mailport_options_set_timeout_ms(Some(&mut options), 14),
             mailport_options_set_greeting_wait_ms(Some(&mut options), 16),
             mailport_options_set_sequential(Some(&mut options), 1),
+            mailport_options_set_prefer_submission(Some(&mut options), 1),
             mailport_options_set_ask(Some(&mut options), 1),
             mailport_options_set_try_failed_last(Some(&mut options), 1),
             mailport_options_set_families(Some(&mut options), 3),
             mailport_options_set_mark(Some(&mut options), 16),
         ];
-        assert_eq!(all, [MAILPORT_OK; 10]);
+        assert_eq!(all, [MAILPORT_OK; 11]);
         let mut expected = Config::default();
         expected.attempt_delay = Duration::from_millis(11);
         expected.port_delay = Duration::from_millis(12);
@@ -383,7 +440,7 @@ mod tests {
         expected.timeout = Duration::from_millis(14);
         expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
         (expected.ask, expected.try_failed_last) = (true, true);
-        assert!(options.sequential);
+        assert!(options.sequential && options.prefer_submission);
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);
@@ -406,6 +463,7 @@ mod tests {
         }
         for set in [
             mailport_options_set_sequential,
+            mailport_options_set_prefer_submission,
             mailport_options_set_ask,
             mailport_options_set_try_failed_last,
             mailport_options_set_families,

@@ -53,7 +53,8 @@ fn reason_service(reason: Reason) -> Option<Service> {
         | Reason::PortDelay(service)
         | Reason::Overdue(service)
         | Reason::NoAddress(service)
-        | Reason::Remembered(service) => Some(service),
+        | Reason::Remembered(service)
+        | Reason::Proof(service) => Some(service),
         _ => None,
     }
 }

@@ -112,7 +112,7 @@ pub(crate) fn from_report(report: &Report) -> Status {
 
 pub(crate) fn from_error(error: &ConnectError) -> Status {
     match error {
-        ConnectError::Config(_) => MAILPORT_ERR_INVALID,
+        ConnectError::Target(_) | ConnectError::Config(_) => MAILPORT_ERR_INVALID,
         ConnectError::Setup { .. } => MAILPORT_ERR_LOCAL_RESOURCE,
         ConnectError::Failed(report) => from_report(report),
         ConnectError::Forked => MAILPORT_ERR_FORKED,

@@ -180,6 +180,8 @@ fn filled(mut attempt: Attempt, bytes: &mut Bytes) -> Attempt {
         Reason::PortDelay(other),
         Reason::Overdue(other),
         Reason::NoAddress(other),
+        Reason::SecondAttempt,
+        Reason::Proof(other),
     ]);
     attempt
 }

@@ -28,9 +28,9 @@ use super::service_manager;
 use super::session::{Session, Step, counted_first, near_token};
 use super::signals::Signals;
 use super::status::RelayStatus;
-use mailport::Dialer;
 use mailport::join::Stock;
 use mailport::outcome::Errno;
+use mailport::{Cache, CacheError, Dialer};
 
 /// How many connections one listener accepts before the sessions have their turn.
 const ACCEPTED: usize = 64;
@@ -40,11 +40,14 @@ const RETRY: Duration = Duration::from_millis(100);
 const CONTROL_CLIENTS: usize = 8;
 const CONTROL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often the loop looks at most whether the cache could be saved.
+const CACHE_CHECK: Duration = Duration::from_secs(1);
+
 const STOP: Token = Token(0);
 const RELOAD: Token = Token(1);
 const CONTROL: Token = Token(2);
 const NAMES: Token = Token(3);
-/// The first number of a listener, session or control client. Each has a number of its own, whose
+/// The first number of a listener, session or control client. Each has its own number, whose
 /// double is its token, and no number is used twice.
 const FIRST: usize = 2;
 
@@ -68,6 +71,8 @@ pub struct Relay {
     /// When the remaining sessions are cut off.
     stopping: Option<Instant>,
     began: Instant,
+    cache_error: Option<CacheError>,
+    cache_checked: Instant,
 }
 
 impl Relay {
@@ -123,6 +128,8 @@ impl Relay {
             resume: None,
             stopping: None,
             began: Instant::now(),
+            cache_error: None,
+            cache_checked: Instant::now(),
         };
         relay.open(settings, inherited)?;
         relay.budget.measure();
@@ -190,13 +197,34 @@ impl Relay {
             }
             self.start_queued(now);
             self.resume_accepting(now);
+            if now >= self.cache_checked + CACHE_CHECK {
+                self.cache_checked = now;
+                self.log_cache_error();
+            }
         }
         for (_, session) in std::mem::take(&mut self.sessions) {
             session.cut_off(&mut self.context);
         }
+        if let Some(cache) = self.context.dialer.cache() {
+            cache.flush(Cache::FLUSH);
+        }
+        self.log_cache_error();
         self.log(&LogRecord::new("stopped"));
         self.context.log.finish();
         Ok(())
+    }
+
+    /// Logs that the cache cannot be saved: once, and again when the reason changes.
+    fn log_cache_error(&mut self) {
+        let error = self.context.dialer.cache().and_then(Cache::error);
+        if error != self.cache_error {
+            let record = match &error {
+                Some(error) => LogRecord::new("cache_not_saved").with("reason", error),
+                None => LogRecord::new("cache_saved"),
+            };
+            self.cache_error = error;
+            self.log(&record);
+        }
     }
 
     fn is_over(&self) -> bool {

@@ -17,7 +17,7 @@ const UNLIMITED: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct FdBudget {
     limit: usize,
-    /// What is open besides sessions.
+    /// What is open in addition to sessions.
     base: usize,
     used: usize,
 }

@@ -176,7 +176,7 @@ fn listen(address: &ListenAddress) -> io::Result<(Socket, Option<SocketFile>)> {
 
 /// Sets what each accepted connection inherits from its listener, so that it costs nothing there.
 fn set_inherited_options(socket: &Socket) -> io::Result<()> {
-    // Whoever held bytes back to send them together has done so; the relay must not do it again.
+    // The sender has already combined small writes; the relay must not do it again.
     socket.set_tcp_nodelay(true)?;
     end_with_a_dead_peer(socket)
 }

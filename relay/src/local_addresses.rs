@@ -129,7 +129,7 @@ mod tests {
             assert!(contain(own), "{own}");
         }
         assert!(contain("0.0.0.0:25") && contain("[::]:25"));
-        // Documentation addresses (RFC 5737, RFC 3849), which nobody has.
+        // Documentation addresses (RFC 5737, RFC 3849), which no host has.
         assert!(!contain("192.0.2.1:25") && !contain("[2001:db8::1]:25"));
     }
 

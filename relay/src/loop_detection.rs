@@ -1,4 +1,4 @@
-//! Connections of the relay that have come back to it, by whatever way.
+//! Connections of the relay that have come back to it, by any path.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

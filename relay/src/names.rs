@@ -2,7 +2,7 @@
 //! asks for can be recognised as one of a name.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,7 +27,8 @@ pub(super) struct Names {
 
 #[derive(Debug, Default)]
 struct Known {
-    addresses: Vec<IpAddr>,
+    /// In the order of the name service.
+    addresses: Arc<[SocketAddr]>,
     asked: Option<Instant>,
     answered: Option<Instant>,
 }
@@ -35,14 +36,14 @@ struct Known {
 #[derive(Debug)]
 struct Answer {
     name: String,
-    addresses: Option<Vec<IpAddr>>,
+    addresses: Option<Arc<[SocketAddr]>>,
 }
 
 /// What is known of an address.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NameOf {
-    /// It is one of this name's.
-    Name(Target),
+    /// It is one of this name's, which has these addresses.
+    Name(Target, Arc<[SocketAddr]>),
     /// It is no name's.
     None,
     /// A look-up is under way that may tell.
@@ -63,7 +64,7 @@ impl Names {
         for target in names {
             let Host::Name(name) = target.host() else { continue };
             let known = self.known.entry(name.clone()).or_default();
-            let has = known.addresses.contains(&address);
+            let has = known.addresses.iter().any(|one| one.ip().to_canonical() == address);
             let age = known.answered.map(|at| now.saturating_duration_since(at));
             let is_under_way = known.asked.is_some();
             if !is_under_way && age.is_none_or(|age| age > if has { FRESH } else { REPEAT }) {
@@ -73,11 +74,11 @@ impl Names {
             let known = &self.known[name];
             is_pending |= known.asked.is_some();
             if has && found.is_none() {
-                found = Some(target.clone());
+                found = Some((target.clone(), Arc::clone(&known.addresses)));
             }
         }
         match found {
-            Some(target) => NameOf::Name(target),
+            Some((target, addresses)) => NameOf::Name(target, addresses),
             None if is_pending => NameOf::Pending,
             None => NameOf::None,
         }
@@ -98,7 +99,7 @@ impl Names {
         }
     }
 
-    /// The system's look-up, which may block for as long as it likes, on a thread of its own: at
+    /// The system's look-up, which may block for as long as it likes, on a separate thread: at
     /// most one for each name.
     fn look_up(&mut self, name: &str) {
         let (answers, waker) = (Arc::clone(&self.answers), Arc::clone(&self.waker));
@@ -106,8 +107,7 @@ impl Names {
         let builder = thread::Builder::new().name("mailport-names".into()).stack_size(STACK);
         let started = builder.spawn(move || {
             let addresses = (asked.as_str(), 0).to_socket_addrs().ok();
-            let canonical = |address: std::net::SocketAddr| address.ip().to_canonical();
-            let addresses = addresses.map(|all| all.map(canonical).collect());
+            let addresses = addresses.map(Iterator::collect);
             let answer = Answer { name: asked, addresses };
             answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
             let _ = waker.wake();
@@ -141,7 +141,8 @@ mod tests {
             poll.poll(&mut events, Some(Duration::from_secs(10))).unwrap();
             names.take_answers(now);
         }
-        assert_eq!(names.name_of(own, &list, now), NameOf::Name(list[0].clone()));
+        let NameOf::Name(name, all) = names.name_of(own, &list, now) else { panic!("{names:?}") };
+        assert!(name == list[0] && all.iter().any(|one| one.ip() == own));
         let other = "192.0.2.1".parse().unwrap();
         assert_eq!(names.name_of(other, &list, now), NameOf::None);
         assert_eq!(names.name_of(other, &list, now + REPEAT * 2), NameOf::Pending, "asked again");

@@ -1,5 +1,5 @@
 //! The resolvers for names that clients ask for, apart from those of the settings: names that never
-//! resolve delay nobody else.
+//! resolve delay no other client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -35,6 +35,6 @@ pub(super) fn notify_stopping() {
 }
 
 fn notify(states: &[NotifyState]) {
-    // Without a service manager, or with one that has ended, there is nobody to notify.
+    // Without a service manager, or with one that has ended, there is nothing to notify.
     let _ = sd_notify::notify(states);
 }

@@ -63,7 +63,7 @@ pub struct RelayStatus {
     pub sent: u64,
     /// Bytes from servers to clients.
     pub received: u64,
-    /// Lines of the log that were lost because nobody read it.
+    /// Lines of the log that were lost because it was not read.
     pub log_lost: u64,
 }
 

@@ -1,4 +1,4 @@
-//! A table as the text of a file, and back: JSON, which whoever is curious can read.
+//! A table as the text of a file, and back: JSON.
 
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Table {
     }
 
     /// The table that a file keeps, as far as it can be understood. Text of another version, and
-    /// text that is none of ours, is an empty table; within ours, what makes no sense is left out.
+    /// text that is not a cache, is an empty table; within ours, what makes no sense is left out.
     pub(crate) fn from_text(text: &[u8], now: Stamp) -> Table {
         let mut table = Table::default();
         let file = serde_json::from_slice::<File>(text).ok();
@@ -202,8 +202,13 @@ mod tests {
         let (plan, rtt) = (Plan::submission(), Some(Duration::from_micros(1234)));
         for (index, outcome) in OUTCOMES.into_iter().enumerate() {
             let family = [Some(Family::Ipv6), Some(Family::Ipv4), None][index % 3];
-            let observation =
-                Observation { service: plan.services()[0], family, outcome, round_trip: rtt };
+            let observation = Observation {
+                service: plan.services()[0],
+                family,
+                outcome,
+                round_trip: rtt,
+                provisional: false,
+            };
             let place = place(&format!("mail{index}.example"));
             table.apply(&Change::Learned { place: place.clone(), observation, at: NOW }, NOW);
             let service = plan.services()[1].over(Family::Ipv4);
@@ -278,7 +283,8 @@ mod tests {
                 let service = format!("{}:implicit", 60_000 + port).parse().unwrap();
                 let (family, rtt) = (Some(Family::Ipv6), Some(Duration::from_secs(100)));
                 let outcome = Outcome::Connected;
-                let observation = Observation { service, family, outcome, round_trip: rtt };
+                let observation =
+                    Observation { service, family, outcome, round_trip: rtt, provisional: false };
                 table.apply(&Change::Learned { place: place.clone(), observation, at: NOW }, NOW);
                 let answer = Answer::FallBack;
                 let place = place.clone();

@@ -1,4 +1,4 @@
-//! What dials have learned of a target in one network, and what the next dial there is told.
+//! What dials have found out about a target in one network, and the hints for the next dial there.
 //!
 //! Pure: the time comes in as a [`Stamp`], and what the system says of its network as text. What
 //! dials share is a [`Cache`](crate::Cache), which holds one [`Table`].
@@ -12,7 +12,7 @@
 //! let place = Place::new(Network::this_machine(""), &target);
 //! let plan = Plan::submission();
 //! let (service, family) = (plan.services()[0], Some(Family::Ipv4));
-//! let observation = Observation { service, family, outcome: Outcome::Reset, round_trip: None };
+//! let observation = Observation { service, family, outcome: Outcome::Reset, round_trip: None, provisional: false };
 //!
 //! let (mut table, now) = (Table::default(), Stamp(1_000_000));
 //! table.apply(&Change::Learned { place: place.clone(), observation, at: now }, now);

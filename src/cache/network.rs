@@ -1,10 +1,10 @@
-//! Which network this is, told from what the system says of its routes: text in, key out.
+//! Identifies the network from the system's routes: text in, key out.
 
 use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// A network, as far as it can be told from others without sending anything. What is remembered in
-/// one is not told in another.
+/// A network, as far as it can be distinguished from others without sending anything. What is
+/// remembered in one is not used in another.
 ///
 /// It is known by its default routes: by interface, by gateway and the gateway's hardware address,
 /// by the prefixes on the interface. Neither privacy addresses nor leases change it. Only a hash is
@@ -54,7 +54,7 @@ impl Network {
     /// The network that these tables tell of; `None` where there is no default route, and where a
     /// gateway's hardware address is not known that should be: another network could look alike.
     ///
-    /// `scope` is whatever else makes the way out another one, such as a proxy; it is only hashed.
+    /// `scope` is everything else that changes the path, such as a proxy; it is only hashed.
     pub fn new(tables: &SystemTables, scope: &str) -> Option<Network> {
         let v4 = Ipv4Route::best(tables);
         let v6 = Ipv6Route::best(tables);
@@ -99,7 +99,7 @@ impl Network {
     }
 }
 
-/// FNV-1a of 64 bits (by Fowler, Noll and Vo), which is the same for ever and everywhere.
+/// FNV-1a of 64 bits (by Fowler, Noll and Vo), which never changes.
 fn hash(text: &str) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;

@@ -1,4 +1,4 @@
-//! The rules of the cache: what is learned, for how long, and what is told.
+//! The rules of the cache: what is kept, for how long, and which hints a dial gets.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ pub struct Table {
 /// What is known of one target in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Known {
-    /// By the service without a family of its own, and the family; none through a proxy.
+    /// By the service without its family, and the family; no family through a proxy.
     pub(super) outcomes: BTreeMap<(Service, Option<Family>), Entry>,
     /// By the service that would come next.
     pub(super) answers: BTreeMap<Service, RememberedAnswer>,
@@ -119,6 +119,9 @@ pub enum What {
 impl Table {
     /// How long an outcome is used for, unless it was confirmed after that.
     pub const LIFE: Duration = Duration::from_secs(10 * 60);
+    /// How long silence is used for that the proof of a dial alone has shown (rule 6), before the
+    /// patience had ended.
+    pub const PROVISIONAL_LIFE: Duration = Duration::from_secs(60);
     /// The longest that an outcome is used for: each confirmation doubles the time until then.
     pub const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
     /// How long a remembered answer is used for.
@@ -137,7 +140,7 @@ impl Table {
     /// Brings a change to the table at the time `now`, and gives how many outcomes and answers
     /// were forgotten by the caller's wish.
     ///
-    /// The order of changes does not matter where it can be told by their times: an older observation
+    /// The order of changes does not matter where their times differ: an older observation
     /// does not replace a newer one, and what was learned after a forgetting stays.
     pub fn apply(&mut self, change: &Change, now: Stamp) -> usize {
         let before = self.len();
@@ -175,7 +178,7 @@ impl Table {
         0
     }
 
-    /// What a dial by this plan is told of a place.
+    /// The hints for a dial by this plan in a place.
     pub fn hints(&self, place: &Place, plan: &Plan, now: Stamp) -> Hints {
         let Some(known) = self.places.get(place) else { return Hints::default() };
         let living = |service: Service, family| {
@@ -193,7 +196,11 @@ impl Table {
             let remembered =
                 known.answers.get(&service).filter(|remembered| remembered.is_living(now));
             hints.answers.extend(remembered.map(|remembered| (service, remembered.answer)));
+            if known.is_known(service, now) {
+                hints.known.push(service);
+            }
         }
+        hints.round_trips = known.round_trips(now).collect();
         let worked = known.outcomes.iter().filter_map(|(&(_, family), entry)| {
             let works = entry.is_living(now) && entry.outcome == Outcome::Connected;
             Some((entry.round_trip.unwrap_or(Duration::MAX), family.filter(|_| works)?))
@@ -280,6 +287,28 @@ impl Known {
         self.outcomes.len() + self.answers.len()
     }
 
+    /// Whether a service has connected lately, or was silent the last time and that has expired:
+    /// silence must then last for the whole patience.
+    fn is_known(&self, service: Service, now: Stamp) -> bool {
+        let families = Family::ALL.into_iter().filter(|&family| service.allows(family));
+        let entries =
+            families.filter_map(|family| self.outcomes.get(&(service.over_both(), Some(family))));
+        let mut entries = entries.filter(|entry| entry.is_believed(now));
+        entries.any(|entry| match entry.outcome {
+            Outcome::Connected => entry.is_recent(now),
+            Outcome::Timeout => now >= entry.until,
+            _ => false,
+        })
+    }
+
+    /// The round trips of connections that were made lately.
+    fn round_trips(&self, now: Stamp) -> impl Iterator<Item = (Service, Family, Duration)> {
+        self.outcomes.iter().filter_map(move |(&(service, family), entry)| {
+            let is_used = entry.is_recent(now) && entry.outcome == Outcome::Connected;
+            Some((service, family?, entry.round_trip.filter(|_| is_used)?))
+        })
+    }
+
     /// The age of what is newest.
     fn age(&self, now: Stamp) -> Duration {
         let outcomes = self.outcomes.values().map(|entry| entry.age(now));
@@ -291,8 +320,10 @@ impl Known {
 impl Entry {
     /// What an observation makes of the last entry. One that connected forgets what was bad, and begins
     /// anew. A bad one of a service that is remembered as bad renews the entry for the same time;
-    /// where the entry had expired, it is a confirmation, and doubles the time. One that connected
-    /// again is not renewed: the family that worked once would go first for ever.
+    /// where the entry had expired, it is a confirmation, and doubles the time. A provisional one
+    /// is used for a minute, unless the entry was used for longer, and doubles nothing; what
+    /// follows a provisional one begins anew. One that connected again is not renewed: the family
+    /// that worked once would always go first.
     fn after(last: Option<Entry>, observation: Observation, at: Stamp) -> Entry {
         let is_good = |outcome| outcome == Outcome::Connected;
         let last = last.filter(|last| is_good(last.outcome) == is_good(observation.outcome));
@@ -300,8 +331,14 @@ impl Entry {
             Some(last) if !is_good(observation.outcome) => {
                 let life = last.until.since(last.when);
                 let confirmed = at >= last.until;
-                if confirmed { (2 * life).min(Table::LONGEST_LIFE) } else { life }
+                match confirmed {
+                    true if observation.provisional => Table::PROVISIONAL_LIFE,
+                    true if life >= Table::LIFE => (2 * life).min(Table::LONGEST_LIFE),
+                    false if observation.provisional => life,
+                    _ => life.max(Table::LIFE),
+                }
             }
+            _ if observation.provisional => Table::PROVISIONAL_LIFE,
             _ => Table::LIFE,
         };
         let lives_on = last.filter(|last| is_good(last.outcome) && at < last.until);
@@ -320,6 +357,12 @@ impl Entry {
 
     fn is_living(&self, now: Stamp) -> bool {
         self.is_believed(now) && now < self.until
+    }
+
+    /// Whether it happened within the last ten minutes. A connection is used for longer than that
+    /// if it is made again and again, though the family that it prefers is not.
+    fn is_recent(&self, now: Stamp) -> bool {
+        self.age(now) < Table::LIFE
     }
 
     fn age(&self, now: Stamp) -> Duration {
@@ -375,13 +418,16 @@ mod tests {
     }
 
     fn observation(outcome: Outcome) -> Observation {
-        Observation { service: submission(), family: Some(Family::Ipv4), outcome, round_trip: None }
+        let family = Some(Family::Ipv4);
+        let service = submission();
+        Observation { service, family, outcome, round_trip: None, provisional: false }
     }
 
     fn worked(family: Family, millis: u64) -> Observation {
         let round_trip = Some(Duration::from_millis(millis));
         let family = Some(family);
-        Observation { service: submission(), family, outcome: Outcome::Connected, round_trip }
+        let outcome = Outcome::Connected;
+        Observation { service: submission(), family, outcome, round_trip, provisional: false }
     }
 
     impl Scene {
@@ -425,7 +471,7 @@ mod tests {
             scene.pass(Duration::from_millis(599_999));
             assert!(scene.is_bad());
             scene.pass(Duration::from_millis(1));
-            assert_eq!(scene.hints(), Hints::default());
+            assert_eq!(scene.hints().bad, []);
         }
     }
 
@@ -444,6 +490,49 @@ mod tests {
             scene.learn(observation(Outcome::Timeout));
         }
         assert_eq!(scene.life(), Table::LONGEST_LIFE);
+    }
+
+    #[test]
+    fn silence_by_the_proof_alone_is_used_for_a_minute_and_then_waited_out() {
+        let mut scene = Scene::new();
+        let provisional = Observation { provisional: true, ..observation(Outcome::Timeout) };
+        scene.learn(provisional);
+        assert!(scene.is_bad() && scene.hints().known.is_empty());
+        assert_eq!(scene.life(), MINUTE);
+        scene.pass(MINUTE);
+        assert!(scene.hints().bad.is_empty());
+        assert_eq!(scene.hints().known, [submission()], "now the whole patience counts");
+        scene.learn(observation(Outcome::Timeout));
+        assert!(scene.is_bad());
+        assert_eq!(scene.life(), 10 * MINUTE, "it is no confirmation of a minute");
+        scene.learn(provisional);
+        assert_eq!(scene.life(), 10 * MINUTE, "what is known better stays");
+        scene.pass(10 * MINUTE);
+        assert_eq!(scene.hints().known, [submission()]);
+        scene.learn(observation(Outcome::Timeout));
+        assert_eq!(scene.life(), 20 * MINUTE);
+    }
+
+    #[test]
+    fn a_service_that_has_connected_lately_is_told_with_its_round_trip() {
+        let mut scene = Scene::new();
+        scene.learn(worked(Family::Ipv4, 40));
+        scene.learn(observation_over(Family::Ipv6, Outcome::Reset));
+        let hints = scene.hints();
+        assert_eq!(hints.known, [submission()], "over one family is enough");
+        let round_trip = (submission(), Family::Ipv4, Duration::from_millis(40));
+        assert_eq!(hints.round_trips, [round_trip]);
+        for _ in 0..5 {
+            scene.pass(9 * MINUTE);
+            assert_eq!(scene.hints().known, [submission()]);
+            scene.learn(worked(Family::Ipv4, 40));
+        }
+        scene.pass(10 * MINUTE);
+        assert_eq!(scene.hints(), Hints::default());
+    }
+
+    fn observation_over(family: Family, outcome: Outcome) -> Observation {
+        Observation { family: Some(family), ..observation(outcome) }
     }
 
     #[test]

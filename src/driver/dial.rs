@@ -150,6 +150,11 @@ impl Dial {
         }
     }
 
+    /// Has every candidate tried once only; to be called before the first turn.
+    pub(super) fn without_second_attempts(&mut self) {
+        self.machine.without_second_attempts();
+    }
+
     /// The descriptor to watch for reading, which is made at the first call, with its timer.
     ///
     /// It is the same for the dial's whole life. Before the first [`Dial::process`] it is readable
@@ -239,7 +244,7 @@ impl Dial {
     }
 
     /// Answers a question, by its number; [`Dial::process`] then goes on, for which the descriptor
-    /// is readable at once. Fails, and changes nothing, where that question no longer stands.
+    /// is readable at once. Fails, and changes nothing, where that question no longer waits for an answer.
     pub fn answer(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
         if self.is_forked() {
             return Err(Stale { question });
@@ -404,6 +409,7 @@ impl Dial {
                 }
                 Fact::Reached => events.push(Event::Confirmed { attempt }),
                 Fact::Greeted => events.push(Event::Greeted { attempt }),
+                Fact::Noted { note } => events.push(Event::Noted { attempt, note }),
                 Fact::Failed { failure, note } => {
                     let syns = self.close(attempt);
                     events.extend(note.map(|note| Event::Noted { attempt, note }));
@@ -572,7 +578,7 @@ impl Dial {
     fn stop_looking_up(&mut self) {
         if let Some(slot) = self.slot.take() {
             slot.empty();
-            // One that nobody waits for any more makes room for others.
+            // One that is no longer needed makes room for others.
             self.resolver.relieve(Instant::now());
         }
     }
@@ -582,7 +588,7 @@ impl Dial {
     }
 }
 
-/// For a proxy, which is reached by a dial of its own.
+/// For a proxy, which is reached by a separate dial.
 impl ProxyDial for Dial {
     fn turn(&mut self) -> Option<Result<Stream, ConnectError>> {
         match self.process() {

@@ -140,8 +140,8 @@ impl Dialer {
     /// Dials `host` and blocks until it is connected or cannot be.
     ///
     /// The stream blocks, as one from `std::net::TcpStream::connect` does. System calls that a
-    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks can ask
-    /// nobody. A cache with a file is given 50 ms at most to save what the dial has observed.
+    /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks cannot
+    /// ask. A cache with a file is given 50 ms at most to save what the dial has observed.
     pub fn connect<H>(&self, host: H) -> Result<Connected, ConnectError>
     where
         H: TryInto<Target>,
@@ -153,6 +153,7 @@ impl Dialer {
                 name: "ask",
                 value: "yes".to_owned(),
                 reason: "a call that blocks cannot ask: start a dial".to_owned(),
+                errno: None,
             }
             .into());
         }
@@ -172,7 +173,7 @@ impl Dialer {
     /// Starts to dial `host` and returns at once; nothing is sent before the first
     /// [`Dial::process`].
     ///
-    /// Fails for a host that is none, and for settings that no dial can use. What the network says
+    /// Fails for a host that is not valid, and for settings that no dial can use. What the network says
     /// always comes from [`Dial::process`].
     pub fn start<H>(&self, host: H) -> Result<Dial, ConnectError>
     where
@@ -243,5 +244,6 @@ pub fn scope(zone: &str) -> Result<u32, ConfigError> {
         name: "zone",
         value: zone.to_owned(),
         reason: error.to_string(),
+        errno: error.raw_os_error(),
     })
 }

@@ -120,7 +120,7 @@ impl Poller {
         let mut timeout = timeout;
         loop {
             if let Err(error) = self.poll.poll(&mut self.events, timeout) {
-                // A signal: whoever called us gets its turn. Nothing else can fail here.
+                // A signal: return to the caller. Nothing else can fail here.
                 debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}");
                 return ready;
             }

@@ -1,4 +1,4 @@
-//! A probe under way on real sockets: each candidate in a dial of its own, and the one loop that
+//! A probe under way on real sockets: each candidate in a separate dial, and the one loop that
 //! waits for them all.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -304,6 +304,7 @@ where
         };
         let dial = self.of_one.clone().with_plan(plan).start(&target);
         let registered = dial.and_then(|mut dial| {
+            dial.without_second_attempts();
             let raw = dial.descriptor_without_timer()?.as_raw_fd();
             let token = Token(self.next_dial);
             let registry = self.poll.registry();
@@ -430,7 +431,7 @@ fn not_even_begun(errno: Option<Errno>) -> Attempt {
     }
 }
 
-/// An address as a target of its own; `None` where it cannot be one.
+/// An address as a target; `None` where it cannot be one.
 fn literal(address: SocketAddr) -> Option<Target> {
     let zone = match address {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => v6.scope_id(),

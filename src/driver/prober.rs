@@ -121,7 +121,7 @@ impl Prober {
         Ok(found)
     }
 
-    /// What a dial would be told of a target.
+    /// The hints of the cache for a dial to a target.
     fn hints(&self, target: &Target) -> Hints {
         let Some(cache) = self.dialer.cache() else { return Hints::default() };
         let place = Cache::place(target, self.dialer.config(), None);

@@ -10,13 +10,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use super::per_process::PerProcess;
 use super::resolv_conf;
 use super::sys;
 use crate::machine::Query;
-use crate::outcome::Errno;
 use crate::plan::Family;
 use crate::report::LookupError;
 
@@ -26,7 +25,7 @@ const RUNNING: usize = 16;
 const OLD: Duration = Duration::from_secs(5);
 /// Look-ups altogether, stuck ones included; beyond it others wait.
 const MOST_RUNNING: usize = 64;
-/// Threads altogether, with those whose look-up nobody waits for any more.
+/// Threads altogether, with those whose look-up is no longer needed.
 const MOST_THREADS: usize = 1000;
 /// For so long a look-up that is under way is joined by others: an older one may have begun in
 /// another network.
@@ -35,8 +34,9 @@ const JOINED: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// How soon a look-up that no thread has taken is looked after again.
 const RETRY: Duration = Duration::from_millis(500);
-/// The stack of a thread: name service modules want more than a few pages.
-const STACK: usize = 256 * 1024;
+/// The stack of a thread, of which the C library itself takes 100 KiB: modules of the name service
+/// that take 256 KiB are in use.
+const STACK: usize = 512 * 1024;
 
 /// What a look-up gives: addresses of both families, best first, their ports ignored.
 pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
@@ -50,11 +50,11 @@ pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 /// look-up.
 ///
 /// [`Resolver::default`] is one for the whole process, made when it is first needed, and asks the
-/// system (`getaddrinfo`). After a fork the child begins with no look-ups of its own.
+/// system (`getaddrinfo`). After a fork the child begins without look-ups.
 #[derive(Clone)]
 pub struct Resolver {
     look: Look,
-    generation: Arc<Generation>,
+    shared: PerProcess<Shared>,
 }
 
 /// Who is asked.
@@ -78,14 +78,12 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// The state of a resolver in one process. A child of a fork must not touch its parent's: the lock
-/// may be held by a thread that does not exist there.
-struct Generation {
-    process: u32,
+/// What the handles and threads of a resolver share in one process.
+#[derive(Default)]
+struct Shared {
     state: Mutex<State>,
     /// Wakes threads that wait for a look-up.
     given: Condvar,
-    next: OnceLock<Arc<Generation>>,
 }
 
 #[derive(Default)]
@@ -134,7 +132,7 @@ struct Thread {
 
 impl Resolver {
     /// A resolver that asks `look` instead of the system: for the addresses of a name, of both
-    /// families in one list, best first. It is called on threads of its own and may block.
+    /// families in one list, best first. It is called on separate threads and may block.
     ///
     /// Such a look-up has no help of look-ups a family, and addresses of families that the dial
     /// does not use are left out.
@@ -153,7 +151,7 @@ impl Resolver {
         Resolver::new(Look::Custom(Arc::new(look)))
     }
 
-    /// A resolver that asks the system, with threads of its own, and takes of each list of addresses
+    /// A resolver that asks the system, with its own threads, and takes of each list of addresses
     /// what `filter` gives.
     #[doc(hidden)]
     pub fn system_filtered(
@@ -163,7 +161,7 @@ impl Resolver {
     }
 
     fn new(look: Look) -> Resolver {
-        Resolver { look, generation: Arc::new(Generation::new()) }
+        Resolver { look, shared: PerProcess::new(Shared::default()) }
     }
 
     /// Begins a look-up of these families, or joins one that began a moment ago; the answer comes
@@ -189,8 +187,8 @@ impl Resolver {
         }
         let namespaces = sys::namespaces();
         let key = Key { name: name.to_owned(), question, namespaces };
-        let generation = self.generation();
-        let mut state = generation.lock();
+        let shared = self.shared();
+        let mut state = shared.lock();
         if let Some(job) = state.joinable(&key, now) {
             job.waiting.push((Arc::clone(slot), query));
             return;
@@ -198,23 +196,23 @@ impl Resolver {
         let waiting = vec![(Arc::clone(slot), query)];
         state.add(Job { key, began: now, runs_since: None, waiting });
         drop(state);
-        self.start(&generation, namespaces, now);
+        self.start(&shared, namespaces, now);
     }
 
     /// Starts look-ups that wait for a thread, as far as the limits allow, and says when to call
     /// again: no thread watches the others.
     pub(super) fn relieve(&self, now: Instant) -> Option<Instant> {
-        let generation = self.generation();
-        if generation.lock().queue.is_empty() {
+        let shared = self.shared();
+        if shared.lock().queue.is_empty() {
             return None;
         }
-        self.start(&generation, sys::namespaces(), now)
+        self.start(&shared, sys::namespaces(), now)
     }
 
     /// Whether the look-up that counts for this slot has not begun, because of the limits.
     pub(super) fn is_queued(&self, slot: &Arc<Slot>) -> bool {
-        let generation = self.generation();
-        let state = generation.lock();
+        let shared = self.shared();
+        let state = shared.lock();
         state.queue.iter().any(|job| {
             let waiting = state.jobs.get(job).map(|job| &*job.waiting).unwrap_or_default();
             let counts = |query| query == Query::Authority;
@@ -225,12 +223,12 @@ impl Resolver {
     /// Hands look-ups of these namespaces, in which this thread is, to threads.
     fn start(
         &self,
-        generation: &Arc<Generation>,
+        shared: &Arc<Shared>,
         namespaces: Option<sys::Namespaces>,
         now: Instant,
     ) -> Option<Instant> {
         loop {
-            let mut state = generation.lock();
+            let mut state = shared.lock();
             let Some(job) = state.next_job(namespaces, now) else {
                 return (!state.queue.is_empty()).then_some(now + RETRY);
             };
@@ -239,49 +237,33 @@ impl Resolver {
             };
             if let Some(thread) = state.threads.values_mut().find(idle) {
                 thread.job = Some(job);
-                generation.given.notify_all();
+                shared.given.notify_all();
                 continue;
             }
             // Handed over here, so that no more threads are started than there are look-ups.
             let number = state.number();
             state.threads.insert(number, Thread { namespaces, job: Some(job) });
             drop(state);
-            if let Err(error) = self.start_thread(generation, number) {
-                generation.lock().not_started(number, job, &error);
+            if let Err(error) = self.start_thread(shared, number) {
+                shared.lock().not_started(number, job, &error);
                 return Some(now + RETRY);
             }
         }
     }
 
-    fn start_thread(&self, generation: &Arc<Generation>, number: u64) -> std::io::Result<()> {
+    fn start_thread(&self, shared: &Arc<Shared>, number: u64) -> std::io::Result<()> {
         let look = self.look.clone();
-        let generation = Arc::clone(generation);
-        let builder = thread::Builder::new().name("mailport-resolve".into()).stack_size(STACK);
-        let started =
-            sys::with_signals_blocked(|| builder.spawn(move || work(&look, &generation, number)));
-        started.map(drop)
+        let shared = Arc::clone(shared);
+        sys::thread::spawn("mailport-resolve", STACK, move || work(&look, &shared, number))
     }
 
-    fn generation(&self) -> Arc<Generation> {
-        let mut generation = &self.generation;
-        let here = std::process::id();
-        while generation.process != here {
-            generation = generation.next.get_or_init(|| Arc::new(Generation::new()));
-        }
-        Arc::clone(generation)
+    /// A forked child begins with no look-ups.
+    fn shared(&self) -> Arc<Shared> {
+        self.shared.get(|_| Shared::default())
     }
 }
 
-impl Generation {
-    fn new() -> Generation {
-        Generation {
-            process: std::process::id(),
-            state: Mutex::default(),
-            given: Condvar::new(),
-            next: OnceLock::new(),
-        }
-    }
-
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it holds the lock; if it did, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -326,7 +308,7 @@ impl State {
         }
         let jobs = &self.jobs;
         let place = self.queue.iter().position(|n| jobs[n].key.namespaces == namespaces)?;
-        // One that nobody waits for counts against no limit.
+        // One that is no longer needed does not count against the limit.
         let running = jobs.values().filter(|job| job.is_wanted());
         let running: Vec<Instant> = running.filter_map(|job| job.runs_since).collect();
         let young = running.iter().filter(|&&since| now < since + OLD).count();
@@ -362,25 +344,24 @@ impl State {
             self.queue.push_front(number);
             return;
         }
-        let errno = Errno(error.raw_os_error().unwrap_or(libc::EAGAIN));
         for (slot, query) in self.end(number) {
-            slot.fill(query, Err(LookupError::LocalResourceError(errno)));
+            slot.fill(query, Err(LookupError::NoThread(error.to_string())));
         }
     }
 }
 
 /// What a thread does: its first look-up, then others of its namespaces, until there have been none
 /// for a while.
-fn work(look: &Look, generation: &Generation, number: u64) {
-    let mut state = generation.lock();
+fn work(look: &Look, shared: &Shared, number: u64) {
+    let mut state = shared.lock();
     loop {
         let given = |state: &mut State| state.threads.get(&number).is_some_and(|t| t.job.is_none());
-        (state, _) = generation
+        (state, _) = shared
             .given
             .wait_timeout_while(state, IDLE, given)
             .unwrap_or_else(PoisonError::into_inner);
         let Some(job) = state.threads.get(&number).and_then(|thread| thread.job) else {
-            // With the lock still held, so that whoever queues a look-up next starts a thread.
+            // With the lock still held, so that the next look-up that is queued starts a thread.
             state.threads.remove(&number);
             return;
         };
@@ -391,13 +372,13 @@ fn work(look: &Look, generation: &Generation, number: u64) {
             panic::catch_unwind(AssertUnwindSafe(ask))
                 .unwrap_or_else(|_| Err(LookupError::Failed("the look-up panicked".into())))
         });
-        let waiting = generation.lock().end(job);
+        let waiting = shared.lock().end(job);
         if let Some(result) = result {
             for (slot, query) in waiting {
                 slot.fill(query, result.clone());
             }
         }
-        state = generation.lock();
+        state = shared.lock();
         let namespaces = state.threads.get(&number).and_then(|thread| thread.namespaces);
         // Its own look-up no longer counts.
         let next = state.next_job(namespaces, Instant::now());
@@ -475,7 +456,7 @@ impl Slot {
     }
 
     /// Lets go of a slot in a forked child. False where a thread of the parent's has a part in it,
-    /// and perhaps its lock, which nobody there gives back: it then stays with all that is in it.
+    /// and perhaps its lock, which no thread there releases: it then stays with all that is in it.
     pub(super) fn is_left_in_fork(slot: Arc<Slot>) -> bool {
         Arc::try_unwrap(slot).map_err(std::mem::forget).is_ok()
     }
@@ -488,7 +469,7 @@ impl Slot {
         let mut inside = self.lock();
         let Inside { waker: Some(waker), answers } = &mut *inside else { return };
         answers.push((query, result));
-        // Under the lock: once the dial has emptied the slot, nobody writes to its descriptor.
+        // Under the lock: once the dial has emptied the slot, no thread writes to its descriptor.
         sys::wake(waker.as_fd());
     }
 
@@ -502,6 +483,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::mpsc;
+    use std::thread;
 
     fn slot() -> Arc<Slot> {
         Arc::new(Slot::new(Arc::new(sys::event().unwrap())))
@@ -516,7 +498,7 @@ mod tests {
     }
 
     fn threads(resolver: &Resolver) -> usize {
-        resolver.generation.lock().threads.len()
+        resolver.shared().lock().threads.len()
     }
 
     /// A resolver whose look-ups all wait until the sender is dropped, and a count of them.
@@ -548,7 +530,7 @@ mod tests {
     }
 
     fn is_idle(resolver: &Resolver) -> bool {
-        resolver.generation.lock().threads.values().all(|thread| thread.job.is_none())
+        resolver.shared().lock().threads.values().all(|thread| thread.job.is_none())
     }
 
     #[test]
@@ -594,7 +576,8 @@ mod tests {
             wait_for(|| !slot.lock().answers.is_empty());
         }
         assert_eq!(calls.load(Ordering::SeqCst), 2);
-        let state = resolver.generation.lock();
+        let shared = resolver.shared();
+        let state = shared.lock();
         assert!(state.jobs.is_empty() && state.latest.is_empty());
     }
 
@@ -611,10 +594,11 @@ mod tests {
         assert!(resolver.is_queued(&slot));
         let relief = resolver.relieve(start).expect("a time when the limits may allow more");
         assert!(relief > start);
-        // Their age is told by the clock that the caller brings, so nobody has to wait for it.
+        // Their age depends on the time that the caller passes, so the test need not wait.
         for (round, running) in [(1, 32), (2, 48), (3, 64), (4, 64)] {
             let later = Instant::now() + round * 2 * OLD;
-            let mut state = resolver.generation.lock();
+            let shared = resolver.shared();
+            let mut state = shared.lock();
             let running_now = state.jobs.values_mut().filter_map(|job| job.runs_since.as_mut());
             running_now.for_each(|since| *since = start);
             drop(state);
@@ -628,7 +612,7 @@ mod tests {
     }
 
     #[test]
-    fn look_ups_that_nobody_waits_for_count_against_no_limit() {
+    fn look_ups_that_are_no_longer_needed_do_not_count_against_the_limit() {
         let (resolver, release, calls) = stuck();
         let (gone, kept) = (slot(), slot());
         let now = Instant::now();
@@ -644,7 +628,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looks_up_what_nobody_waits_for() {
+    fn a_look_up_that_is_not_needed_is_not_started() {
         let (resolver, release, calls) = stuck();
         let (kept, gone) = (slot(), slot());
         let now = Instant::now();
@@ -657,7 +641,7 @@ mod tests {
         drop(release);
         wait_for(|| is_idle(&resolver));
         assert_eq!(calls.load(Ordering::SeqCst), 16);
-        assert!(gone.take().is_empty() && resolver.generation.lock().jobs.is_empty());
+        assert!(gone.take().is_empty() && resolver.shared().lock().jobs.is_empty());
     }
 
     #[test]

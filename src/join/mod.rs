@@ -172,7 +172,7 @@ fn pump(
     }
 }
 
-/// Whoever talks through this waits for answers: nothing may stay behind in a buffer.
+/// Both peers wait for answers: no byte may stay in a buffer.
 fn write_all(to: &mut (impl Write + AsFd), mut rest: &[u8]) -> io::Result<()> {
     while !rest.is_empty() {
         match insist(to, true, |to| to.write(rest))? {

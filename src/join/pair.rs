@@ -63,7 +63,7 @@ pub struct Pair {
 /// How a pair stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// It can go on at once: call again, after whatever else is ready.
+    /// It can go on at once: call again, after everything else that is ready.
     More,
     /// It waits until a socket is ready.
     Waiting,
@@ -87,7 +87,13 @@ impl Pair {
         for socket in [&near, &far] {
             SockRef::from(socket).set_nonblocking(true)?;
         }
-        Ok(Pair { near, far, up: Flow::default(), down: Flow::default() })
+        Ok(Pair::from_nonblocking(near, far))
+    }
+
+    /// Joins two connected stream sockets that are non-blocking already.
+    pub fn from_nonblocking(near: impl Into<OwnedFd>, far: impl Into<OwnedFd>) -> Pair {
+        let (near, far) = (near.into(), far.into());
+        Pair { near, far, up: Flow::default(), down: Flow::default() }
     }
 
     /// Moves what can be moved now. Never blocks. After an error, which ends both directions, and
@@ -211,7 +217,7 @@ struct Flow {
 enum Phase {
     #[default]
     Open,
-    /// Everything has been read, and the other socket must be told.
+    /// Everything has been read, and the end must be passed to the other socket.
     Ending,
     Ended,
 }

@@ -9,7 +9,7 @@ use crate::driver::splice;
 pub(super) const CHUNK: usize = 16 * 1024;
 /// The capacity of a pipe, if the system leaves it as it is (pipe(7)).
 const CAPACITY: usize = 64 * 1024;
-/// The most pipes that are kept open while nobody needs one.
+/// The most pipes that are kept open while they are not used.
 const SPARE: usize = 16;
 
 /// Pipes and cache that the pairs of one loop lend from while bytes are on their way. A pair that

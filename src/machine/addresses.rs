@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::event::Query;
 use crate::plan::Family;
 use crate::report::{Lookup, LookupError};
-use crate::target::is_of_a_host;
 
 /// How long the authority may take before one look-up a family helps it. Most answers of a name
 /// service come sooner, so that most dials cost one look-up.
@@ -17,7 +16,7 @@ pub(crate) const LOOKUP_HEDGE: Duration = Duration::from_millis(100);
 const MAX_ADDRESSES: usize = 32;
 
 /// The addresses of the host. What was answered is kept; which addresses there are follows from
-/// it, whatever the order in which answers of one moment come.
+/// it, in any order of answers that come at the same time.
 #[derive(Debug)]
 pub(super) struct Addresses {
     /// The families that the dial can use, IPv6 first.
@@ -29,7 +28,7 @@ pub(super) struct Addresses {
     known: Vec<Known>,
     /// The families that this machine has a route to.
     routes: Vec<Family>,
-    /// The family that the caller wants first, or else the cache, whatever the authority's order.
+    /// The family that the caller wants first, or else the cache, before the authority's order.
     wanted: Option<Family>,
 }
 
@@ -193,7 +192,7 @@ impl Addresses {
         self.known.iter().map(|known| known.address)
     }
 
-    /// When an address became known, at whatever port.
+    /// When an address became known, at any port.
     pub(super) fn arrived(&self, address: SocketAddr) -> Option<Instant> {
         self.known.iter().find(|known| is_same_host(known.address, address)).map(|known| known.at)
     }
@@ -250,7 +249,9 @@ pub(crate) fn usable(
             continue;
         }
         let of_family = seen.iter().filter(|seen| Family::from(seen.ip()) == family).count();
-        if !is_of_a_host(address.ip()) {
+        // Others are tried as they come: a resolver may give addresses of its own meaning, which a
+        // shim of connect(2) understands (proxychains: 224.0.0.0/8).
+        if address.ip().is_unspecified() {
             refused = Some(address.ip());
         } else if of_family < MAX_ADDRESSES && !seen.contains(&address) {
             seen.push(address);

@@ -32,10 +32,10 @@ impl Answer {
     }
 }
 
-/// The answer was to a question that no longer stands: an open attempt connected meanwhile, or it
+/// The answer was to a question that no longer waits for one: an open attempt connected meanwhile, or it
 /// was answered before. Nothing has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("question {question} no longer stands")]
+#[error("question {question} no longer waits for an answer")]
 pub struct Stale {
     /// The number that was given.
     pub question: u32,

@@ -33,7 +33,7 @@ impl Machine {
     /// looked up, and services are tried one after the other. `via` names it in the report.
     ///
     /// Fails for a [`Config`] that no dial can work with, and for a plan with a service of one
-    /// family only: whoever looks the name up elsewhere chooses the family, too.
+    /// family only: the far end that looks the name up also chooses the family.
     pub fn through(
         via: &str,
         target: &Target,
@@ -47,6 +47,7 @@ impl Machine {
                 name: "service",
                 value: service.to_string(),
                 reason: format!("the family cannot be chosen through {via}"),
+                errno: None,
             });
         }
         Ok(Machine::begin(target, plan, config, Vec::new(), Some(via.to_owned()), now))
@@ -60,6 +61,13 @@ impl Machine {
         }
         self.settings.hints = hints;
         self
+    }
+
+    /// Turns second attempts off, for a caller that measures each attempt; to be called before the
+    /// first turn.
+    #[cfg(feature = "driver")]
+    pub(crate) fn without_second_attempts(&mut self) {
+        self.settings.single = true;
     }
 
     fn begin(
@@ -83,6 +91,7 @@ impl Machine {
                 greeting_wait: config.greeting_wait.wait(via.is_some()),
                 ask: config.ask,
                 try_failed_last: config.try_failed_last,
+                single: false,
                 attempt_delay: config.attempt_delay,
                 port_delay: config.port_delay,
                 patience: config.patience,

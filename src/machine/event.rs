@@ -25,7 +25,7 @@ pub enum Query {
 }
 
 /// Something that happened outside. An event for an attempt that has ended is ignored, so that
-/// nobody has to take back what is already on its way.
+/// no action that was already returned has to be withdrawn.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A look-up that [`Action::Resolve`] asked for has ended.

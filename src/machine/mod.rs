@@ -7,6 +7,7 @@ mod candidates;
 mod event;
 mod hints;
 mod parameters;
+mod proof;
 mod race;
 mod report;
 mod rules;
@@ -29,7 +30,7 @@ use rules::{Due, Rules, Step};
 
 /// One dial, without its sockets.
 ///
-/// Whoever drives it has a clock and can connect; the machine decides. Its methods are of four
+/// Its driver has a clock and can connect; the machine decides. Its methods are of four
 /// kinds, and a turn calls them in this order:
 ///
 /// 1. [`handle`](Machine::handle) takes in everything that has happened, one event a call. Nothing
@@ -170,7 +171,7 @@ impl Machine {
         let Some((End::Connected(winner), _)) = self.ended else { return Vec::new() };
         let settings = &self.settings;
         let patience = settings.patience(self.race.tries[winner].round_trip);
-        race::observations(&self.race.tries, winner, &settings.services, patience)
+        race::observations(&self.race, winner, &settings.services, patience)
     }
 
     /// The families that are looked up, IPv6 first; never changes.
@@ -196,6 +197,7 @@ impl Machine {
                 {
                     t.state = State::Confirming { passed: None };
                     t.round_trip = round_trip;
+                    t.established = Some(now);
                     t.syns = syns;
                 }
             }
@@ -214,7 +216,7 @@ impl Machine {
             }
             Event::Failed { attempt, failure, syns } => {
                 if let Some(t) = self.race.open_mut(attempt) {
-                    t.end(TryEnd::Failed(failure), now);
+                    t.fail(failure, now);
                     t.syns = syns.or(t.syns);
                 }
             }
@@ -271,19 +273,14 @@ impl Machine {
                 self.race.begin(reason, self.now);
             }
             Step::Start { service, place, reason, making_room } => {
-                if let Some(attempt) = making_room
-                    && let Some(t) = self.race.open_mut(attempt)
-                {
-                    t.end(TryEnd::Overdue, self.now);
-                    self.actions.push_back(Action::Close { attempt });
-                }
+                self.make_room(making_room);
                 let attempt = self.race.start(service, place, reason, self.now);
-                self.actions.push_back(match place {
-                    Place::At(address) => Action::Connect { attempt, address },
-                    Place::Far => {
-                        Action::Through { attempt, port: self.settings.services[service].port() }
-                    }
-                });
+                self.connect(attempt);
+            }
+            Step::Repeat { first, reason, in_place_of } => {
+                self.make_room(in_place_of);
+                let attempt = self.race.repeat(first, reason, self.now);
+                self.connect(attempt);
             }
             Step::Cancel(attempt) => {
                 if let Some(t) = self.race.open_mut(attempt) {
@@ -321,6 +318,24 @@ impl Machine {
                 self.ended = Some((end, self.now));
             }
         }
+    }
+
+    /// Closes a silent attempt for another one.
+    fn make_room(&mut self, attempt: Option<AttemptId>) {
+        let Some(attempt) = attempt else { return };
+        let end = self.rules().silence(&self.race.tries[attempt.0], None);
+        if let Some(t) = self.race.open_mut(attempt) {
+            t.end(end, self.now);
+            self.actions.push_back(Action::Close { attempt });
+        }
+    }
+
+    fn connect(&mut self, attempt: AttemptId) {
+        let Try { service, place, .. } = self.race.tries[attempt.0];
+        self.actions.push_back(match place {
+            Place::At(address) => Action::Connect { attempt, address },
+            Place::Far => Action::Through { attempt, port: self.settings.services[service].port() },
+        });
     }
 
     /// Ends the wait for a greeting, if that is what the attempt does.

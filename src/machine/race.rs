@@ -30,11 +30,16 @@ pub(super) struct Begun {
 pub(super) struct Try {
     pub(super) service: usize,
     pub(super) place: Place,
+    pub(super) id: usize,
+    /// The first attempt of its candidate; itself, unless it is a second one.
+    pub(super) first: usize,
     pub(super) started: Instant,
     pub(super) reason: Reason,
     pub(super) state: State,
-    /// Of its connection; nothing until there is one.
+    /// Of its connection; nothing until there is one, and where the kernel does not tell.
     pub(super) round_trip: Duration,
+    /// When its handshake was done.
+    pub(super) established: Option<Instant>,
     /// When its connection could be used.
     pub(super) connected: Option<Instant>,
     pub(super) greeting: Option<Greeting>,
@@ -88,8 +93,12 @@ pub(super) enum TryEnd {
     Won,
     /// The world's doing.
     Failed(Failure),
+    /// A second attempt that failed on this machine, which says nothing of its candidate.
+    Ignored(Failure),
     /// Ours: overdue without any help of the cache.
     Overdue,
+    /// Ours: overdue by the proof alone, before the patience had ended.
+    Unanswered,
     /// Ours: not overdue, but the deadline had come.
     Unheard,
     /// Ours: still in time.
@@ -102,8 +111,10 @@ impl TryEnd {
     pub(super) fn failure(self) -> Failure {
         match self {
             TryEnd::Won => Failure::new(Outcome::Connected),
-            TryEnd::Failed(failure) => failure,
-            TryEnd::Overdue | TryEnd::Unheard => Failure::new(Outcome::Timeout),
+            TryEnd::Failed(failure) | TryEnd::Ignored(failure) => failure,
+            TryEnd::Overdue | TryEnd::Unanswered | TryEnd::Unheard => {
+                Failure::new(Outcome::Timeout)
+            }
             TryEnd::Cancelled | TryEnd::PassedOver => Failure::new(Outcome::Cancelled),
         }
     }
@@ -114,13 +125,21 @@ impl Try {
         self.place.family()
     }
 
-    /// Whether it goes to this address, at whatever port.
+    /// Whether it goes to this address, at any port.
     pub(super) fn is_at(&self, address: SocketAddr) -> bool {
         let same = |mut at: SocketAddr| {
             at.set_port(address.port());
             at == address
         };
         self.place.address().is_some_and(same)
+    }
+
+    pub(super) fn is_first(&self) -> bool {
+        self.id == self.first
+    }
+
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.state, State::Connecting)
     }
 
     pub(super) fn is_live(&self) -> bool {
@@ -154,6 +173,11 @@ impl Try {
         self.failure().is_some_and(Failure::is_refusal)
     }
 
+    /// Whether it ended with an answer of the host or of the path to it.
+    pub(super) fn has_answered(&self) -> bool {
+        self.failure().is_some_and(|failure| failure.outcome != Outcome::Timeout)
+    }
+
     pub(super) fn stage(&self) -> Stage {
         match self.state {
             State::Connecting => Stage::Connect,
@@ -170,6 +194,13 @@ impl Try {
 
     pub(super) fn end(&mut self, end: TryEnd, at: Instant) {
         self.state = State::Ended { at, stage: self.stage(), end };
+    }
+
+    /// What the world did. A second attempt that fails on this machine is ignored.
+    pub(super) fn fail(&mut self, failure: Failure, at: Instant) {
+        let is_ignored = !self.is_first() && failure.outcome == Outcome::Local;
+        let end = if is_ignored { TryEnd::Ignored } else { TryEnd::Failed };
+        self.end(end(failure), at);
     }
 }
 
@@ -194,14 +225,34 @@ impl Race {
         reason: Reason,
         at: Instant,
     ) -> AttemptId {
-        let failures_before = self.failures(service);
+        self.push(service, place, self.tries.len(), reason, at)
+    }
+
+    /// Starts another attempt of a candidate, by its first one.
+    pub(super) fn repeat(&mut self, first: usize, reason: Reason, at: Instant) -> AttemptId {
+        let Try { service, place, .. } = self.tries[first];
+        self.push(service, place, first, reason, at)
+    }
+
+    fn push(
+        &mut self,
+        service: usize,
+        place: Place,
+        first: usize,
+        reason: Reason,
+        at: Instant,
+    ) -> AttemptId {
+        let (id, failures_before) = (self.tries.len(), self.failures(service));
         self.tries.push(Try {
             service,
             place,
+            id,
+            first,
             started: at,
             reason,
             state: State::Connecting,
             round_trip: Duration::ZERO,
+            established: None,
             connected: None,
             greeting: None,
             note: None,
@@ -209,7 +260,7 @@ impl Race {
             disowned: false,
             failures_before,
         });
-        AttemptId(self.tries.len() - 1)
+        AttemptId(id)
     }
 
     /// The held connection of the highest priority: the earliest service, then the earliest start.
@@ -231,6 +282,22 @@ impl Race {
         self.tries.iter().filter(move |t| t.service == service && !t.disowned)
     }
 
+    /// The first attempts of a service: one for each candidate that was started.
+    pub(super) fn firsts(&self, service: usize) -> impl Iterator<Item = &Try> {
+        self.of(service).filter(|t| t.is_first())
+    }
+
+    /// The first attempt of the candidate that an attempt belongs to.
+    pub(super) fn first_of(&self, t: &Try) -> &Try {
+        &self.tries[t.first]
+    }
+
+    /// Every attempt of the candidate that an attempt belongs to.
+    pub(super) fn candidate(&self, t: &Try) -> impl Iterator<Item = &Try> {
+        let first = t.first;
+        self.tries[first..].iter().filter(move |other| other.first == first)
+    }
+
     /// Whether a service failed for a want of our own, and nothing of it was refused: that says
     /// nothing of the service, so it is no reason to begin the next one.
     pub(super) fn is_starved(&self, service: usize) -> bool {
@@ -239,21 +306,33 @@ impl Race {
         local_resource_error && !self.of(service).any(Try::was_refused)
     }
 
+    /// How many candidates of a service have failed: with every attempt.
     pub(super) fn failures(&self, service: usize) -> usize {
-        self.of(service).filter(|t| t.failure().is_some()).count()
+        let has_failed = |t: &&Try| {
+            self.candidate(t).any(|t| t.failure().is_some())
+                && !self.candidate(t).any(Try::is_silent)
+        };
+        self.firsts(service).filter(has_failed).count()
     }
 }
 
-/// What the attempts of a dial teach that was won by `winner`: of each service over each family,
-/// that it connected, that it was refused, or that it was silent for the whole patience. Soft
-/// errors speak of the path, so they count only where the path was not at fault: every attempt of
-/// the service had failed, and a later service of the same host was reached.
+/// The observations of a dial that was won by `winner`: one for each service over each family.
+///
+/// | attempts of the service over the family | observation |
+/// |---|---|
+/// | one connected, and won or was held | connected, with its round trip |
+/// | one was refused | that outcome |
+/// | silent for the whole patience | timeout |
+/// | silent until the proof alone (rule 6) | timeout, provisional |
+/// | soft errors or local errors | none; a soft error counts if every candidate of the service had failed and a later service of the same host was reached, because then the path was not at fault |
+/// | open for less, or cancelled | none |
 pub(super) fn observations(
-    tries: &[Try],
+    race: &Race,
     winner: usize,
     services: &[Service],
     patience: Duration,
 ) -> Vec<Observation> {
+    let tries = &race.tries;
     let mut observations: Vec<Observation> = Vec::new();
     for (index, t) in tries.iter().enumerate() {
         let (service, family) = (services[t.service], t.family());
@@ -272,17 +351,22 @@ pub(super) fn observations(
         let group: Vec<&Try> = of_service().filter(|o| o.family() == family).collect();
         let connected =
             group.iter().find(|t| t.is_won() || t.connected.is_some() && !t.was_refused());
-        let blamed = of_service().all(Try::has_failed) && t.service < tries[winner].service;
+        let has_failed = |o: &Try| race.candidate(o).any(Try::has_failed);
+        let blamed = of_service().all(has_failed) && t.service < tries[winner].service;
         let outcome = match connected {
             Some(_) => Some(Outcome::Connected),
             None => group.iter().filter_map(|t| t.bad(blamed, patience)).min(),
         };
-        let round_trip = connected.map(|t| t.round_trip);
+        let is_silent = outcome == Some(Outcome::Timeout);
+        let provisional = is_silent && group.iter().any(|t| t.was_unanswered());
+        // A round trip of nothing is one that the kernel did not tell.
+        let round_trip = connected.map(|t| t.round_trip).filter(|time| !time.is_zero());
         observations.extend(outcome.map(|outcome| Observation {
             service,
             family,
             outcome,
             round_trip,
+            provisional,
         }));
     }
     observations
@@ -294,17 +378,27 @@ impl Try {
     }
 
     fn has_failed(&self) -> bool {
-        matches!(self.state, State::Ended { end: TryEnd::Failed(_) | TryEnd::Overdue, .. })
+        let State::Ended { end, .. } = self.state else { return false };
+        matches!(end, TryEnd::Failed(_) | TryEnd::Overdue | TryEnd::Unanswered)
+    }
+
+    fn was_unanswered(&self) -> bool {
+        matches!(self.state, State::Ended { end: TryEnd::Unanswered, .. })
     }
 
     /// What is to be remembered against the service; `blamed` is whether soft errors count.
     fn bad(&self, blamed: bool, patience: Duration) -> Option<Outcome> {
         let State::Ended { end, at, .. } = self.state else { return None };
         // The kernel may give up before we would.
-        let was_silent = matches!(end, TryEnd::Overdue) || at >= self.started + patience;
+        let was_silent =
+            matches!(end, TryEnd::Overdue | TryEnd::Unanswered) || at >= self.started + patience;
         let failure = match end {
-            TryEnd::Overdue | TryEnd::Failed(_) => end.failure(),
-            TryEnd::Won | TryEnd::Unheard | TryEnd::Cancelled | TryEnd::PassedOver => return None,
+            TryEnd::Overdue | TryEnd::Unanswered | TryEnd::Failed(_) => end.failure(),
+            TryEnd::Won
+            | TryEnd::Ignored(_)
+            | TryEnd::Unheard
+            | TryEnd::Cancelled
+            | TryEnd::PassedOver => return None,
         };
         let soft = failure.outcome == Outcome::IcmpSoft && blamed;
         let silent = failure.outcome == Outcome::Timeout && was_silent;

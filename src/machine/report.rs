@@ -1,7 +1,5 @@
 //! What a machine tells of its dial: the report, and the question.
 
-use std::time::Duration;
-
 use super::Machine;
 use super::ask::Question;
 use super::race::{State, Try};
@@ -30,7 +28,7 @@ impl Machine {
         let so_far = |t: &Try| {
             let mut attempt = self.attempt(t);
             // Not by the cache's word: the user wants to know what has happened.
-            let overdue = self.rules().overdue_at(t, None, Duration::ZERO);
+            let overdue = self.rules().overdue_at(t, None, None);
             if overdue.is_some_and(|at| at <= self.now) {
                 attempt.outcome = Some(Outcome::Timeout);
             }

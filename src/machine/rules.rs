@@ -33,6 +33,12 @@ pub(super) enum Step {
         reason: Reason,
         making_room: Option<AttemptId>,
     },
+    /// Starts another attempt of a candidate, by its first one.
+    Repeat {
+        first: usize,
+        reason: Reason,
+        in_place_of: Option<AttemptId>,
+    },
     /// Closes an attempt that is still in time, to be tried again if need be.
     Cancel(AttemptId),
     /// Closes an attempt of a service that the user has done with.
@@ -63,11 +69,12 @@ impl Rules<'_> {
     pub(super) fn next(&self) -> Option<Due> {
         if self.asking.is_open() {
             // Time stands still, so nothing but what is due already will ever be.
-            let due = [self.disown(), self.withdraw(), self.start_next()];
+            let due = [self.disown(), self.close_answered(), self.withdraw(), self.start_next()];
             return due.into_iter().flatten().find(|(at, _)| *at <= self.now);
         }
         let due = [
             self.disown(),
+            self.close_answered(),
             self.hedge(),
             self.single_out(),
             self.pass_over(),
@@ -78,6 +85,8 @@ impl Rules<'_> {
             self.begin_first(),
             self.start_next(),
             self.begin_next(),
+            self.try_again(),
+            self.prove(),
             self.give_up(),
         ];
         let due = due.into_iter().flatten();
@@ -85,26 +94,35 @@ impl Rules<'_> {
         due.min_by_key(|(at, _)| (*at).max(self.now))
     }
 
-    /// How each open attempt ends, now that the dial does: the winner, if there is one, has won.
+    /// Rule 7: how each open attempt ends, now that the dial ends: the winner, if any, has won.
     pub(super) fn ends(&self, winner: Option<usize>) -> Vec<(AttemptId, TryEnd)> {
-        let round_trip = winner.map_or(Duration::ZERO, |w| self.race.tries[w].round_trip);
-        let is_overdue =
-            |t: &Try| self.overdue_at(t, None, round_trip).is_some_and(|due| due <= self.now);
+        let held = winner.map(|winner| &self.race.tries[winner]);
         let is_over = self.now >= self.deadline();
         let open = self.race.tries.iter().enumerate().filter(|(_, t)| t.is_open());
         let ends = open.map(|(id, t)| {
             let end = if winner == Some(id) {
                 TryEnd::Won
-            } else if is_overdue(t) {
-                TryEnd::Overdue
-            } else if t.is_live() && is_over {
-                TryEnd::Unheard
             } else {
-                TryEnd::Cancelled
+                match self.silence(t, held) {
+                    TryEnd::Cancelled if t.is_live() && is_over => TryEnd::Unheard,
+                    end => end,
+                }
             };
             (AttemptId(id), end)
         });
         ends.collect()
+    }
+
+    /// How an attempt ends that is closed now: by what its candidate's silence shows.
+    pub(super) fn silence(&self, t: &Try, held: Option<&Try>) -> TryEnd {
+        let round_trip = held.map_or(Duration::ZERO, |held| held.round_trip);
+        let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= self.now);
+        let impatient = is_past(self.impatient_at(t, round_trip));
+        match (is_past(self.overdue_at(t, None, held)), impatient) {
+            (true, true) => TryEnd::Overdue,
+            (true, false) => TryEnd::Unanswered,
+            (false, _) => TryEnd::Cancelled,
+        }
     }
 
     /// This long after a moment, not counting the time for which a question stood.
@@ -130,8 +148,8 @@ impl Rules<'_> {
         Some((self.now, Step::Disown(AttemptId(id))))
     }
 
-    /// Where services are tried one after the other, at most one attempt is past its connect, and
-    /// nothing else is open beside it.
+    /// Rule 11: where services are tried one after the other, at most one attempt is past its
+    /// connect, and no other is open.
     fn single_out(&self) -> Option<Due> {
         if !self.settings.is_serial() {
             return None;
@@ -142,7 +160,8 @@ impl Rules<'_> {
         Some((self.now, Step::Cancel(AttemptId(other))))
     }
 
-    /// One after the other, whoever says to fall back has done with what is still silent.
+    /// Rules 10 and 11: one after the other, the answer to fall back also gives up what is still
+    /// silent.
     fn pass_over(&self) -> Option<Due> {
         if !self.settings.is_serial() {
             return None;
@@ -155,15 +174,15 @@ impl Rules<'_> {
         Some((self.now, Step::PassOver(AttemptId(left))))
     }
 
-    /// Silence for the greeting wait's time is success: a server may pause before it greets.
+    /// Rule 12: silence for the whole greeting wait is success: a server may pause before it greets.
     fn let_through(&self) -> Option<Due> {
         let (id, confirming) = self.race.best_confirming()?;
         let State::Confirming { passed: Some(passed) } = confirming.state else { return None };
         Some((self.after(passed, self.settings.greeting_wait?), Step::LetThrough(AttemptId(id))))
     }
 
-    /// A connected attempt wins when no live attempt of an earlier service is left that is not
-    /// overdue. Nothing wins while anything is being confirmed.
+    /// Rule 6: a connected attempt wins when no live attempt of an earlier service is left that is
+    /// not overdue. Nothing wins while anything is being confirmed.
     fn win(&self) -> Option<Due> {
         let (id, held) = self.race.best_held()?;
         if self.race.tries.iter().any(Try::is_confirming) {
@@ -171,12 +190,12 @@ impl Rules<'_> {
         }
         let service = self.settings.services[held.service];
         let earlier = self.race.tries.iter().filter(|t| t.is_live() && t.service < held.service);
-        let overdue = earlier.filter_map(|t| self.overdue_at(t, Some(service), held.round_trip));
+        let overdue = earlier.filter_map(|t| self.overdue_at(t, Some(service), Some(held)));
         Some((overdue.max().unwrap_or(self.now), Step::End(End::Connected(id))))
     }
 
-    /// At the deadline the best held connection wins, or the one in the greeting wait; only with none is it
-    /// an error.
+    /// Rule 7: at the deadline the best held connection wins, or the one in the greeting wait. The
+    /// dial fails only without one.
     fn expire(&self) -> Due {
         let passed = |t: &Try| matches!(t.state, State::Confirming { passed: Some(_) });
         let in_greeting_wait = self.race.best_confirming().filter(|(_, t)| passed(t));
@@ -185,7 +204,7 @@ impl Rules<'_> {
         (self.deadline(), Step::End(end))
     }
 
-    /// Where the proxy or the command itself has failed, no other service can be reached either.
+    /// Rule 11: where the proxy or the command itself has failed, no other service can be reached.
     fn break_off(&self) -> Option<Due> {
         let mut failures = self.race.tries.iter().filter_map(Try::failure);
         let broken = failures.any(|failure| failure.via_error.is_some_and(ViaError::is_of_the_way));
@@ -200,7 +219,7 @@ impl Rules<'_> {
         Some((at, Step::Begin { reason: Reason::First }))
     }
 
-    /// The next service starts when it is due and the user, where asked, does not mind.
+    /// Rules 4 and 10: the next service starts when it is due and the user, if asked, agrees.
     fn begin_next(&self) -> Option<Due> {
         let next = self.race.begun.len();
         let service = *self.settings.services.get(next).filter(|_| next > 0)?;
@@ -209,7 +228,7 @@ impl Rules<'_> {
             return None;
         }
         let (at, reason, said) = if let Some((reason, answer)) = self.asking.answer_to(next) {
-            // It counts at once, whatever has changed since the question.
+            // It counts at once, even if something has changed since the question.
             (self.now, reason, Some(answer))
         } else {
             let remembered = self.remembered_answer(next);
@@ -227,11 +246,11 @@ impl Rules<'_> {
         Some((at, step))
     }
 
-    /// The next service is due when every candidate of the last begun one has been started and one
-    /// was refused, or all have failed, or all live ones have been silent for the port delay;
-    /// strictly, when every attempt has failed or is overdue; one after the other, when all have
-    /// failed. One that is remembered as bad over every family begins the next together with
-    /// itself, if the cache may count in favour of that.
+    /// Rule 4: the next service is due when every candidate of the last begun one has been started
+    /// and one was refused, or all have failed, or they have been silent for the port delay. Rule 9:
+    /// sequentially, when every attempt has failed or is overdue. Rule 11: one after the other, when
+    /// all have failed. One that is remembered as bad over every family begins the next together
+    /// with itself, if the cache may count in favour of that.
     fn next_is_due(&self, last: usize, in_favour_of: Option<Service>) -> Option<(Instant, Reason)> {
         let service = self.settings.services[last];
         let careful = self.settings.sequential || self.settings.ask;
@@ -270,23 +289,38 @@ impl Rules<'_> {
         } else if refused {
             (self.now, Reason::Refused(service))
         } else {
-            let silent = live.map(|t| self.after(t.started, self.settings.port_delay));
-            (silent.max()?, Reason::PortDelay(service))
+            (self.port_delay_ends(last)?, Reason::PortDelay(service))
         };
         let in_time = self.race.tries.iter().filter(|t| careful && self.holds_back(t, last));
-        let overdue = in_time.filter_map(|t| self.overdue_at(t, in_favour_of, Duration::ZERO));
+        let overdue = in_time.filter_map(|t| self.overdue_at(t, in_favour_of, None));
         Some((overdue.max().map_or(at, |overdue| overdue.max(at)), reason))
     }
 
-    /// Whether a sequential dial waits for an attempt before it goes on from a service: for those of
-    /// this one, and for what went before only by the cache's word. One that asks waits for all.
+    /// Rule 4: the port delay counts from the earliest candidate that is live, and an attempt delay
+    /// passes after the last new one. Where the caller has set the times, every live one has been
+    /// silent for the port delay.
+    fn port_delay_ends(&self, service: usize) -> Option<Instant> {
+        let delay = self.settings.port_delay(self.settings.services[service]);
+        let live = self.race.of(service).filter(|t| t.is_live());
+        let started = live.map(|t| self.race.first_of(t).started);
+        if !self.settings.has_proof() {
+            return Some(self.after(started.max()?, delay));
+        }
+        let last = self.race.firsts(service).last()?;
+        let staggered = self.after(last.started, self.settings.attempt_delay_over(last.family()));
+        Some(self.after(started.min()?, delay).max(staggered))
+    }
+
+    /// Rule 9: whether a sequential dial waits for an attempt before it starts the next service: for
+    /// those of this service, and for earlier ones only if the cache began this one. A dial that
+    /// asks waits for all.
     fn holds_back(&self, t: &Try, service: usize) -> bool {
         let of = self.settings.services[t.service];
         let remembered = self.settings.hints.knows_as_bad(of, t.family());
         t.is_live() && (t.service == service || remembered || self.settings.ask)
     }
 
-    /// What the user has said for good about beginning a service.
+    /// Rule 10: the remembered answer about a service.
     fn remembered_answer(&self, service: usize) -> Option<Answer> {
         self.settings
             .hints
@@ -294,13 +328,13 @@ impl Rules<'_> {
             .filter(|_| self.settings.ask)
     }
 
-    /// A question is withdrawn when an open attempt connects after all.
+    /// Rule 10: a question is withdrawn when an open attempt connects after all.
     fn withdraw(&self) -> Option<Due> {
         let connected = |t: &Try| t.is_confirming() || t.is_held();
         self.race.tries.iter().any(connected).then_some((self.now, Step::Withdraw))
     }
 
-    /// The start that falls due first, of the service that goes first.
+    /// Rule 3: the start that is due first, of the service that goes first.
     fn start_next(&self) -> Option<Due> {
         if self.race.tries.iter().any(Try::is_confirming) {
             return None;
@@ -313,8 +347,8 @@ impl Rules<'_> {
         starts.min_by_key(|(at, _)| (*at).max(self.now))
     }
 
-    /// Whether a service may have another attempt: one after the other, not while another service
-    /// has any that is open.
+    /// Rule 11: whether a service may have another attempt: one after the other, not while another
+    /// service has an open one.
     fn may_start(&self, service: usize) -> bool {
         let of_another = |t: &Try| t.service != service && t.is_open();
         !(self.settings.is_serial() && self.race.tries.iter().any(of_another))
@@ -327,13 +361,14 @@ impl Rules<'_> {
             None => self.settings.began,
         };
         let begun = self.race.begun[service];
-        let (due, reason) = match self.race.of(service).last() {
+        let (due, reason) = match self.race.firsts(service).last() {
             None => (begun.at, begun.reason),
             Some(last) if self.race.failures(service) > last.failures_before => {
                 (self.now, Reason::Failed)
             }
             Some(last) => {
-                (self.after(last.started, self.settings.attempt_delay), Reason::AttemptDelay)
+                let delay = self.settings.attempt_delay_over(last.family());
+                (self.after(last.started, delay), Reason::AttemptDelay)
             }
         };
         let late = arrived > begun.at && arrived >= due;
@@ -345,15 +380,15 @@ impl Rules<'_> {
         };
         let mut due = due.max(arrived);
         let mut making_room = None;
-        if self.race.of(service).filter(|t| t.is_open()).count() >= MAX_OPEN {
-            let (id, overdue) = self.longest_overdue(service)?;
-            due = due.max(overdue);
+        if self.open(service) >= MAX_OPEN {
+            let (id, at) = self.making_room(service)?;
+            due = due.max(at);
             making_room = Some(id);
         }
         Some((due, Step::Start { service, place, reason, making_room }))
     }
 
-    /// The dial ends when nothing is live, nothing can be started and no look-up is pending.
+    /// Rule 7: the dial ends when nothing is live, nothing can be started and no look-up is pending.
     fn give_up(&self) -> Option<Due> {
         let begun = self.race.begun.len();
         let more = (0..begun).any(|service| self.unstarted(service).next().is_some());
@@ -381,36 +416,59 @@ impl Rules<'_> {
         Some((self.now, Step::End(end)))
     }
 
-    /// When a live attempt is overdue: silent for the patience or, where another candidate of its
-    /// service was refused, for the attempt delay; from its start, where the cache speaks against
-    /// it in favour of another service. One that is being confirmed never is.
+    /// Rule 6: when a live attempt is overdue, by its candidate: from its start, where the cache
+    /// counts against it in favour of another service; else by the proof, where a connection is held; else
+    /// by the patience. Where the service is known, both count. One that is being confirmed never
+    /// is.
     pub(super) fn overdue_at(
         &self,
         t: &Try,
         in_favour_of: Option<Service>,
-        round_trip: Duration,
+        held: Option<&Try>,
     ) -> Option<Instant> {
-        if !matches!(t.state, State::Connecting) {
-            return None;
+        if t.is_silent() && self.is_remembered_against(t, in_favour_of) {
+            return Some(self.race.first_of(t).started);
         }
-        let service = self.settings.services[t.service];
-        let remembered = in_favour_of.is_some_and(|other| self.speaks_against(service, other))
-            && self.settings.hints.knows_as_bad(service, t.family());
-        if remembered {
-            return Some(t.started);
+        let round_trip = held.map_or(Duration::ZERO, |held| held.round_trip);
+        let impatient = self.impatient_at(t, round_trip)?;
+        let due = match self.proven_at(t, in_favour_of, held) {
+            Some(proven) if self.settings.hints.knows(self.service(t)) => proven.max(impatient),
+            Some(proven) => proven,
+            None => impatient,
+        };
+        Some(due)
+    }
+
+    /// Rule 6: when the patience with a live attempt ends, counted from its candidate's first one: or the
+    /// attempt delay, where another candidate of its service was refused.
+    fn impatient_at(&self, t: &Try, round_trip: Duration) -> Option<Instant> {
+        if !t.is_silent() {
+            return None;
         }
         let patience = self.settings.patience(round_trip);
         let refused = self.race.of(t.service).any(Try::was_refused);
         let silence = if refused { patience.min(self.settings.attempt_delay) } else { patience };
-        Some(self.after(t.started, silence))
+        Some(self.after(self.race.first_of(t).started, silence))
     }
 
-    fn longest_overdue(&self, service: usize) -> Option<(AttemptId, Instant)> {
+    /// Rule 3: what a new candidate closes where six are open, and when: the second attempt that
+    /// was started first, or the attempt that has been overdue longest.
+    fn making_room(&self, service: usize) -> Option<(AttemptId, Instant)> {
+        let silent = || self.race.of(service).filter(|t| t.is_silent());
+        if let Some(second) = silent().find(|t| !t.is_first()) {
+            return Some((AttemptId(second.id), second.started));
+        }
         let round_trip = self.race.best_held().map_or(Duration::ZERO, |(_, held)| held.round_trip);
-        let of_service = self.race.tries.iter().enumerate().filter(|(_, t)| t.service == service);
-        of_service
-            .filter_map(|(id, t)| Some((AttemptId(id), self.overdue_at(t, None, round_trip)?)))
+        silent()
+            .filter_map(|t| Some((AttemptId(t.id), self.impatient_at(t, round_trip)?)))
             .min_by_key(|&(id, at)| (at, id))
+    }
+
+    /// Whether the cache says that a candidate is bad, and may count in favour of another service.
+    pub(super) fn is_remembered_against(&self, t: &Try, in_favour_of: Option<Service>) -> bool {
+        let service = self.service(t);
+        in_favour_of.is_some_and(|other| self.speaks_against(service, other))
+            && self.settings.hints.knows_as_bad(service, t.family())
     }
 
     /// Whether the cache may count against a service in favour of another: never of one with

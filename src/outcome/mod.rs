@@ -1,4 +1,4 @@
-//! How an attempt ended, told from what the kernel left behind: a pure table.
+//! How an attempt ended, decided from the errors that the kernel reports, without I/O.
 //!
 //! `errno` alone does not tell: `EHOSTUNREACH` is a host that a router could not reach, a firewall,
 //! or our own neighbour table; `ECONNREFUSED` is a RST or an ICMP port unreachable. The ICMP error
@@ -29,7 +29,7 @@ pub enum Outcome {
     Reset,
     /// An ICMP hard error (RFC 1122 section 4.2.3.9), as from a firewall that says so.
     IcmpHard,
-    /// An ICMP soft error (the same section): routing trouble, which speaks of the path.
+    /// An ICMP soft error (the same section): a problem of the path, not of the port.
     IcmpSoft,
     /// Silence until given up.
     Timeout,
@@ -91,8 +91,8 @@ impl Errno {
     /// Whether this is a want of our own that says nothing of any service: it never makes the next
     /// one start. `ENOSPC` is how epoll says that no more descriptors can be watched.
     pub fn is_local_resource_error(self) -> bool {
-        use libc::{EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
-        [EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EADDRNOTAVAIL].contains(&self.0)
+        use libc::{EADDRINUSE, EADDRNOTAVAIL, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC};
+        [EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC, EADDRNOTAVAIL, EADDRINUSE].contains(&self.0)
     }
 }
 
@@ -162,7 +162,7 @@ impl Failure {
         self.outcome.is_refusal() || self.via_error.is_some_and(ViaError::is_refusal)
     }
 
-    /// Whether this machine lacked something of its own; such a failure never makes the next
+    /// Whether this is a local resource error; such a failure never makes the next
     /// service start.
     pub fn is_local_resource_error(self) -> bool {
         self.outcome == Outcome::Local && self.errno.is_some_and(Errno::is_local_resource_error)
@@ -379,7 +379,7 @@ mod tests {
     fn only_local_resource_errors_end_the_dial() {
         let own = |errno| told(errno, ErrorQueue::Empty, 0).unwrap().is_local_resource_error();
         assert!(own(EMFILE) && own(libc::ENFILE) && own(libc::ENOBUFS) && own(libc::ENOMEM));
-        assert!(own(libc::EADDRNOTAVAIL));
+        assert!(own(libc::EADDRNOTAVAIL) && own(libc::EADDRINUSE));
         assert!(!own(ENETUNREACH) && !own(libc::EPERM));
     }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Why a proxy or a command gave no connection: told with [`Outcome::Via`](super::Outcome).
+/// Why a proxy or a command gave no connection; the reason of [`Outcome::Via`](super::Outcome).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ViaError {
@@ -25,7 +25,7 @@ impl ViaError {
         matches!(self, ViaError::Reply(2 | 5))
     }
 
-    /// Whether this is the way's own trouble, which says nothing of any service and would be the
+    /// Whether the proxy or the command itself failed, which says nothing about a service and would be the
     /// same for the next.
     pub fn is_of_the_way(self) -> bool {
         !matches!(self, ViaError::Reply(_))

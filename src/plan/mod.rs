@@ -1,4 +1,4 @@
-//! Services in order of preference, parsed once, at the door.
+//! Services in order of preference, parsed once, when they come in.
 
 mod service;
 
@@ -45,7 +45,7 @@ impl Default for Plan {
 }
 
 impl Plan {
-    /// The names that [`Plan::parse`] knows besides lists of services.
+    /// The names that [`Plan::parse`] accepts in addition to lists of services.
     pub const NAMES: [&'static str; 5] =
         ["submission", "submissions", "rfc8314", "mew", "symmetric"];
     /// The word of a plan's text that makes it sequential.
@@ -104,16 +104,49 @@ impl Plan {
         Plan::new(services, cleartext)
     }
 
-    /// The plan for code that used to connect to one port: 587, 25 or none given is
-    /// [`Plan::submission`], 465 is [`Plan::submissions`], any other is that port alone with
-    /// STARTTLS. Port 465 never falls back: a client that asked for TLS from the first byte gets
-    /// that or nothing.
+    /// The plan for a port that a user or a program has configured. The port that was asked for
+    /// comes first.
+    ///
+    /// | port | plan |
+    /// |---|---|
+    /// | none, or 587 | [`Plan::submission`] |
+    /// | 25 | `25:starttls,587:starttls` |
+    /// | 465, 993, 995 | that port alone, implicit TLS |
+    /// | any other | that port alone, STARTTLS |
+    ///
+    /// A client that was configured for 25 has a relay there, which often wants no login, and a
+    /// server that answers "login required" on 587 would refuse its mail. For a program whose own
+    /// default is 25 there is [`Plan::prefer_submission`]. Ports of implicit TLS never fall back: a
+    /// client that asked for TLS from the first byte gets that or nothing.
     pub fn for_port(port: Option<u16>) -> Result<Plan, PlanError> {
         match port {
-            None | Some(587 | 25) => Ok(Plan::submission()),
-            Some(465) => Ok(Plan::submissions()),
+            None | Some(587) => Ok(Plan::submission()),
+            Some(25) => {
+                Ok(Plan::known(&[(25, Tls::StartTls, None), (587, Tls::StartTls, None)], false))
+            }
+            Some(port @ (465 | 993 | 995)) => {
+                Ok(Plan::known(&[(port, Tls::Implicit, None)], false))
+            }
             Some(other) => Plan::new([Service::new(other, Tls::StartTls)?], Cleartext::Refuse),
         }
+    }
+
+    /// The same plan with its services on 587 before those on 25; the others keep their places.
+    ///
+    /// ```
+    /// let plan = mailport::Plan::for_port(Some(25))?.prefer_submission();
+    /// assert_eq!(plan, mailport::Plan::submission());
+    /// # Ok::<(), mailport::PlanError>(())
+    /// ```
+    #[must_use]
+    pub fn prefer_submission(mut self) -> Plan {
+        let is_mail = |service: &Service| matches!(service.port(), 587 | 25);
+        let of_mail = self.services.iter().copied().filter(is_mail);
+        let mut sorted: Vec<Service> = of_mail.collect();
+        sorted.sort_by_key(|service| service.port() == 25);
+        let places = self.services.iter_mut().filter(|service| is_mail(service));
+        places.zip(sorted).for_each(|(place, service)| *place = service);
+        self
     }
 
     /// `587:starttls,25:starttls`: the submission port, then the SMTP port.
@@ -131,7 +164,7 @@ impl Plan {
         Plan::known(&[(465, Tls::Implicit, None), (587, Tls::StartTls, None)], false)
     }
 
-    /// `587/ipv4:starttls,25:starttls`, sequential: what the mail reader Mew did.
+    /// `587/ipv4:starttls,25:starttls`, sequential: what the mail client Mew did.
     pub fn mew() -> Plan {
         Plan::known(&[(587, Tls::StartTls, Some(Family::Ipv4)), (25, Tls::StartTls, None)], true)
     }
@@ -297,7 +330,7 @@ pub enum PlanError {
         service: Service,
     },
     /// Two services with the same port and a family in common.
-    #[error("`{first}` and `{second}` overlap: a port may stand once for each family")]
+    #[error("`{first}` and `{second}` overlap: each port can be used once for each family")]
     Duplicate {
         /// The one that came first.
         first: Service,
@@ -344,12 +377,29 @@ mod tests {
 
     #[test]
     fn a_port_alone_never_becomes_less_safe() {
-        for port in [None, Some(587), Some(25)] {
+        for port in [None, Some(587)] {
             assert_eq!(Plan::for_port(port).unwrap(), Plan::submission());
         }
-        assert_eq!(Plan::for_port(Some(465)).unwrap().to_string(), "465:implicit");
+        for port in [465, 993, 995] {
+            let alone = format!("{port}:implicit");
+            assert_eq!(Plan::for_port(Some(port)).unwrap().to_string(), alone);
+        }
+        for port in [143, 110, 4190] {
+            let alone = format!("{port}:starttls");
+            assert_eq!(Plan::for_port(Some(port)).unwrap().to_string(), alone);
+        }
         assert_eq!(Plan::for_port(Some(2525)).unwrap().to_string(), "2525:starttls");
         assert_eq!(Plan::for_port(Some(0)), Err(PlanError::PortZero));
+    }
+
+    #[test]
+    fn the_port_that_was_asked_for_comes_first_unless_submission_is_preferred() {
+        let plan = Plan::for_port(Some(25)).unwrap();
+        assert_eq!(plan.to_string(), "25:starttls,587:starttls");
+        assert_eq!(plan.prefer_submission(), Plan::submission());
+        let mixed: Plan = "465:implicit,25:starttls,2525:starttls,587:starttls".parse().unwrap();
+        let sorted = "465:implicit,587:starttls,2525:starttls,25:starttls";
+        assert_eq!(mixed.prefer_submission().to_string(), sorted);
     }
 
     #[test]

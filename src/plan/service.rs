@@ -119,7 +119,7 @@ impl Service {
         self.port.get()
     }
 
-    /// The TLS mode that whoever uses the connection must keep to.
+    /// The TLS mode that the user of the connection must require.
     pub fn tls(self) -> Tls {
         self.tls
     }

@@ -15,8 +15,8 @@ const MAX_TURNS: usize = 100_000;
 
 impl Probed {
     /// What a dial by this plan would do if everything went as it did for the probe: look-ups are
-    /// answered and attempts end after the time that was measured, and what was silent stays silent
-    /// for ever. It is told what the cache would tell it, [`Probed::hints`].
+    /// answered and attempts end after the time that was measured, and what was silent stays
+    /// silent. It gets the hints of the cache, [`Probed::hints`].
     ///
     /// It takes no time; `start` is any moment, for the machine to count from. What was not probed
     /// is silent. SYNs are left out of the report, for they were not counted at these times.
@@ -28,7 +28,7 @@ impl Probed {
         config: &Config,
         start: Instant,
     ) -> Result<Report, ConfigError> {
-        // Nobody is there to be asked; a dial that asks goes on so when it is allowed to.
+        // A forecast cannot ask; a dial that asks continues in this way when it is allowed to.
         let config = Config { ask: false, ..config.clone() };
         let machine = Machine::new(&self.target, plan, &config, start)?;
         let mut machine = machine.with_hints(self.hints.clone());

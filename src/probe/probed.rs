@@ -22,7 +22,7 @@ pub struct Probed {
     /// One attempt for each of [`Probed::candidates`], in their order. Times are counted from the
     /// beginning of the host's look-ups.
     pub attempts: Vec<Attempt>,
-    /// What a dial would be told by the cache; nothing without one.
+    /// The hints of the cache for a dial; empty without a cache.
     pub hints: Hints,
 }
 
@@ -143,7 +143,7 @@ impl Probed {
             };
         }
         // Where nothing connects, the probe's own words say what was measured and no more. One that
-        // connected where the dial would not has failed by the dial's rules, so that is told.
+        // connected where the dial would not has failed by the dial's rules, so the failure is reported.
         let connected = self.attempts.iter().any(|a| a.outcome == Some(Outcome::Connected));
         if connected { told } else { self.failure().summary() }
     }

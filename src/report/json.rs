@@ -1,4 +1,4 @@
-//! A report as JSON: one object, with the same keys in the same order whatever happened. Keys of
+//! A report as JSON: one object, always with the same keys in the same order. Keys of
 //! what only a tunnel or a greeting wait has (via, `via_error`, greeting, note) are there where they have a value.
 
 use std::time::Duration;

@@ -50,7 +50,7 @@ pub enum End {
     Timeout,
     /// The name has no address that could be tried.
     Unresolved,
-    /// This machine lacked something of its own (descriptors, memory, ports) and nothing was live.
+    /// A local resource error (descriptors, memory, ports), and nothing was live.
     LocalResourceError,
     /// The proxy or the command itself failed, which says nothing of any service.
     Via,
@@ -87,9 +87,9 @@ pub struct Attempt {
     pub icmp: Option<Icmp>,
     /// What the proxy or the command did, where the outcome is [`Outcome::Via`].
     pub via_error: Option<ViaError>,
-    /// What else was heard, for people: a command's standard error, the proxy's own trouble.
+    /// Further details for people: a command's standard error, an error of the proxy itself.
     pub note: Option<String>,
-    /// Whether a greeting came; `None` where nobody waited for one.
+    /// Whether a greeting came; `None` without a greeting wait.
     pub greeting: Option<Greeting>,
     /// SYNs sent; `None` where the kernel does not tell.
     pub syns: Option<u32>,
@@ -141,6 +141,11 @@ pub enum Reason {
     AttemptDelay,
     /// An address that arrived after the service had begun.
     LateAddress,
+    /// The same candidate again, for its first attempt is silent: a packet may have been lost.
+    SecondAttempt,
+    /// The same candidate again, for this later service has connected: a SYN that is not answered
+    /// now was not lost on a bad path.
+    Proof(Service),
     /// The next service: an attempt of this one was refused.
     Refused(Service),
     /// The next service: every attempt of this one failed.
@@ -165,6 +170,10 @@ impl fmt::Display for Reason {
             Reason::Failed => f.write_str("an attempt of this service failed"),
             Reason::AttemptDelay => f.write_str("silent for the attempt delay"),
             Reason::LateAddress => f.write_str("address that arrived late"),
+            Reason::SecondAttempt => f.write_str("the first attempt here is silent"),
+            Reason::Proof(service) => {
+                write!(f, "{} has connected, so the path is good", Spoken(*service))
+            }
             Reason::Refused(service) => write!(f, "{} was refused", Spoken(*service)),
             Reason::AllFailed(service) => write!(f, "every attempt of {} failed", Spoken(*service)),
             Reason::PortDelay(service) => {
@@ -213,6 +222,9 @@ pub enum LookupError {
     /// with this error; this says nothing about the name.
     #[error("this machine cannot look names up: {0}")]
     LocalResourceError(Errno),
+    /// No thread could be started for the look-up, because of the limit that this names.
+    #[error("this machine cannot look names up: {0}")]
+    NoThread(String),
     /// As many look-ups as this process may have at once are under way, and none ended in time.
     #[error("not looked up: too many look-ups of this process are unanswered")]
     Busy,
@@ -266,10 +278,10 @@ impl Report {
     /// came before any attempt. `None` for a dial that connected, and where no number fits.
     pub fn errno(&self) -> Option<Errno> {
         let silence = Some(Errno(libc::ETIMEDOUT));
-        if let (Some(LookupError::LocalResourceError(errno)), true) =
-            (self.lookup_error(), self.attempts.is_empty())
-        {
-            return Some(*errno);
+        match (self.lookup_error(), self.attempts.is_empty()) {
+            (Some(LookupError::LocalResourceError(errno)), true) => return Some(*errno),
+            (Some(LookupError::NoThread(_)), true) => return Some(Errno(libc::EAGAIN)),
+            _ => {}
         }
         match (self.end, self.telling()) {
             (None | Some(End::Connected(_)), _) => None,
@@ -281,9 +293,9 @@ impl Report {
 
     /// One line for people: what became of each service, in order, and what the dial ended with.
     ///
-    /// A service is told by the attempt that says most of it, which is the first of these in this
+    /// A service is described by the attempt that explains most, which is the first of these in this
     /// order: ICMP hard error, reset, closed, proxy, ICMP soft error, silence, local. One that was
-    /// not waited for, because it is remembered as bad, is told as that.
+    /// not waited for, because it is remembered as bad, is described as that.
     pub fn summary(&self) -> String {
         match self.winner() {
             Some(winner) => self.success(winner),
@@ -320,16 +332,16 @@ impl Report {
             }
             End::Via => format!("{host}: {} (after {after})", self.way_down()),
             End::Declined if told.is_empty() => {
-                format!("{host}: nothing answered; not falling back, as you wish (after {after})")
+                format!("{host}: nothing answered; the fallback was declined (after {after})")
             }
             End::Declined => {
-                format!("{host}: {told}; not falling back, as you wish (after {after})")
+                format!("{host}: {told}; the fallback was declined (after {after})")
             }
             End::Timeout if told.is_empty() => match self.lookup_error() {
                 Some(error @ LookupError::Busy) => format!("{host}: {error} (after {after})"),
-                _ => format!("{host}: no address found before the deadline ({after})"),
+                _ => format!("{host}: no address found before the timeout ({after})"),
             },
-            End::Timeout => format!("{host}: {told}; gave up at the deadline ({after})"),
+            End::Timeout => format!("{host}: {told}; gave up at the timeout ({after})"),
             End::Cancelled => format!("{host}: cancelled after {after}"),
             _ => format!("{host}: {told}; nothing is left to try (after {after})"),
         }
@@ -342,7 +354,7 @@ impl Report {
             let note = attempt.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
             Some(format!("{} {}{note}", self.via.as_ref()?, attempt.via_error?))
         });
-        told.unwrap_or_else(|| "the way there is broken".to_owned())
+        told.unwrap_or_else(|| "the proxy or the command failed".to_owned())
     }
 
     /// Why there was no address.
@@ -375,10 +387,15 @@ pub(crate) fn told(
     services
         .into_iter()
         .filter_map(|service| {
-            let of_it = attempts.iter().filter(|a| a.service == service);
-            let telling = of_it.min_by_key(|a| weight(a.outcome))?;
+            let of_it = || attempts.iter().filter(|a| a.service == service);
+            // A second attempt that this machine could not make says nothing of the service.
+            let is_ignored = |a: &&Attempt| a.is_repeated() && a.outcome == Some(Outcome::Local);
+            let telling = of_it().filter(|a| !is_ignored(a)).min_by_key(|a| weight(a.outcome))?;
             if telling.outcome.is_some_and(|outcome| outcome != Outcome::Cancelled) {
-                return Some(telling.clause(in_full));
+                let same = of_it()
+                    .filter(|a| (a.address, a.outcome) == (telling.address, telling.outcome));
+                let syns = same.filter_map(|attempt| attempt.syns).fold(0, u32::saturating_add);
+                return Some(telling.clause(in_full, syns));
             }
             // What was not waited for says nothing, but why it was not.
             let remembered = Reason::Remembered(service);
@@ -418,12 +435,18 @@ impl Attempt {
         self.connected.map_or(Duration::ZERO, |connected| self.ended.saturating_sub(connected))
     }
 
+    /// Whether its candidate had been tried before, and was silent.
+    pub fn is_repeated(&self) -> bool {
+        matches!(self.reason, Reason::SecondAttempt | Reason::Proof(_))
+    }
+
     fn in_brackets(&self) -> String {
         self.note.as_ref().map_or_else(String::new, |note| format!(" ({note})"))
     }
 
     /// `587 is filtered by 203.0.113.1 (communication administratively prohibited)`.
-    fn clause(&self, in_full: bool) -> String {
+    /// The SYNs are those of every attempt of its candidate.
+    fn clause(&self, in_full: bool, syns: u32) -> String {
         let port = Spoken(self.service);
         let icmp = || {
             let from = self.icmp.and_then(|icmp| icmp.sender);
@@ -443,8 +466,8 @@ impl Attempt {
                 let (by, why) = icmp();
                 format!("{port} is unreachable, says {by}{why}")
             }
-            Outcome::Timeout => match self.syns {
-                Some(syns) if syns > 1 => format!("{port} is silent ({syns} SYNs unanswered)"),
+            Outcome::Timeout => match syns {
+                2.. => format!("{port} is silent ({syns} SYNs unanswered)"),
                 _ => format!("{port} is silent{}", self.in_brackets()),
             },
             Outcome::Local => format!("{port} cannot be tried from this machine{errno}"),

@@ -40,6 +40,7 @@ pub(super) fn notes(attempt: &Attempt) -> (String, String) {
         let open = "no answer yet".to_owned();
         return (open.clone(), open);
     };
+    let again = if attempt.is_repeated() { "again, " } else { "" };
     let short = match (outcome, attempt.icmp, attempt.syns, attempt.errno) {
         (Outcome::Timeout, _, Some(1), _) => "timeout, 1 SYN".to_owned(),
         (Outcome::Timeout, _, Some(syns), _) => format!("timeout, {syns} SYNs"),
@@ -59,6 +60,7 @@ pub(super) fn notes(attempt: &Attempt) -> (String, String) {
         },
         _ => outcome.to_string(),
     };
+    let short = format!("{again}{short}");
     let long = match (attempt.icmp, &attempt.note, attempt.via_error) {
         (Some(icmp), ..) => format!("{short} ({icmp})"),
         (_, Some(note), _) => format!("{short} ({note})"),

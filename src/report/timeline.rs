@@ -23,7 +23,7 @@ const SHAPES: [Shape; 3] = [
 const NARROWEST: Shape = Shape { bar: 8, times: false };
 
 /// A dial drawn in text: what [`Report::timeline`] gives. Its `Display` is the whole drawing; the
-/// parts are there for whoever colours it.
+/// parts are separate so that the caller can colour them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Timeline {

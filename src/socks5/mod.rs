@@ -38,11 +38,12 @@ pub struct Login {
 }
 
 impl Login {
-    /// Both have 1 to 255 bytes (RFC 1929 section 2), or it is none.
+    /// The user has 1 to 255 bytes, the password at most 255 (RFC 1929 section 2); `None` otherwise.
+    /// The RFC has no empty password, but proxies do, and curl sends one.
     pub fn new(user: impl Into<Vec<u8>>, password: impl Into<Vec<u8>>) -> Option<Login> {
         let (user, password) = (user.into(), password.into());
-        let fits = |field: &[u8]| (1..=MAX_FIELD).contains(&field.len());
-        (fits(&user) && fits(&password)).then_some(Login { user, password })
+        let fits = !user.is_empty() && user.len() <= MAX_FIELD && password.len() <= MAX_FIELD;
+        fits.then_some(Login { user, password })
     }
 }
 
@@ -446,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_login_is_bounded_and_never_shown() {
-        assert!(Login::new("", "p").is_none() && Login::new("u", "").is_none());
+        assert!(Login::new("", "p").is_none() && Login::new("u", "").is_some());
         assert!(Login::new("u", "p".repeat(255)).is_some());
         assert!(Login::new("u".repeat(256), "p").is_none());
         let client = Client::new(&host("mail.example"), 587, login()).unwrap();

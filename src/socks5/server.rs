@@ -11,7 +11,7 @@ use crate::target::Target;
 pub enum Reply {
     /// Connected.
     Succeeded = 0,
-    /// Anything that has no reply of its own.
+    /// Any other error.
     Failure = 1,
     /// Not to that port, or not from there.
     NotAllowed = 2,
@@ -19,7 +19,7 @@ pub enum Reply {
     NetworkUnreachable = 3,
     /// No way to the host, or no such name.
     HostUnreachable = 4,
-    /// Nobody listens.
+    /// No program listens.
     Refused = 5,
     /// It expired on the way.
     TtlExpired = 6,
@@ -30,7 +30,7 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The frame: no address that the relay is bound to is told, for CONNECT has no use for one.
+    /// The frame. It has no bound address, because CONNECT has no use for one.
     pub fn frame(self) -> [u8; 10] {
         [VERSION, self as u8, 0, IPV4, 0, 0, 0, 0, 0, 0]
     }
@@ -50,9 +50,9 @@ pub struct Request {
 pub enum Mistake {
     /// It does not speak SOCKS5, so there is no way to tell it.
     Protocol,
-    /// It wants a login, which is not offered; it has been told.
+    /// It requires a login, which is not offered; the reply has been sent.
     Login,
-    /// It is to be told this.
+    /// Send this reply.
     Reply(Reply),
 }
 

@@ -30,7 +30,7 @@ pub(crate) fn repository() -> PathBuf {
 pub(crate) fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        // Beside the folder of `make lib`, which somebody may be using.
+        // Beside the folder of `make lib`, which may be in use.
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("library");
         output_of(Command::new(repository().join("ffi/link.sh")).arg(&folder));
         folder
@@ -134,7 +134,7 @@ pub(crate) fn left_open(said: &str) -> Vec<String> {
     let opened = text.split("\n\n").filter(|block| {
         block.contains("Open ")
             && !block.contains("<inherited from parent>")
-            // GLib keeps its default context, and the descriptor in there, for ever.
+            // GLib keeps its default context, and the descriptor in there, until the process ends.
             && !block.contains("g_main_context_default")
             // The C library's own, of a look-up that the program did not wait for.
             && !block.contains("getaddrinfo.c:")

@@ -14,7 +14,7 @@ pub(crate) fn open() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")
 }
 
-/// A port that answers with RST: nobody listens on it while the socket holds its number.
+/// A port that answers with RST: no program listens on it while the socket holds its number.
 pub(crate) fn refused() -> Socket {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
@@ -72,10 +72,11 @@ pub(crate) fn plan(ports: &[u16]) -> Plan {
     Plan::new(services, Cleartext::Refuse).expect("distinct ports")
 }
 
-/// Settings short enough that a silent port is given up while a test runs.
+/// Settings short enough that a silent port is given up while a test runs, and before its second
+/// attempt.
 pub(crate) fn hasty() -> Config {
     let mut config = Config::default();
-    config.attempt_delay = Duration::from_millis(10);
+    config.attempt_delay = Duration::from_millis(100);
     config.port_delay = Duration::from_millis(10);
     config.patience = Patience::Fixed(Duration::from_millis(20));
     config.timeout = Duration::from_secs(20);

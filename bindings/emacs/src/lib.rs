@@ -93,7 +93,7 @@ fn question<'e>(env: &'e Env, dial: &DialObject) -> Result<Option<Value<'e>>> {
 }
 
 /// Answer question NUMBER of DIAL with the string ANSWER, and keep the answer if REMEMBER.
-/// Return nil, and change nothing, if that question no longer stands.
+/// Return nil, and change nothing, if that question no longer waits for an answer.
 #[defun]
 fn answer<'e>(
     env: &'e Env,

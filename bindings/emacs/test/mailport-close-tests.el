@@ -397,9 +397,18 @@ The plan has the ports of a silent and of a pausing server.")
                             (package-initialize)
                             (dolist (command '(mailport-mode mailport-mew-mode mailport-report
                                                              mailport-forget
-                                                             mailport-build-module))
+                                                             mailport-build-module
+                                                             mailport-send-mode
+                                                             mailport-outbox))
                               (unless (autoloadp (symbol-function command))
                                 (error "No autoload of %s" command)))
+                            (describe-package 'mailport)
+                            (with-current-buffer "*Help*"
+                              (dolist (text '("\\(?:Homepage\\|Website\\): http"
+                                              "Keywords: +.*mail"))
+                                (goto-char (point-min))
+                                (unless (re-search-forward text nil t)
+                                  (error "No %s in %s" text (buffer-string)))))
                             (mailport-mode 1)
                             (message "Loaded: %s" (mailport--module-file))))))
               (should (string-match-p
@@ -431,6 +440,45 @@ The plan has the ports of a silent and of a pausing server.")
                        (let ((dial (mailport--start "127.0.0.1" ,plan)))
                          (mailport--wait dial)
                          (message "No crash: %s" (mailport--dial-status dial)))))))
+        (delete-directory folder t)))))
+
+(ert-deftest mailport-builds-the-module-in-the-background-and-loads-it ()
+  (mailport-tests--with
+    (let* ((folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
+           (cargo (expand-file-name "cargo" folder)))
+      (unwind-protect
+          (progn
+            (with-temp-file cargo
+              (insert "#!/bin/sh\necho \"compiling in $PWD: $*\"; sleep 0.3\n"
+                      "mkdir -p \"" folder "target/release\"\n"
+                      "cp \"" (mailport--module-file) "\" \""
+                      folder "target/release/libmailport_module.so\"\n"))
+            (set-file-modes cargo #o700)
+            (let ((said (mailport-tests--run
+                         folder
+                         `(progn
+                            (require 'mailport)
+                            (require 'compile)
+                            (setq load-path (seq-remove (lambda (directory)
+                                                          (file-equal-p directory mailport--here))
+                                                        load-path)
+                                  mailport-source-directory
+                                  ,(expand-file-name "../.." mailport--here)
+                                  mailport--here ,folder exec-path '(,folder "/bin"))
+                            (setenv "PATH" (concat ,folder ":" (getenv "PATH")))
+                            (setenv "CARGO_TARGET_DIR" ,(expand-file-name "target" folder))
+                            (when (mailport--module-file)
+                              (error "There is a module already"))
+                            (let ((buffer (mailport-build-module)))
+                              (when (featurep 'mailport-module)
+                                (error "It waits"))
+                              (while (get-buffer-process buffer)
+                                (accept-process-output nil 0.05))
+                              (sleep-for 0.1)
+                              (message "%s" (with-current-buffer buffer (buffer-string))))
+                            (message "Loaded: %s" (mailport-module-version))))))
+              (should (string-match-p "compiling in .*: build --release -p mailport-emacs" said))
+              (should (string-match-p (format "Loaded: %s" mailport-version) said))))
         (delete-directory folder t)))))
 
 (provide 'mailport-close-tests)

@@ -1,11 +1,12 @@
-//! Emacs in a terminal: the echo area, the windows, C-g, the question and the report. Needs tmux,
-//! Emacs and the module that `make emacs` builds.
+//! Emacs in a terminal: the echo area, the windows, C-g, the question, the report, and letters that
+//! are sent in the background. Needs tmux, Emacs and the module that `make emacs` builds.
 #![allow(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
-use std::io::ErrorKind;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, id};
 use std::thread;
@@ -178,4 +179,78 @@ fn a_quit_at_the_question_ends_the_dial() {
     assert_eq!(second.accept().unwrap_err().kind(), ErrorKind::WouldBlock, "nothing was sent");
     terminal.press(&["C-c", "r"]);
     terminal.until("cancelled");
+}
+
+/// Talks SMTP without TLS, and reads messages at 1 Mbit/s. Returns the size of the message.
+fn receive_slowly(mut stream: TcpStream) -> usize {
+    socket2::SockRef::from(&stream).set_recv_buffer_size(32768).unwrap();
+    let mut reader = BufReader::with_capacity(8192, stream.try_clone().unwrap());
+    stream.write_all(b"220 hello\r\n").unwrap();
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        reader.read_until(b'\n', &mut line).unwrap();
+        let command = String::from_utf8_lossy(&line).into_owned();
+        match command.get(..4).unwrap_or_default() {
+            "DATA" => break,
+            "" => panic!("Emacs has closed the connection"),
+            _ => stream.write_all(b"250 ok\r\n").unwrap(),
+        }
+    }
+    stream.write_all(b"354 go on\r\n").unwrap();
+    let (began, mut size, mut last) = (Instant::now(), 0, Vec::new());
+    let mut part = [0; 8192];
+    while !last.ends_with(b"\r\n.\r\n") {
+        let count = reader.read(&mut part).unwrap();
+        assert!(count > 0, "Emacs has closed the connection");
+        size += count;
+        last.extend_from_slice(&part[..count]);
+        last.drain(..last.len().saturating_sub(5));
+        let due = Duration::from_micros(8 * u64::try_from(size).unwrap());
+        thread::sleep(due.saturating_sub(began.elapsed()));
+    }
+    stream.write_all(b"250 taken\r\n").unwrap();
+    let _ = reader.read_line(&mut String::new());
+    let _ = stream.write_all(b"221 bye\r\n");
+    size
+}
+
+#[test]
+fn a_letter_of_5_mb_at_1_mbit_per_second_blocks_no_key() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = server.local_addr().unwrap().port();
+    let sent = thread::spawn(move || receive_slowly(server.accept().unwrap().0));
+    let outbox = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "(progn (require 'smtpmail) (setq mailport-outbox-directory \"{}/\" mailport-plans nil \
+         smtpmail-smtp-server \"127.0.0.1\" smtpmail-smtp-service {port} smtpmail-stream-type \
+         'plain user-mail-address \"me@example.test\" auth-sources nil) (mailport-send-mode 1) \
+         (global-set-key (kbd \"C-c s\") (lambda () (interactive) (with-temp-buffer (insert \
+         \"To: you@example.test\nSubject: Large\n\" mail-header-separator \"\n\") \
+         (dotimes (_ 76000) (insert (make-string 65 ?x) \"\n\")) (smtpmail-send-it)))))",
+        outbox.path().display()
+    );
+    let terminal = Terminal::start("large", &[port], &settings);
+    terminal.press(&["C-x", "b", "t", "y", "p", "e", "d", "Enter"]);
+    terminal.until("typed");
+    terminal.press(&["C-c", "s"]);
+    terminal.until("Queued");
+    let (mut keys, mut longest) = (0, Duration::ZERO);
+    while !sent.is_finished() {
+        let before = Instant::now();
+        keys += 1;
+        terminal.press(&["k", "e", "y", "-"]);
+        terminal.press(&[&keys.to_string(), "Enter"]);
+        terminal.until(&format!("key-{keys}"));
+        longest = longest.max(before.elapsed());
+        if keys % 15 == 0 {
+            terminal.press(&["C-x", "h", "Delete"]);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+    let size = sent.join().unwrap();
+    println!("{size} bytes, {keys} keys, the longest was shown after {longest:?}");
+    assert!(size > 5_000_000, "{size}");
+    assert!(keys > 20 && longest < Duration::from_secs(5), "{keys} keys, {longest:?}");
+    terminal.until("Sent");
 }

@@ -36,9 +36,10 @@ impl Plan {
 
     /// The plan for code that used to connect to this port.
     #[staticmethod]
-    #[pyo3(signature = (port))]
-    fn for_port(port: Option<u16>) -> PyResult<Plan> {
-        mailport::Plan::for_port(port).map(Plan).map_err(value_error)
+    #[pyo3(signature = (port, prefer_submission))]
+    fn for_port(port: Option<u16>, prefer_submission: bool) -> PyResult<Plan> {
+        let plan = mailport::Plan::for_port(port).map_err(value_error)?;
+        Ok(Plan(if prefer_submission { plan.prefer_submission() } else { plan }))
     }
 
     /// The names that stand for plans.

@@ -1,10 +1,10 @@
 //! One dial: a descriptor to watch, and calls of which only `wait` blocks.
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use mailport::{ConnectError, Dialer, Status};
+use mailport::{Canceller, ConnectError, Dialer, Status};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -18,10 +18,12 @@ const SLICE: Duration = Duration::from_millis(100);
 
 /// A dial under way. Closing or dropping it closes everything that it holds.
 ///
-/// No call waits for the lock, and none holds it while Python runs.
+/// No call waits for the lock of the dial, and none holds it while Python runs.
 #[pyclass(frozen, module = "mailport._native")]
 pub(crate) struct Dial {
     dial: Mutex<Option<mailport::Dial>>,
+    /// Made by the first wait that can be cancelled, for `cancel` may come while that has the dial.
+    canceller: Mutex<Option<Canceller>>,
 }
 
 #[pymethods]
@@ -43,16 +45,15 @@ impl Dial {
     ) -> PyResult<Dial> {
         let target = target_of(host)?;
         let config = config.for_dial(Some(timeout), asks, source)?;
-        let mut dialer = Dialer::default();
+        let mut dialer = Dialer::new().with_plan(plan.0.clone()).with_config(config);
         if let Some(cache) = cache {
             dialer = dialer.with_cache(cache.0.clone());
         }
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
         }
-        let dialer = dialer.with_plan(plan.0.clone()).with_config(config);
         let dial = py.detach(|| dialer.start(&target)).map_err(error_of)?;
-        Ok(Dial { dial: Mutex::new(Some(dial)) })
+        Ok(Dial { dial: Mutex::new(Some(dial)), canceller: Mutex::new(None) })
     }
 
     /// The descriptor to watch for reading. Without `add_timer`, the caller brings the time.
@@ -78,6 +79,36 @@ impl Dial {
         let mut dial = self.lock()?;
         let dial = dial.as_mut().ok_or_else(closed)?;
         name_of(py.detach(|| dial.process()))
+    }
+
+    /// Makes it possible that `cancel` ends a wait of another thread.
+    fn make_cancellable(&self) -> PyResult<()> {
+        if self.canceller().is_none() {
+            let canceller = self.with(|dial| dial.canceller().map_err(error_of))?;
+            *self.canceller() = Some(canceller);
+        }
+        Ok(())
+    }
+
+    /// Ends the dial, from any thread; a wait returns. A closed dial has ended already.
+    fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        let made = self.canceller().clone();
+        let canceller = match made {
+            Some(canceller) => canceller,
+            None => {
+                // A thread that waits has made it, so this waits for a short call at most.
+                let made = py.detach(|| {
+                    let mut dial = self.dial.lock().unwrap_or_else(PoisonError::into_inner);
+                    dial.as_mut().map(mailport::Dial::canceller)
+                });
+                match made {
+                    None => return Ok(()),
+                    Some(made) => made.map_err(error_of)?,
+                }
+            }
+        };
+        canceller.cancel();
+        Ok(())
     }
 
     /// Blocks for at most `timeout` seconds while the status is `pending`. Other threads run
@@ -143,6 +174,7 @@ impl Dial {
     /// Closes everything; a closed dial can be closed again.
     fn close(&self) -> PyResult<()> {
         let dial = self.lock()?.take();
+        *self.canceller() = None;
         drop(dial);
         Ok(())
     }
@@ -158,6 +190,11 @@ impl Dial {
                 Err(PyRuntimeError::new_err("another thread is using this dial"))
             }
         }
+    }
+
+    /// Held for a moment only, and never while a lock of the dial is asked for.
+    fn canceller(&self) -> MutexGuard<'_, Option<Canceller>> {
+        self.canceller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, what: impl FnOnce(&mut mailport::Dial) -> PyResult<T>) -> PyResult<T> {
@@ -180,13 +217,13 @@ fn name_of(status: Status) -> PyResult<&'static str> {
     }
 }
 
-/// An error without a report, as one of Python's own.
+/// An error without a report, as one of Python's own: an `OSError` if the system has a number for
+/// it.
 fn error_of(error: ConnectError) -> PyErr {
-    match error {
-        ConnectError::Config(error) => value_error(error),
-        ConnectError::Setup { ref source, .. } => {
-            PyOSError::new_err((source.raw_os_error(), error.to_string()))
-        }
-        error => PyRuntimeError::new_err(error.to_string()),
+    match (error.errno(), error) {
+        (Some(errno), error) => PyOSError::new_err((errno.0, error.to_string())),
+        (None, ConnectError::Config(error)) => value_error(error),
+        (None, ConnectError::Target(error)) => value_error(error),
+        (None, error) => PyRuntimeError::new_err(error.to_string()),
     }
 }

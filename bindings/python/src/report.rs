@@ -65,7 +65,7 @@ fn eai(error: &LookupError) -> i32 {
         LookupError::NoSuchName => libc::EAI_NONAME,
         LookupError::TryAgain | LookupError::Unanswered | LookupError::Busy => libc::EAI_AGAIN,
         LookupError::NoAddress | LookupError::Unusable(_) => libc::EAI_NODATA,
-        LookupError::LocalResourceError(_) => libc::EAI_SYSTEM,
+        LookupError::LocalResourceError(_) | LookupError::NoThread(_) => libc::EAI_SYSTEM,
         _ => libc::EAI_FAIL,
     }
 }

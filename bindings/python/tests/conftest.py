@@ -233,6 +233,10 @@ class Silent:
         """The next retransmission is accepted."""
         self.listener.accept()[0].close()
 
+    def accept_everything(self) -> None:
+        """From now on the queue is long, and each retransmission is accepted."""
+        self.listener.listen(4096)
+
     def close(self) -> None:
         for sock in [self.listener, *self.queued]:
             sock.close()

@@ -1,4 +1,4 @@
-"""Runs the examples of the README as they are written: tests/test_readme.py starts it.
+"""Runs the examples of a README as they are written: tests/test_readme.py starts it.
 
 It is alone in a network where mail.example.com is this machine, so the ports are the real ones.
 """
@@ -18,19 +18,16 @@ import ssl
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 from types import CodeType
 from typing import Any
-
-import aiosmtplib
-import django.conf
-import django.core.mail.backends.smtp
 
 import mailport
 from servers import Server
 
 HOST = "mail.example.com"
-PAGE = Path(__file__).resolve().parent.parent / "README.md"
+PAGE = Path(sys.argv[4])
 # In the place of OpenSSH: what its -W does, without a gateway.
 SSH = """#!{python}
 import os, socket, sys, threading
@@ -61,6 +58,10 @@ async def run(block: CodeType, names: dict[str, Any]) -> None:
         await done
     if "writer" in names:
         names["writer"].close()
+    if "aiosmtplib" in names:
+        # The transport of the loop owns the socket, and closes it in a later turn.
+        await asyncio.sleep(0.1)
+        return
     for name in ("sock", "connected"):
         if name in names:
             getattr(names[name], "socket", names[name]).close()
@@ -74,19 +75,79 @@ def message() -> email.message.EmailMessage:
 
 
 def by_django(backend: Any) -> None:
-    """Sends by both ports of the recipe for Django."""
-    django.conf.settings.configure(USE_I18N=False)
-    for port, ways in [(587, {"use_tls": True}), (465, {"use_ssl": True})]:
-        sent = django.core.mail.EmailMessage("Hello", "Hello.", "from@example.com", ["to@a.test"])
-        assert backend(HOST, port, "user", "password", **ways).send_messages([sent]) == 1
+    """Sends by both ports of the recipe for Django, with the settings of a project."""
+    import django.conf
+    import django.core.mail
+
+    module = types.ModuleType("project")
+    module.Backend = backend  # type: ignore[attr-defined]
+    sys.modules["project"] = module
+    django.conf.settings.configure(
+        USE_I18N=False,
+        EMAIL_BACKEND="project.Backend",
+        EMAIL_HOST=HOST,
+        EMAIL_HOST_USER="user",
+        EMAIL_HOST_PASSWORD="password",
+        EMAIL_TIMEOUT=20,
+    )
+    for port, name in [(587, "EMAIL_USE_TLS"), (465, "EMAIL_USE_SSL")]:
+        django.conf.settings.EMAIL_PORT = port
+        setattr(django.conf.settings, name, True)
+        sent = django.core.mail.send_mail("Hello", "Hello.", "from@example.com", ["to@a.test"])
+        assert sent == 1
+        setattr(django.conf.settings, name, False)
 
 
 def by_logging(handler: Any) -> None:
-    """Logs by the recipe for logging."""
-    made = handler(HOST, "from@example.com", ["to@example.com"], "Hello", ("user", "password"))
-    logger = logging.Logger("page")
-    logger.addHandler(made)
-    logger.error("Hello.")
+    """Logs by the recipe for logging, with credentials and without."""
+    arguments = "from@example.com", ["to@example.com"], "Hello"
+    for made in (
+        handler(HOST, *arguments, ("user", "password")),
+        handler((HOST, 2525), *arguments),
+    ):
+        logger = logging.Logger("page")
+        logger.addHandler(made)
+        logger.error("Hello.")
+
+
+def by_flask(mail: Any) -> None:
+    """Sends by the recipe for Flask-Mail."""
+    import flask
+    import flask_mail
+
+    app = flask.Flask("page")
+    app.config.update(MAIL_SERVER=HOST, MAIL_PORT=587, MAIL_USERNAME="user")
+    app.config.update(MAIL_PASSWORD="password", MAIL_DEFAULT_SENDER="from@example.com")
+    made = mail(app)
+    with app.app_context():
+        made.send(flask_mail.Message("Hello", ["to@example.com"], "Hello."))
+
+
+async def by_fastapi() -> None:
+    """Sends by the recipe for fastapi-mail."""
+    import fastapi_mail as library
+
+    fastapi_mail: Any = library  # Its types are those that it converts to.
+    settings = fastapi_mail.ConnectionConfig(
+        MAIL_USERNAME="user", MAIL_PASSWORD="password", MAIL_FROM="from@example.com",
+        MAIL_PORT=587, MAIL_SERVER=HOST, MAIL_STARTTLS=True, MAIL_SSL_TLS=False,
+    )  # fmt: skip
+    sent = fastapi_mail.MessageSchema(
+        subject="Hello", recipients=["to@example.com"], body="Hello.",
+        subtype=fastapi_mail.MessageType.plain,
+    )  # fmt: skip
+    await fastapi_mail.FastMail(settings).send_message(sent)
+
+
+def by_trio(dial: Any) -> None:
+    """Connects by the recipe for trio."""
+    import trio
+
+    async def connect() -> None:
+        with await dial(HOST) as connected:
+            assert connected.service.port == 587
+
+    trio.run(connect)
 
 
 def proxy(listener: socket.socket) -> None:
@@ -106,19 +167,31 @@ def proxy(listener: socket.socket) -> None:
 
 
 async def page(server: Server) -> None:
-    """Every example, with what each has brought to the server."""
+    """Every example, with the number of messages that each has brought to the server."""
     names = {
-        "mailport": mailport, "message": message(), "aiosmtplib": aiosmtplib, "django": django,
-        "email": email, "logging": logging, "host": HOST, "user": "user", "password": "password",
+        "mailport": mailport, "message": message(), "host": HOST,
+        # yagmail adds its own domain to a name that has none.
+        "user": "user@example.com", "password": "password",
     }  # fmt: skip
     for number, block in enumerate(blocks(), 1):
-        own = dict(names)
+        own: dict[str, Any] = dict(names)
         await run(block, own)
         # Each blocks, and the server is in threads of its own.
         if "Backend" in own:
             by_django(own["Backend"])
         if "Handler" in own:
             by_logging(own["Handler"])
+        if "Mail" in own:
+            by_flask(own["Mail"])
+        if "PlannedConnection" in own:
+            await by_fastapi()
+        if "trio" in own:
+            # Its loop cannot run inside of this one's thread.
+            thread = threading.Thread(target=by_trio, args=(own["dial"],))
+            thread.start()
+            thread.join()
+        if "SMTP" in own:
+            assert own["SMTP"] is mailport.SMTP
         print(f"example {number}: {len(server.received)} messages", flush=True)
         server.received.clear()
 
@@ -136,8 +209,10 @@ def main() -> None:
     trusting = ssl.create_default_context(cafile=str(certificate[0]))
     with (
         socket.create_server(("127.0.0.1", 1080)) as listener,
-        Server(certificate, trusting, (587, 465, 25)) as server,
+        Server(certificate, trusting, (587, 465, 1025)) as server,
     ):
+        # Without a login, as for a machine that the server knows.
+        server.listen(2525, auth_required=False)
         threading.Thread(target=proxy, args=(listener,), daemon=True).start()
         asyncio.run(page(server))
 

@@ -13,12 +13,13 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
-    """Makes a certificate for localhost, 127.0.0.1 and mail.example.com, and its key."""
+    """Makes a certificate for localhost, 127.0.0.1, mail.example.com and straße.example."""
     made, key = folder / "certificate.pem", folder / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
          "-nodes", "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", made,
-         "-addext", "subjectAltName=DNS:localhost,DNS:mail.example.com,IP:127.0.0.1",
+         "-addext", "subjectAltName=DNS:localhost,DNS:mail.example.com,IP:127.0.0.1,"
+         "DNS:xn--strae-oqa.example",
          "-addext", "basicConstraints=critical,CA:TRUE"],
         check=True, capture_output=True,
     )  # fmt: skip
@@ -26,7 +27,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class Server:
-    """Two listeners in a thread: `port` with STARTTLS, `implicit` with TLS from the first byte."""
+    """Listeners in threads: `port` with STARTTLS, `implicit` with TLS from the first byte."""
 
     def __init__(
         self,
@@ -47,13 +48,13 @@ class Server:
             "auth_required": True,
             "decode_data": False,
         }
-        self.plain = _Controller(
-            self, port=starttls, tls_context=offered, require_starttls=True, **common
-        )
+        self.common = {**common, "tls_context": offered, "require_starttls": True}
+        self.plain = _Controller(self, port=starttls, **self.common)
         self.tls = _Controller(
             self, port=implicit, ssl_context=offered, auth_require_tls=False, **common
         )
         self.bare = _Controller(self, port=cleartext, hostname="127.0.0.1")
+        self.controllers = [self.plain, self.tls, self.bare]
 
     @property
     def port(self) -> int:
@@ -72,19 +73,25 @@ class Server:
         self, _server: SMTP, _session: Session, _envelope: Envelope, _way: str, data: LoginPassword
     ) -> AuthResult:
         self.logins.append(data.login)
-        return AuthResult(success=data == LoginPassword(b"user", b"password"), handled=False)
+        is_known = data.login in (b"user", b"user@example.com") and data.password == b"password"
+        return AuthResult(success=is_known, handled=False)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
         self.received.append(envelope)
         return "250 taken"
 
     def __enter__(self) -> Server:
-        for controller in (self.plain, self.tls, self.bare):
+        for controller in self.controllers:
             controller.start()
         return self
 
+    def listen(self, port: int, **options: Any) -> None:
+        """Adds a listener with STARTTLS and other options."""
+        self.controllers.append(_Controller(self, port=port, **{**self.common, **options}))
+        self.controllers[-1].start()
+
     def __exit__(self, *_: object) -> None:
-        for controller in (self.plain, self.tls, self.bare):
+        for controller in self.controllers:
             controller.stop()
 
 

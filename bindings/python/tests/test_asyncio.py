@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import socket
@@ -165,7 +166,7 @@ def test_a_function_is_asked(run: Run[Any], refused: int, opened: socket.socket)
         plan = starttls(refused, port_of(opened))
         sock = await mailport.aconnect(HERE, plan=plan, ask=lambda _: Answer.FALL_BACK)
         sock.close()
-        with pytest.raises(ConnectError, match="as you wish"):
+        with pytest.raises(ConnectError, match="the fallback was declined"):
             await mailport.aconnect(HERE, plan=plan, ask=lambda _: Answer.GIVE_UP)
 
     run(main())
@@ -368,6 +369,55 @@ def test_two_thousand_dials_share_a_loop(
         loop.remove_reader(opened)
 
     run(main())
+
+
+def test_450_dials_to_an_address_fit_in_1024_descriptors(silent: Silent) -> None:
+    """Each has a socket and one descriptor to watch it, and none for a timer."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+    plan = mailport.Plan(starttls(silent.port))
+
+    async def main() -> None:
+        tasks = [
+            asyncio.ensure_future(mailport.aconnect(HERE, plan=plan, timeout=30))
+            for _ in range(450)
+        ]
+        # Nothing but a queue with room is healthy, so wait until all of them are under way.
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in tasks)
+        silent.accept_everything()
+        for sock in await asyncio.gather(*tasks):
+            sock.close()
+
+    try:
+        asyncio.run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_shortage_of_descriptors_is_emfile_by_name(silent: Silent) -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    plan = mailport.Plan(starttls(silent.port))
+
+    async def main() -> None:
+        dials = [mailport.aconnect(HERE, plan=plan, timeout=0.5) for _ in range(300)]
+        errors = await asyncio.gather(*dials, return_exceptions=True)
+        kinds = {(type(error), error.errno) for error in errors if isinstance(error, OSError)}
+        assert kinds == {
+            (ConnectError, errno.EMFILE),
+            (mailport.ConnectTimeoutError, errno.ETIMEDOUT),
+        }
+        assert len(errors) == 300
+
+    try:
+        asyncio.run(main())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.long
@@ -635,3 +685,72 @@ def test_what_is_wrong_after_the_connect_is_raised_and_sends_no_credentials(
             server.says = ()
         asyncio.run(main(server.port))
     assert all(word.split()[:1] in ([], [b"EHLO"], [b"STARTTLS"]) for word in server.heard)
+
+
+@pytest.mark.parametrize(
+    ("says", "mode"),
+    [
+        ((b"",) * 9, "starttls"),
+        ((b"220 a\r\n", *(b"",) * 9), "starttls"),
+        ((b"220 a\r\n", b"250-b\r\n250 STARTTLS\r\n", b"220 go\r\n", *(b"",) * 9), "starttls"),
+        ((b"",) * 9, "implicit"),
+    ],
+    ids=["greeting", "EHLO", "handshake", "implicit handshake"],
+)
+def test_the_timeout_of_open_submission_covers_everything(
+    run: Run[Any], says: tuple[bytes, ...], mode: str
+) -> None:
+    async def main(port: int) -> None:
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match="not ready within the timeout") as caught:
+            await mailport.open_submission(HERE, plan=f"{port}:{mode}", timeout=0.3)
+        assert isinstance(caught.value, ConnectError)
+        assert 0.25 < time.monotonic() - begun < 5
+
+    with Scripted(*says) as server:
+        run(main(server.port))
+
+
+def test_a_greeting_after_implicit_tls_has_the_same_timeout(
+    run: Run[Any], authority: tuple[Any, Any], trusting: ssl.SSLContext
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority)
+
+    async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+    async def main() -> None:
+        listener = socket.create_server((HERE, 0))
+        port = port_of(listener)
+        server = await asyncio.start_server(silence, sock=listener, ssl=context)
+        with pytest.raises(TimeoutError, match="not ready within the timeout"):
+            await mailport.open_submission(HERE, plan=f"{port}:implicit", ssl=trusting, timeout=1)
+        server.close()
+        await server.wait_closed()
+
+    run(main())
+
+
+def test_a_source_address_and_a_name_to_verify_are_taken_as_in_asyncio(
+    run: Run[Any], server: Server, trusting: ssl.SSLContext
+) -> None:
+    async def main() -> None:
+        plan = f"{server.implicit}:implicit"
+        _, writer = await mailport.open_submission(
+            (HERE, server.port), ssl=trusting, local_addr=("127.0.0.5", 0),
+            server_hostname="mail.example.com",
+        )  # fmt: skip
+        assert writer.get_extra_info("sockname")[0] == "127.0.0.5"
+        writer.close()
+        await writer.wait_closed()
+        with pytest.raises(ssl.SSLCertVerificationError, match=r"other\.example"):
+            await mailport.open_connection(
+                HERE, plan=plan, ssl=trusting, server_hostname="other.example"
+            )
+        with pytest.raises(TypeError, match="ssl must be"):
+            await mailport.open_connection(HERE, plan=plan, ssl=False)
+
+    run(main())

@@ -99,7 +99,7 @@ def test_a_look_up_that_nobody_answers_ends_with_the_dial(tmp_path: Path) -> Non
         """,
     )
     first, second, third = succeeded(running).splitlines()
-    assert first.startswith("True mail.example.com: no address found before the deadline")
+    assert first.startswith("True mail.example.com: no address found before the timeout")
     assert (second, third) == ("True", "True")
 
 

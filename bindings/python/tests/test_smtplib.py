@@ -10,6 +10,9 @@ import logging.handlers
 import smtplib
 import socket
 import ssl
+import sys
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -316,3 +319,66 @@ def test_a_create_connection_verifies_the_target(
         await asyncio.sleep(0)
 
     run(main())
+
+
+def test_a_login_before_starttls_is_refused_whatever_the_server_offers(server: Server) -> None:
+    with SMTP(HERE, server.port) as smtp, pytest.raises(TLSRequiredError, match="starttls"):
+        smtp.login("user", "password")
+
+
+def test_ehlo_names_an_address_and_never_asks_the_name_service(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> str:
+        # The tests' server, in a thread of its own, may ask.
+        assert threading.current_thread() is not threading.main_thread()
+        return "localhost"
+
+    monkeypatch.setattr(socket, "getfqdn", slow)
+    monkeypatch.setattr(socket, "gethostname", lambda: "laptop")
+    with SMTP(HERE, str(server.port)) as smtp:
+        assert smtp.local_hostname == "[127.0.0.1]"
+    with SMTP_SSL(HERE, server.implicit, context=server.context) as over_tls:
+        assert over_tls.local_hostname == "[127.0.0.1]"
+    monkeypatch.setattr(socket, "gethostname", lambda: "laptop.example.com")
+    with SMTP(HERE, server.port) as smtp:
+        assert smtp.local_hostname == "laptop.example.com"
+    with SMTP(HERE, server.port, "me.example.com") as smtp:
+        assert smtp.local_hostname == "me.example.com"
+
+
+def test_a_timeout_of_smtp_holds_for_the_greeting() -> None:
+    begun = time.monotonic()
+    with Scripted(b"") as server, pytest.raises(smtplib.SMTPServerDisconnected, match="timed out"):
+        SMTP(HERE, server.port, timeout=0.3)
+    assert time.monotonic() - begun < 5
+
+
+if sys.version_info >= (3, 12):
+
+    class Overriding(SMTP):
+        """What programs write, which type checkers must accept."""
+
+        def starttls(self, *, context: ssl.SSLContext | None = None) -> tuple[int, bytes]:
+            return super().starttls(context=context or self.mine)
+
+        mine: ssl.SSLContext | None = None
+
+else:
+
+    class Overriding(SMTP):
+        """What programs write, which type checkers must accept."""
+
+        def starttls(
+            self, keyfile: Any = None, certfile: Any = None, context: Any = None
+        ) -> tuple[int, bytes]:
+            return super().starttls(keyfile, certfile, context or self.mine)
+
+        mine: ssl.SSLContext | None = None
+
+
+def test_starttls_can_be_overridden(server: Server) -> None:
+    with Overriding(HERE, server.port) as smtp:
+        smtp.mine = server.context
+        assert smtp.starttls()[0] == 220
+        assert smtp.login("user", "password")[0] == 235

@@ -1,4 +1,4 @@
-//! A probe as JSON: one object, with the same keys whatever was found.
+//! A probe as JSON: one object, always with the same keys.
 
 use std::time::{Duration, SystemTime};
 

@@ -71,7 +71,7 @@ pub(crate) struct Args {
     /// The services to try for --listen, in order of preference
     ///
     /// As in mailport connect. All services must have the same TLS mode: the mail client uses one,
-    /// and is not told which service was reached.
+    /// and does not learn which service was reached.
     #[arg(long, value_name = "PLAN", default_value = "submission", help_heading = DIALS)]
     plan: String,
 
@@ -129,7 +129,7 @@ pub(crate) struct Args {
     #[arg(help_heading = DIALS)]
     dial_timeout: Duration,
 
-    /// The firewall mark of its own connections [default: 0x6d70 with --listen-transparent]
+    /// The firewall mark of the connections that it makes [default: 0x6d70 with --listen-transparent]
     #[arg(long, value_name = "MARK", value_parser = values::mark, help_heading = DIALS)]
     mark: Option<u32>,
 
@@ -167,7 +167,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "USER", help_heading = SERVICE)]
     user: Option<String>,
 
-    /// The control socket, in a directory of its own [default: relay.sock in $RUNTIME_DIRECTORY or
+    /// The control socket, in a separate directory [default: relay.sock in $RUNTIME_DIRECTORY or
     /// in $XDG_RUNTIME_DIR/mailport]
     #[arg(long, value_name = "PATH", help_heading = SERVICE)]
     control: Option<PathBuf>,
@@ -179,6 +179,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT", default_value = "text", help_heading = SERVICE)]
     log: Format,
 }
+
+/// How often the cache is saved at most.
+const SAVE_INTERVAL: Duration = Duration::from_secs(2);
 
 const LISTENERS: &str = "Listeners";
 const DIALS: &str = "Dials";
@@ -321,7 +324,8 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     let cache = args.cache.path();
     let mut dialer = Dialer::default();
     if args.cache.is_on() {
-        dialer = dialer.with_cache(cache.as_ref().map_or_else(Cache::new, Cache::open));
+        let cache = cache.as_ref().map_or_else(Cache::new, Cache::open);
+        dialer = dialer.with_cache(cache.with_save_interval(SAVE_INTERVAL));
     }
     let mut relay = Relay::start(settings, dialer, inherited, log)?;
     relay::drop_privileges(args.user.as_deref(), mark).map_err(|error| match &args.user {

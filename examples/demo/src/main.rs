@@ -74,7 +74,7 @@ fn scene(
             serve(submission.listening(8)?);
             None
         }
-        // Bound and not listening: the kernel refuses for it, and nobody else gets the port.
+        // Bound and not listening: the kernel refuses for it, and no other program gets the port.
         Fate::Refused => Some(submission.sockets),
         Fate::Silent => Some(submission.listening(0)?.filled()?),
     };

@@ -49,6 +49,7 @@ static void no_options(void)
         mailport_options_set_timeout_ms,         mailport_options_set_attempt_delay_ms,
         mailport_options_set_port_delay_ms,       mailport_options_set_patience_ms,
         mailport_options_set_greeting_wait_ms,
+        mailport_options_set_prefer_submission,
         mailport_options_set_sequential,              mailport_options_set_ask,
         mailport_options_set_try_failed_last,                mailport_options_set_families,
     };
@@ -57,6 +58,7 @@ static void no_options(void)
     EACH(i, set) CHECK(set[i](NULL, 1) == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_plan(NULL, "587:starttls", 0) == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_source(NULL, "127.0.0.1") == MAILPORT_ERR_NULL_POINTER);
+    CHECK(mailport_options_set_addresses(NULL, "::1") == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_device(NULL, "lo") == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_mark(NULL, 1) == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_via(NULL, "command:true") == MAILPORT_ERR_NULL_POINTER);

@@ -54,13 +54,14 @@ static const char *text(void)
 
 static void set(mailport_options *to)
 {
-    switch (below(17)) {
+    switch (below(18)) {
     case 0: mailport_options_set_plan(to, text(), number()); break;
     case 1: mailport_options_set_timeout_ms(to, number()); break;
     case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
     case 3: mailport_options_set_port_delay_ms(to, number()); break;
     case 4: mailport_options_set_patience_ms(to, number()); break;
     case 6: mailport_options_set_greeting_wait_ms(to, number()); break;
+    case 5: mailport_options_set_prefer_submission(to, number()); break;
     case 7: mailport_options_set_sequential(to, number()); break;
     case 8: mailport_options_set_ask(to, number()); break;
     case 9: mailport_options_set_try_failed_last(to, number()); break;
@@ -69,6 +70,7 @@ static void set(mailport_options *to)
     case 12: mailport_options_set_device(to, text()); break;
     case 13: mailport_options_set_via(to, text()); break;
     case 14: mailport_options_set_cache(to, ANY(caches)); break;
+    case 16: mailport_options_set_addresses(to, text()); break;
     case 15: mailport_options_set_mark(to, (uint32_t)number()); break;
     default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
     }

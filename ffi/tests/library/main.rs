@@ -6,6 +6,7 @@ mod c;
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 mod complete;
+mod docs;
 mod header;
 mod package;
 mod page;

@@ -139,3 +139,90 @@ fn the_library_builds_offline_from_vendored_crates() {
     output_of(build.env("CARGO_NET_OFFLINE", "true").env("CARGO", env!("CARGO")));
     assert!(path("c/libmailport.so").exists());
 }
+
+/// A staged `ffi/install.sh install`, and whether it succeeded.
+fn staged(stage: &Path, command: &Path, cargo: &Path, target: &Path) -> (bool, String) {
+    let mut install = Command::new(repository().join("ffi/install.sh"));
+    install.arg("install").arg(library()).arg(command);
+    install.env("DESTDIR", stage).env("PREFIX", "/usr");
+    let output = install.env("CARGO", cargo).env("CARGO_TARGET_DIR", target).output().expect("sh");
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_command_for_another_machine_is_installed_with_pages_of_one_for_this() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let foreign = script(folder.path(), "foreign", "exit 126");
+    // Stands for cargo, which makes the command for this machine.
+    fs::create_dir_all(path("target/release")).expect("a folder");
+    let made = command(folder.path());
+    let build = "test -z \"${CARGO_BUILD_TARGET-}\" && mv \"$(dirname \"$0\")/command\" \
+                 \"$CARGO_TARGET_DIR/release/mailport\"";
+    let cargo = script(folder.path(), "cargo", build);
+    assert!(made.exists());
+    let (is_installed, said) = staged(&path("stage"), &foreign, &cargo, &path("target"));
+    assert!(is_installed, "{said}");
+    let installed = files(&path("stage"));
+    assert!(installed.contains(&"/usr/share/man/man1/mailport-connect.1".to_owned()));
+    let read = |name: &str| fs::read(path("stage").join(name)).expect("installed");
+    assert_eq!(read("usr/bin/mailport"), fs::read(&foreign).expect("a script"));
+    assert!(read("usr/share/man/man1/mailport.1").starts_with(b".B mailport"));
+}
+
+#[test]
+fn an_install_that_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    let foreign = script(folder.path(), "foreign", "exit 126");
+    let (is_installed, _) = staged(&path("stage"), &foreign, Path::new("false"), &path("target"));
+    assert!(!is_installed && !path("stage").exists());
+    // A file in the place of a directory, which is found after others were copied.
+    fs::create_dir_all(path("stage/usr/share")).expect("a folder");
+    fs::write(path("stage/usr/share/zsh"), "").expect("written");
+    let command = command(folder.path());
+    let (is_installed, said) =
+        staged(&path("stage"), &command, Path::new("false"), &path("target"));
+    assert!(!is_installed && said.contains("zsh"), "{said}");
+    assert_eq!(files(&path("stage")), ["/usr/share/zsh"]);
+    let left =
+        output_of(Command::new("find").args(["usr", "-type", "d"]).current_dir(path("stage")));
+    assert_eq!(left, "usr\nusr/share\n");
+}
+
+/// Another library of Rust, which has the standard library's symbols, too.
+const OTHER: &str = "#[unsafe(no_mangle)] pub extern \"C\" fn other() -> i32 {
+    std::panic::set_hook(Box::new(|_| ()));
+    i32::from(std::panic::catch_unwind(|| panic!(\"caught\")).is_err())
+}";
+const BOTH: &str = "#include <mailport.h>
+int other(void);
+int main(void)
+{
+    int fd;
+    return other() == 1 && mailport_connect(\"\", 0, 0, &fd) == MAILPORT_ERR_INVALID ? 0 : 1;
+}";
+
+#[test]
+fn a_program_links_with_two_static_libraries_of_rust() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("other.rs"), OTHER).expect("written");
+    fs::write(path("both.c"), BOTH).expect("written");
+    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    rustc.args(["--edition=2024", "--crate-type=staticlib", "-o"]).arg(path("libother.a"));
+    output_of(rustc.arg(path("other.rs")));
+    let (ours, other) = (library().join("libmailport.a"), path("libother.a"));
+    for flag in ["-O2", "-flto"] {
+        for libraries in [[&ours, &other], [&other, &ours]] {
+            let mut cc = Command::new("cc");
+            cc.args([flag, "-I"]).arg(repository().join("include")).arg(path("both.c"));
+            cc.args(libraries).args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-o"]);
+            output_of(cc.arg(path("both")));
+            output_of(&mut Command::new(path("both")));
+        }
+    }
+    let names = output_of(Command::new("nm").args(["-g", "--defined-only"]).arg(&ours));
+    let names: Vec<&str> = names.lines().filter_map(|line| line.split(' ').nth(2)).collect();
+    assert!(names.iter().all(|name| name.starts_with("mailport_")), "{names:?}");
+}

@@ -81,6 +81,8 @@ impl Ground {
             run("ffi/tests/c/misuse.c", "", &[&plan, &silent]),
             run("ffi/tests/c/report.c", "", &[&refused_port, &port]),
             run("ffi/tests/c/cache.c", "", &[&file, &open]),
+            run("ffi/tests/c/cancel.c", "-pthread", &[&silent]),
+            run("ffi/tests/c/addresses.c", "", &[&open]),
             run("ffi/tests/c/failures.c", "", &[&refused_only]),
             run("ffi/tests/c/cache_file.c", "", &[&folder, &open]),
             run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),

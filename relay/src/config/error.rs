@@ -92,7 +92,7 @@ pub enum SettingsError {
         reason: String,
     },
     /// A limit of zero.
-    #[error("`{name}` is 0: the relay could serve nobody")]
+    #[error("`{name}` is 0: the relay could serve no client")]
     Zero {
         /// The setting.
         name: &'static str,

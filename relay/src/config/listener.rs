@@ -112,7 +112,7 @@ pub enum Prefer {
 }
 
 impl Mode {
-    /// The fixed mode. Fails for a plan with several TLS modes: the client uses one, and is not told
+    /// The fixed mode. Fails for a plan with several TLS modes: the client uses one, and does not learn
     /// which service was reached.
     pub fn fixed(target: Target, plan: Plan) -> Result<Mode, SettingsError> {
         tls_of(&plan).map(|_| Mode::Fixed { target, plan })
@@ -132,13 +132,12 @@ impl Mode {
     /// for. `None` for such a port itself, and where no client can ask.
     pub fn plan(&self, port: u16) -> Option<Plan> {
         let asked = self.asked().filter(|asked| asked.ports.contains(&port))?;
-        let plan = match (port, asked.prefer) {
-            (25, Prefer::Asked) => "25:starttls,587:starttls".parse().ok(),
-            (25, Prefer::Submission) => Some(Plan::submission()),
-            (993 | 995, _) => format!("{port}:implicit").parse().ok(),
-            _ => Plan::for_port(Some(port)).ok(),
+        let plan = Plan::for_port(Some(port)).ok()?;
+        let plan = match asked.prefer {
+            Prefer::Asked => plan,
+            Prefer::Submission => plan.prefer_submission(),
         };
-        plan?.only_ports(&asked.ports)
+        plan.only_ports(&asked.ports)
     }
 
     /// The word for it in settings and in the log.

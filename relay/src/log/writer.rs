@@ -1,32 +1,57 @@
 //! The thread that writes the log.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::record::{LogFormat, LogRecord};
 
-/// How many lines wait while whoever reads the log does not; the next ones are lost.
+/// How many lines wait while the log is not read; the next ones are lost.
 const WAITING: usize = 1024;
+/// How long lines come together before the thread writes them: waking it for each costs more than
+/// the line.
+const TOGETHER: Duration = Duration::from_millis(10);
 /// How long the end of the process waits for lines that are not yet written.
 const FLUSH: Duration = Duration::from_millis(200);
 /// The stack of the thread that writes.
 const STACK: usize = 128 * 1024;
 
-/// Writes records, one a line, and never blocks whoever logs them.
+/// Writes records, one a line, and never blocks the caller.
 ///
 /// Each line is one write. Until [`Log::start`] it is made by the caller; from then on by a thread
-/// of its own, so that a reader who has stopped reading holds up nothing. What does not fit into
+/// for this alone, so that a reader that has stopped reading delays nothing else. What does not fit into
 /// its queue is lost and counted; a `log_lost` record says how much when writing continues.
 pub struct Log {
     format: LogFormat,
     output: Option<Box<dyn Write + Send>>,
-    queue: Option<SyncSender<String>>,
-    finished: Option<Receiver<()>>,
-    lost: Arc<AtomicU64>,
+    queue: Arc<Queue>,
+}
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    /// The first line has come, or the end.
+    came: Condvar,
+    /// Everything is written.
+    finished: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: VecDeque<String>,
+    lost: u64,
+    /// Whether the thread waits for a line.
+    is_idle: bool,
+    is_closed: bool,
+    is_finished: bool,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Log {
@@ -37,49 +62,55 @@ impl Log {
 
     /// A log on any output.
     pub fn new(format: LogFormat, output: impl Write + Send + 'static) -> Log {
-        let lost = Arc::new(AtomicU64::new(0));
-        Log { format, output: Some(Box::new(output)), queue: None, finished: None, lost }
+        Log { format, output: Some(Box::new(output)), queue: Arc::default() }
     }
 
     /// Writes a record. There is no way to report that it cannot be written, so that is ignored.
     pub fn write(&mut self, record: &LogRecord) {
         let line = line(self.format, record);
-        if let Some(queue) = &self.queue {
-            if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) = queue.try_send(line)
-            {
-                self.lost.fetch_add(1, Ordering::Relaxed);
-            }
-        } else if let Some(output) = &mut self.output {
+        if let Some(output) = &mut self.output {
             let _ = output.write_all(line.as_bytes());
+            return;
+        }
+        let mut state = self.queue.lock();
+        if state.lines.len() >= WAITING {
+            state.lost += 1;
+            return;
+        }
+        state.lines.push_back(line);
+        if std::mem::take(&mut state.is_idle) {
+            drop(state);
+            self.queue.came.notify_one();
         }
     }
 
     /// Lines that were lost so far.
     pub fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+        self.queue.lock().lost
     }
 
     /// Starts the thread that writes. Call it once privileges have been dropped: capabilities and
     /// Landlock's rules are those of a thread.
     pub fn start(&mut self) -> io::Result<()> {
         let Some(output) = self.output.take() else { return Ok(()) };
-        let (queue, lines) = mpsc::sync_channel(WAITING);
-        let (finish, finished) = mpsc::channel();
-        let (format, lost) = (self.format, Arc::clone(&self.lost));
+        let (format, queue) = (self.format, Arc::clone(&self.queue));
         let builder = thread::Builder::new().name("mailport-log".into()).stack_size(STACK);
-        builder.spawn(move || {
-            write_all(output, &lines, format, &lost);
-            let _ = finish.send(());
-        })?;
-        (self.queue, self.finished) = (Some(queue), Some(finished));
-        Ok(())
+        builder.spawn(move || write_all(output, format, &queue)).map(drop)
     }
 
     /// Waits for a moment until everything is written.
     pub fn finish(&mut self) {
-        drop(self.queue.take());
-        if let Some(finished) = self.finished.take() {
-            let _: Result<(), RecvTimeoutError> = finished.recv_timeout(FLUSH);
+        let until = Instant::now() + FLUSH;
+        let mut state = self.queue.lock();
+        state.is_closed = true;
+        self.queue.came.notify_one();
+        while self.output.is_none() && !state.is_finished {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.queue.finished.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -88,20 +119,34 @@ fn line(format: LogFormat, record: &LogRecord) -> String {
     record.line(format, SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
-fn write_all(
-    mut output: Box<dyn Write + Send>,
-    lines: &Receiver<String>,
-    format: LogFormat,
-    lost: &AtomicU64,
-) {
+fn write_all(mut output: Box<dyn Write + Send>, format: LogFormat, queue: &Queue) {
     let mut known = 0;
-    for next in lines {
-        let _ = output.write_all(next.as_bytes());
-        let all = lost.load(Ordering::Relaxed);
-        if all > known {
-            let record = LogRecord::new("log_lost").with_number("lines", all - known);
+    loop {
+        let mut state = queue.lock();
+        while state.lines.is_empty() && !state.is_closed {
+            state.is_idle = true;
+            state = queue.came.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        state.is_idle = false;
+        if !state.is_closed {
+            let waited = queue.came.wait_timeout(state, TOGETHER);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let (lines, lost) = (std::mem::take(&mut state.lines), state.lost);
+        if lines.is_empty() && state.is_closed {
+            state.is_finished = true;
+            drop(state);
+            queue.finished.notify_all();
+            return;
+        }
+        drop(state);
+        for line in lines {
+            let _ = output.write_all(line.as_bytes());
+        }
+        if lost > known {
+            let record = LogRecord::new("log_lost").with_number("lines", lost - known);
             let _ = output.write_all(line(format, &record).as_bytes());
-            known = all;
+            known = lost;
         }
     }
 }
@@ -122,12 +167,13 @@ mod tests {
             log.write(&LogRecord::new("event").with_number("number", number).with("text", &filler));
         }
         let lost = log.lost();
-        // The pipe has room for 64 lines at most, and the queue for 1,024.
-        assert!(lost > 1500, "{lost} lines");
+        // The pipe has room for 64 lines at most, and the queue for 1,024 beside those that the
+        // thread has taken, which are as many at most.
+        assert!(lost > 500, "{lost} lines");
         let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
         assert!(lines.next().unwrap().contains("event number=0 "));
-        let told = lines.find(|line| line.contains("log_lost")).unwrap();
-        assert!(told.contains("log_lost lines="), "{told}");
+        let record = lines.find(|line| line.contains("log_lost")).unwrap();
+        assert!(record.contains("log_lost lines="), "{record}");
         drop(lines);
         log.finish();
     }

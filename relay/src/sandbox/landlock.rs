@@ -128,7 +128,7 @@ mod tests {
         (folder, move |name| root.join(name).join("file"))
     }
 
-    /// Restricts a thread of its own, for the rules are those of a thread, and does something then.
+    /// Restricts a separate thread, for the rules are those of a thread, and does something then.
     fn confined<T: Send + 'static>(
         config: PathBuf,
         written: PathBuf,

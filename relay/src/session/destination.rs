@@ -1,6 +1,7 @@
 //! Where a session goes.
 
 use std::net::{SocketAddr, SocketAddrV6};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailport::internal::scope;
@@ -16,21 +17,27 @@ pub(super) struct Destination {
     pub(super) timeout: Duration,
     /// When it began.
     pub(super) began: Option<Instant>,
+    /// The addresses of the target, where the relay has looked them up already.
+    pub(super) addresses: Option<Arc<[SocketAddr]>>,
     /// Whether the client has named the host itself, so that its look-up counts against quotas.
     pub(super) is_named: bool,
-    /// The addresses to try where they are known: nothing is looked up then.
-    pub(super) addresses: Vec<SocketAddr>,
 }
 
 impl Destination {
     /// The addresses that are known without a look-up.
     pub(super) fn known(&self) -> Vec<SocketAddr> {
-        known(&self.target, &self.plan)
+        let Some(addresses) = &self.addresses else { return known(&self.target, &self.plan) };
+        let ports = || self.plan.services().iter().map(|service| service.port());
+        let at = |address: &SocketAddr| {
+            let address = *address;
+            ports().map(move |port| SocketAddr::new(address.ip(), port))
+        };
+        addresses.iter().flat_map(at).collect()
     }
 
     /// Whether the dial needs a look-up of a name that a client has chosen.
     pub(super) fn needs_quota(&self) -> bool {
-        self.is_named && matches!(self.target.host(), Host::Name(_))
+        self.is_named && self.addresses.is_none() && matches!(self.target.host(), Host::Name(_))
     }
 
     /// When the dial has taken too long.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Interest;
@@ -55,12 +56,12 @@ impl Session {
         config.timeout = deadline.saturating_duration_since(now).max(config.attempt_delay);
         let dialer = context.dialer(&self.listener, destination.is_named, self.is_remote(context));
         let mut dialer = dialer.with_plan(destination.plan.clone()).with_config(config);
-        if !destination.addresses.is_empty() {
-            dialer = dialer.with_addresses(&destination.addresses[..]);
+        if let Some(addresses) = &destination.addresses {
+            dialer = dialer.with_addresses(Arc::clone(addresses));
         }
         match dialer.start(&destination.target) {
             Ok(dial) => {
-                self.state = State::Dialling(destination, Box::new(dial));
+                self.state = State::Dialling(destination, Box::new(dial), false);
                 self.first_turn(context, now)
             }
             Err(error) => self.failed(destination, &error, context, now),
@@ -70,7 +71,8 @@ impl Session {
     /// Watches a dial that has not ended in its first turn.
     fn first_turn(&mut self, context: &mut Context, now: Instant) -> Step {
         let step = self.await_dial(context, now);
-        let State::Dialling(_, dial) = &mut self.state else { return step };
+        let State::Dialling(_, dial, is_watched) = &mut self.state else { return step };
+        *is_watched = true;
         let token = far_token(self.number);
         let watched = dial.descriptor_without_timer().and_then(|descriptor| {
             let raw = descriptor.as_raw_fd();
@@ -81,7 +83,7 @@ impl Session {
         });
         if let Err(error) = watched {
             let state = std::mem::replace(&mut self.state, State::Closing);
-            let State::Dialling(destination, _) = state else { return Step::Done };
+            let State::Dialling(destination, ..) = state else { return Step::Done };
             return self.failed(destination, &error, context, now);
         }
         step
@@ -106,7 +108,7 @@ impl Session {
             timeout: self.listener.dial.timeout,
             began: None,
             is_named: false,
-            addresses,
+            addresses: Some(addresses.into()),
         };
         self.dial(destination, context, now)
     }
@@ -141,7 +143,7 @@ impl Session {
 
     /// Lets the dial do what it can, and takes its result.
     pub(super) fn await_dial(&mut self, context: &mut Context, now: Instant) -> Step {
-        let State::Dialling(_, dial) = &mut self.state else { return Step::Done };
+        let State::Dialling(_, dial, _) = &mut self.state else { return Step::Done };
         let status = dial.process();
         let report = dial.report();
         let wait = dial.poll_timeout();
@@ -164,8 +166,8 @@ impl Session {
         }
         self.end_lookup(context);
         let state = std::mem::replace(&mut self.state, State::Closing);
-        let State::Dialling(destination, mut dial) = state else { return Step::Done };
-        if let Ok(descriptor) = dial.descriptor_without_timer() {
+        let State::Dialling(destination, mut dial, is_watched) = state else { return Step::Done };
+        if is_watched && let Ok(descriptor) = dial.descriptor_without_timer() {
             let _ = context.registry.deregister(&mut SourceFd(&descriptor.as_raw_fd()));
         }
         let result = dial.take();

@@ -1,8 +1,9 @@
 //! A session's way to its destination: what the client asks for, and which name that is.
 
 use std::io::ErrorKind;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mailport::target::{Host, Target};
@@ -82,7 +83,7 @@ impl Session {
                 self.state = State::Naming { address: *address, port, until };
                 self.await_names(context, now)
             }
-            _ => self.dial_named(target, port, None, context, now),
+            _ => self.dial_asked(target, port, None, context, now),
         }
     }
 
@@ -96,36 +97,38 @@ impl Session {
         let names = listener.mode.asked().map_or(&[][..], |asked| &asked.names);
         match context.names.name_of(address, names, now) {
             NameOf::Pending if now < until => Step::Until(until),
-            NameOf::Name(name) => self.dial_named(name, port, None, context, now),
+            NameOf::Name(name, addresses) => {
+                self.dial_asked(name, port, Some(addresses), context, now)
+            }
             NameOf::Pending | NameOf::None => {
                 let Ok(target) = address.to_string().parse() else {
                     return self.refuse(Refusal::Port, context, now);
                 };
-                self.dial_named(target, port, Some(address), context, now)
+                self.dial_asked(target, port, None, context, now)
             }
         }
     }
 
-    fn dial_named(
+    /// Dials the host that the client has asked for, or the name of the address that it has.
+    fn dial_asked(
         &mut self,
         target: Target,
         port: u16,
-        literal: Option<IpAddr>,
+        addresses: Option<Arc<[SocketAddr]>>,
         context: &mut Context,
         now: Instant,
     ) -> Step {
         let Some(plan) = self.listener.mode.plan(port) else {
             return self.refuse(Refusal::Port, context, now);
         };
-        self.host = Some(target.to_string());
         let mut timeout = self.listener.dial.timeout;
-        if literal.is_some_and(|address| address.to_canonical().is_ipv6()) {
+        if let (Host::Address(IpAddr::V6(address)), None) = (target.host(), &addresses)
+            && address.to_ipv4_mapped().is_none()
+        {
             timeout = timeout.min(IPV6_TIMEOUT);
         }
-        // A name from the settings is not one that the client has chosen.
         let is_named = matches!(self.listener.mode, Mode::Proxy(_));
-        let addresses = Vec::new();
-        let destination = Destination { target, plan, timeout, began: None, is_named, addresses };
+        let destination = Destination { target, plan, timeout, began: None, addresses, is_named };
         self.dial(destination, context, now)
     }
 }

@@ -60,7 +60,8 @@ impl JoinedPair {
         listeners::prepare_server(&far)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         registry.register(&mut SourceFd(&far.as_raw_fd()), token, interest)?;
-        let pair = Pair::new(near, far)?;
+        // Both are non-blocking already.
+        let pair = Pair::from_nonblocking(near, far);
         Ok(JoinedPair { pair, endpoints, passed: Joined::default(), active: now, idle_timeout })
     }
 
@@ -100,10 +101,9 @@ impl JoinedPair {
 
     /// Closes both sockets: by a reset, so that a message that was cut off cannot be taken for a
     /// complete one, or as both sides have ended.
-    pub(super) fn close(self, by_reset: bool, registry: &Registry, stock: &mut Stock) {
-        for socket in [self.pair.near(), self.pair.far()] {
-            let _ = registry.deregister(&mut SourceFd(&socket.as_raw_fd()));
-        }
+    pub(super) fn close(self, by_reset: bool, stock: &mut Stock) {
+        // Closing them ends their watching. The start of a command copies them for a moment; an
+        // event in it has a number that no session has any more.
         if by_reset { self.pair.reset(stock) } else { self.pair.close(stock) }
     }
 }

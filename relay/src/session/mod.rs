@@ -63,13 +63,14 @@ enum State {
         destination: Destination,
         until: Instant,
     },
-    Dialling(Destination, Box<Dial>),
+    /// The dial, and whether the loop watches it.
+    Dialling(Destination, Box<Dial>, bool),
     /// The dial lacked descriptors, which other sessions will give back.
     LackingDescriptors(Destination),
     /// A proxy's client has been sent the reply; the server's greeting follows at this time.
     Replied(Established, Instant),
     Joined(JoinedPair),
-    /// The client has been told why there is no connection.
+    /// The client has received the reason why there is no connection.
     Closing,
 }
 
@@ -153,8 +154,8 @@ impl Session {
                     plan: plan.clone(),
                     timeout: listener.dial.timeout,
                     began: None,
+                    addresses: None,
                     is_named: false,
-                    addresses: Vec::new(),
                 };
                 self.dial(destination, context, now)
             }

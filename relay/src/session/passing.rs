@@ -78,7 +78,7 @@ impl Session {
             State::Joined(pair) => {
                 let passed = pair.passed;
                 context.loops.remove(None, pair.endpoints);
-                pair.close(by_reset, &context.registry, &mut context.stock);
+                pair.close(by_reset, &mut context.stock);
                 self.has_ended = true;
                 let record = |event| {
                     let record = self.record(event).with_number("sent", passed.sent);

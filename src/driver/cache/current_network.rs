@@ -10,7 +10,7 @@ use crate::cache::{Network, Place, SystemTables};
 use crate::config::Config;
 use crate::target::{Host, Target};
 
-/// More than this of a table is not read: whoever has so many routes is no mail reader.
+/// More than this of a table is not read: a machine with so many routes is a router.
 const MOST: u64 = 1 << 20;
 
 /// Two addresses that are always behind a default route, IPv6 first: those of a.root-servers.net.
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn loopback_is_a_network_of_its_own_whatever_the_routes_are() {
+    fn loopback_is_the_same_network_with_any_routes() {
         let here = |host: &str| place(&host.parse().unwrap(), &Config::default(), "");
         for host in ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LocalHost.", "a.localhost"] {
             let place = here(host).expect(host);

@@ -1,6 +1,6 @@
 //! The cache that dials share, and the thread that saves it.
 //!
-//! A dial only ever looks something up, or leaves something, under a lock that nobody holds over
+//! A dial only ever looks something up, or leaves something, under a lock that is never held over
 //! I/O. What it leaves is brought to the file by a thread that lives while there is something to
 //! save, and each time brings everything that has come together.
 
@@ -12,9 +12,10 @@ use std::collections::VecDeque;
 use std::fmt;
 #[cfg(feature = "cache-file")]
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::per_process::PerProcess;
 use crate::cache::{Change, Place, Remembered, Stamp, Table};
 use crate::config::Config;
 use crate::machine::{Answer, Hints, Observation};
@@ -36,7 +37,7 @@ const MAX_PENDING: usize = 1024;
 /// thread that lives while there is something to save. A file that cannot be read is an empty
 /// cache, and one that cannot be written a cache that ends with the process.
 ///
-/// After a fork, the child goes on with what its parent knew then, if nobody was at it just then,
+/// After a fork, the child continues with what its parent knew then, if no thread held the lock then,
 /// and else with nothing. What the parent had not saved yet, the parent saves.
 ///
 /// [`Dialer`]: crate::Dialer
@@ -52,7 +53,9 @@ const MAX_PENDING: usize = 1024;
 pub struct Cache {
     #[cfg(feature = "cache-file")]
     path: Option<Arc<Path>>,
-    generation: Arc<Generation>,
+    #[cfg(feature = "cache-file")]
+    interval: Duration,
+    shared: PerProcess<Shared>,
 }
 
 impl Default for Cache {
@@ -89,14 +92,14 @@ impl CacheError {
     }
 }
 
-/// The state of a cache in one process. A child of a fork must not wait for its parent's lock,
-/// which may be held by a thread that does not exist there.
-struct Generation {
-    process: u32,
+/// What the handles and the thread of a cache share in one process.
+struct Shared {
     state: Mutex<State>,
     /// Something was saved, or could not be.
     settled: Condvar,
-    next: OnceLock<Arc<Generation>>,
+    /// It has become urgent to save.
+    #[cfg(feature = "cache-file")]
+    urged: Condvar,
 }
 
 #[derive(Default)]
@@ -106,13 +109,16 @@ struct State {
     pending: VecDeque<Change>,
     /// Whether a thread is at work.
     is_saving: bool,
+    /// Whether it has to save at once.
+    #[cfg(feature = "cache-file")]
+    is_urgent: bool,
     /// Why the file cannot be used.
     #[cfg(feature = "cache-file")]
     error: Option<CacheError>,
 }
 
 impl Cache {
-    /// How long a call that blocks waits at most for the cache to be saved, and whoever ends a
+    /// The longest time that a call that blocks waits for the cache to be saved. A program that ends its
     /// process after a dial should ([`Cache::flush`]).
     pub const FLUSH: Duration = Duration::from_millis(50);
 
@@ -121,7 +127,9 @@ impl Cache {
         Cache {
             #[cfg(feature = "cache-file")]
             path: None,
-            generation: Arc::new(Generation::with(Table::default())),
+            #[cfg(feature = "cache-file")]
+            interval: Duration::ZERO,
+            shared: PerProcess::new(Shared::with(Table::default())),
         }
     }
 
@@ -143,16 +151,25 @@ impl Cache {
             Ok(table) => (table, None),
             Err(error) => (Table::default(), Some(CacheError::new(&path, &error))),
         };
-        let generation = Generation::with(table);
-        generation.lock().error = error;
-        Cache { path: Some(path), generation: Arc::new(generation) }
+        let shared = Shared::with(table);
+        shared.lock().error = error;
+        let interval = Duration::ZERO;
+        Cache { path: Some(path), interval, shared: PerProcess::new(shared) }
+    }
+
+    /// The same cache, whose file is written at most once in this time: for a process that makes many
+    /// dials. Default zero: as soon as there is something to save. [`Cache::flush`] does not wait.
+    #[cfg(feature = "cache-file")]
+    #[must_use]
+    pub fn with_save_interval(self, interval: Duration) -> Cache {
+        Cache { interval: interval.min(crate::config::MAX_DELAY), ..self }
     }
 
     /// Why the file could not be read when it was opened, or written when it was last tried; `None`
     /// when it could, and for a cache without a file.
     #[cfg(feature = "cache-file")]
     pub fn error(&self) -> Option<CacheError> {
-        self.generation().lock().error.clone()
+        self.shared().lock().error.clone()
     }
 
     /// Where a user's cache is kept: `mailport/cache.json` in `$XDG_CACHE_HOME` or else in
@@ -164,7 +181,7 @@ impl Cache {
     }
 
     /// The place of a target in the network that this machine is in, for a dial with these
-    /// settings; `None` where the network cannot be told from another one, and nothing is
+    /// settings; `None` where the network cannot be distinguished from another one, and nothing is
     /// remembered. Reads what the system says of its routes; sends nothing.
     ///
     /// Loopback addresses and `localhost` are in a network of their own. A proxy, and a command with
@@ -173,9 +190,9 @@ impl Cache {
         current_network::place(target, config, &via.map_or_else(String::new, Via::scope))
     }
 
-    /// What a dial by this plan is told.
+    /// The hints for a dial by this plan.
     pub fn hints(&self, place: &Place, plan: &Plan) -> Hints {
-        self.generation().lock().table.hints(place, plan, now())
+        self.shared().lock().table.hints(place, plan, now())
     }
 
     /// Takes in what a dial has taught.
@@ -195,7 +212,7 @@ impl Cache {
 
     /// Everything that is remembered, by network, target and service.
     pub fn list(&self) -> Vec<Remembered> {
-        self.generation().lock().table.list(now())
+        self.shared().lock().table.list(now())
     }
 
     /// Forgets a target in every network, and gives how many outcomes and answers that were.
@@ -215,16 +232,21 @@ impl Cache {
             return true;
         }
         let until = Instant::now() + timeout.min(crate::config::MAX_DELAY);
-        let generation = self.generation();
+        let shared = self.shared();
         // What could not be saved before is tried once more.
-        self.save(&generation);
-        let mut state = generation.lock();
+        self.save(&shared);
+        let mut state = shared.lock();
+        #[cfg(feature = "cache-file")]
+        {
+            state.is_urgent = true;
+            shared.urged.notify_all();
+        }
         while state.is_saving {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            let waited = generation.settled.wait_timeout(state, left);
+            let waited = shared.settled.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         !state.is_saving && state.pending.is_empty()
@@ -232,9 +254,9 @@ impl Cache {
 
     /// Brings changes to the table, and has them saved.
     fn change(&self, changes: impl IntoIterator<Item = Change>) -> usize {
-        let (generation, now) = (self.generation(), now());
+        let (shared, now) = (self.shared(), now());
         let mut forgotten = 0;
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         for change in changes {
             forgotten += state.table.apply(&change, now);
             if self.lasts() {
@@ -243,7 +265,7 @@ impl Cache {
         }
         state.limit();
         drop(state);
-        self.save(&generation);
+        self.save(&shared);
         forgotten
     }
 
@@ -261,57 +283,48 @@ impl Cache {
     /// Starts the thread, where there is something to save and none is at it. Where it cannot be
     /// started, the next change tries again.
     #[cfg(feature = "cache-file")]
-    fn save(&self, generation: &Arc<Generation>) {
+    fn save(&self, shared: &Arc<Shared>) {
         /// The stack of the thread: it reads and writes one file of a known size.
         const STACK: usize = 128 * 1024;
         let Some(path) = self.path.clone() else { return };
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         if state.is_saving || state.pending.is_empty() {
             return;
         }
         state.is_saving = true;
         drop(state);
-        let theirs = Arc::clone(generation);
-        let builder = std::thread::Builder::new().name("mailport-cache".into()).stack_size(STACK);
-        let started = super::sys::with_signals_blocked(|| {
-            let path = Arc::clone(&path);
-            builder.spawn(move || {
-                work(&theirs, |changes| {
-                    file::save(&path, changes, now())
-                        .map_err(|error| CacheError::new(&path, &error))
-                });
-            })
+        let theirs = Arc::clone(shared);
+        let (file, interval) = (Arc::clone(&path), self.interval);
+        let started = super::sys::thread::spawn("mailport-cache", STACK, move || {
+            theirs.wait_until_urgent(interval);
+            work(&theirs, |changes| {
+                file::save(&file, changes, now()).map_err(|error| CacheError::new(&file, &error))
+            });
         });
         if let Err(error) = started {
-            let mut state = generation.lock();
+            let mut state = shared.lock();
             state.is_saving = false;
             state.error = Some(CacheError::new(&path, &error));
             drop(state);
-            generation.settled.notify_all();
+            shared.settled.notify_all();
         }
     }
 
     #[cfg(not(feature = "cache-file"))]
     #[expect(clippy::unused_self, reason = "with a file it depends on it")]
-    fn save(&self, _: &Arc<Generation>) {}
+    fn save(&self, _: &Arc<Shared>) {}
 
-    fn generation(&self) -> Arc<Generation> {
-        let mut generation = &self.generation;
-        let here = std::process::id();
-        while generation.process != here {
-            let parent = generation;
-            generation = generation.next.get_or_init(|| Arc::new(parent.child()));
-        }
-        Arc::clone(generation)
+    fn shared(&self) -> Arc<Shared> {
+        self.shared.get(Shared::child)
     }
 }
 
 /// What the thread does: it saves until nothing is left to save, or something cannot be.
 #[cfg(feature = "cache-file")]
-fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
+fn work(shared: &Shared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     loop {
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         let changes: Vec<Change> = state.pending.drain(..).collect();
         if changes.is_empty() {
             state.is_saving = false;
@@ -319,7 +332,7 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, Cache
         }
         drop(state);
         let saved = catch_unwind(AssertUnwindSafe(|| save(&changes)));
-        let mut state = generation.lock();
+        let mut state = shared.lock();
         // A panic is a bug, which was reported when it happened.
         state.error = saved.as_ref().ok().and_then(|saved| saved.as_ref().err().cloned());
         if let Ok(Ok(mut table)) = saved {
@@ -337,25 +350,45 @@ fn work(generation: &Generation, save: impl Fn(&[Change]) -> Result<Table, Cache
             break;
         }
     }
-    generation.settled.notify_all();
+    shared.settled.notify_all();
 }
 
-impl Generation {
-    fn with(table: Table) -> Generation {
+impl Shared {
+    fn with(table: Table) -> Shared {
         let state = Mutex::new(State { table, ..State::default() });
-        let process = std::process::id();
-        Generation { process, state, settled: Condvar::new(), next: OnceLock::new() }
+        Shared {
+            state,
+            settled: Condvar::new(),
+            #[cfg(feature = "cache-file")]
+            urged: Condvar::new(),
+        }
+    }
+
+    /// Lets changes come together for a while before they are saved.
+    #[cfg(feature = "cache-file")]
+    fn wait_until_urgent(&self, interval: Duration) {
+        let until = Instant::now() + interval;
+        let mut state = self.lock();
+        while !state.is_urgent {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.urged.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.is_urgent = false;
     }
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here
-    /// holds the lock for ever.
-    fn child(&self) -> Generation {
+    /// never releases the lock.
+    fn child(&self) -> Shared {
         let table = match self.state.try_lock() {
             Ok(state) => state.table.clone(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().table.clone(),
             Err(TryLockError::WouldBlock) => Table::default(),
         };
-        Generation::with(table)
+        Shared::with(table)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -405,6 +438,7 @@ mod tests {
             family: Some(Family::Ipv4),
             outcome: Outcome::Reset,
             round_trip: None,
+            provisional: false,
         }
     }
 
@@ -435,16 +469,16 @@ mod tests {
     #[cfg(feature = "cache-file")]
     #[test]
     fn what_comes_while_the_file_is_written_is_saved_by_the_same_thread() {
-        let generation = Generation::with(Table::default());
+        let shared = Shared::with(Table::default());
         let change = |port| Change::Learned { place: place(), observation: reset(port), at: now() };
-        generation.lock().pending.push_back(change(0));
+        shared.lock().pending.push_back(change(0));
         let saves = Mutex::new(Vec::new());
-        work(&generation, |changes| {
+        work(&shared, |changes| {
             let mut saves = saves.lock().unwrap();
             saves.push(changes.len());
             if saves.len() == 1 {
-                // Nobody holds the lock meanwhile, or this would never end.
-                generation.lock().pending.extend([change(1), change(0)]);
+                // The lock is not held meanwhile, or this would never end.
+                shared.lock().pending.extend([change(1), change(0)]);
             }
             Ok(Table::default())
         });
@@ -454,15 +488,15 @@ mod tests {
     #[cfg(feature = "cache-file")]
     #[test]
     fn what_could_not_be_saved_is_kept_for_the_next_time_and_is_not_too_much() {
-        let generation = Generation::with(Table::default());
-        generation.lock().is_saving = true;
+        let shared = Shared::with(Table::default());
+        shared.lock().is_saving = true;
         for number in 0..MAX_PENDING + 5 {
             let at = Stamp(number as u64);
-            generation.lock().pending.push_back(Change::Cleared { at });
+            shared.lock().pending.push_back(Change::Cleared { at });
         }
         let full = CacheError::new(Path::new("/full"), &std::io::ErrorKind::StorageFull.into());
-        work(&generation, |_| Err(full.clone()));
-        let state = generation.lock();
+        work(&shared, |_| Err(full.clone()));
+        let state = shared.lock();
         assert_eq!(state.error, Some(full.clone()));
         assert_eq!((state.pending.len(), state.is_saving), (MAX_PENDING, false));
         assert_eq!(

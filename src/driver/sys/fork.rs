@@ -6,11 +6,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that is the same for every call in a process, and another one in each child that is
-/// forked from it, by whatever call and with whatever process id.
+/// forked from it, by any call and with any process id.
 ///
 /// It is kept in a page that the kernel empties in a child (`MADV_WIPEONFORK`, Linux 4.14), so it
 /// costs no system call. Where that is refused, it is the process id.
-pub(in crate::driver) fn process_generation() -> u64 {
+pub fn process_generation() -> u64 {
     /// The last number that was given, in memory that a child inherits.
     static LAST: AtomicU64 = AtomicU64::new(0);
     let Some(cell) = cell() else { return process::id().into() };
@@ -55,7 +55,7 @@ mod tests {
     /// The number in a child of this process.
     fn in_child(fork: impl Fn() -> libc::c_long) -> u64 {
         let mut ends = [0; 2];
-        // SAFETY: room for two descriptors.
+        // SAFETY: the array has space for two descriptors.
         assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
         if fork() == 0 {
             let number = process_generation().to_ne_bytes();

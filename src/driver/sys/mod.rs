@@ -8,6 +8,7 @@
 
 mod fork;
 mod process;
+pub(super) mod thread;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -22,8 +23,8 @@ use rustix::net::RecvFlags;
 use rustix::pipe::SpliceFlags;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec};
 
-pub(super) use fork::process_generation;
-pub(super) use process::{Given, Program, file_in_memory, is_executable, receive, start};
+pub use fork::process_generation;
+pub(super) use process::{Given, Process, Program, file_in_memory, is_executable, receive, start};
 
 use crate::outcome::{Errno, ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;
@@ -124,6 +125,16 @@ pub(super) fn queue_errors(socket: BorrowedFd, family: Family, on: bool) -> io::
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) }).map(drop)
 }
 
+/// Has a bind leave the choice of a port to connect (`IP_BIND_ADDRESS_NO_PORT`).
+pub(super) fn bind_without_port(socket: BorrowedFd) -> io::Result<()> {
+    let value: libc::c_int = 1;
+    let length = size_of_val(&value) as libc::socklen_t;
+    let (level, name) = (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT);
+    let value = (&raw const value).cast();
+    // SAFETY: pointer and length are those of an initialised int that outlives the call.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, value, length) }).map(drop)
+}
+
 /// Takes everything out of the socket's error queue; the last ICMP error counts, for it is the one
 /// that ended the connect.
 pub(super) fn read_error_queue(socket: BorrowedFd) -> ErrorQueue {
@@ -134,6 +145,9 @@ pub(super) fn read_error_queue(socket: BorrowedFd) -> ErrorQueue {
             Ok(Some(error)) => found = error,
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // A system without such a queue, or one that may not be read.
+            Err(_) if found == ErrorQueue::Empty => return ErrorQueue::Unavailable,
             Err(_) => break,
         }
     }
@@ -199,10 +213,10 @@ pub(super) fn has_hung_up(socket: BorrowedFd) -> bool {
 pub(super) struct TcpInfo {
     /// Whether the handshake is done.
     pub(super) connected: bool,
-    /// The smoothed round trip time.
-    pub(super) round_trip: Duration,
-    /// SYNs sent for the handshake.
-    pub(super) syns: u32,
+    /// The smoothed round trip time; `None` where the answer is too short.
+    pub(super) round_trip: Option<Duration>,
+    /// SYNs sent for the handshake; `None` where the answer is too short.
+    pub(super) syns: Option<u32>,
     /// Segments that came in; `None` before Linux 4.2.
     pub(super) segments_in: Option<u32>,
 }
@@ -239,11 +253,11 @@ fn parse_tcp_info(data: &[u8]) -> Option<TcpInfo> {
     let connected = ![SYN_SENT, SYN_RECV, CLOSE].contains(data.first()?);
     // Until it connects, a client sends nothing but SYNs; a connect that was refused here, none.
     let segments_out = word(SEGS_OUT).filter(|_| !connected);
-    let retransmissions = word(TOTAL_RETRANS)?;
+    let retransmissions = word(TOTAL_RETRANS);
     Some(TcpInfo {
         connected,
-        round_trip: Duration::from_micros(u64::from(word(RTT)?)),
-        syns: segments_out.unwrap_or(retransmissions.saturating_add(1)),
+        round_trip: word(RTT).map(|us| Duration::from_micros(us.into())),
+        syns: segments_out.or(retransmissions.map(|again| again.saturating_add(1))),
         segments_in: word(SEGS_IN),
     })
 }
@@ -334,7 +348,7 @@ fn lookup_error(code: libc::c_int, errno: io::Error) -> LookupError {
         EAI_NODATA | EAI_ADDRFAMILY => LookupError::NoAddress,
         libc::EAI_AGAIN => LookupError::TryAgain,
         _ => {
-            // SAFETY: gai_strerror gives a NUL-terminated string that lives for ever.
+            // SAFETY: gai_strerror returns a static NUL-terminated string.
             let words = unsafe { CStr::from_ptr(libc::gai_strerror(code)) };
             LookupError::Failed(words.to_string_lossy().into_owned())
         }
@@ -364,8 +378,14 @@ unsafe fn socket_address(
     }
 }
 
+/// Signals that a thread raises by what it does itself.
+const SYNCHRONOUS: [libc::c_int; 6] =
+    [libc::SIGSYS, libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP];
+
 /// Runs `start` with every signal blocked, so that a thread started in it has them blocked too and
-/// the program's signals stay with the program's threads.
+/// the program's signals stay with the program's threads. Signals that a thread raises by what it
+/// does itself are not blocked: where one is, the kernel ends the process instead of calling the
+/// program's handler, which may be a sandbox that handles a system call in it (SIGSYS).
 pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: an all-zero set is only memory for the calls below to fill.
     let mut all: libc::sigset_t = unsafe { mem::zeroed() };
@@ -374,6 +394,9 @@ pub(super) fn with_signals_blocked<T>(start: impl FnOnce() -> T) -> T {
     // SAFETY: both sets are valid for writing; `before` is what was in force.
     unsafe {
         libc::sigfillset(&raw mut all);
+        for own in SYNCHRONOUS {
+            libc::sigdelset(&raw mut all, own);
+        }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
     }
     let result = start();
@@ -394,8 +417,10 @@ mod tests {
         assert_eq!(parse_tcp_info(&data).unwrap().segments_in, Some(0));
         let old = parse_tcp_info(&data[..104]).unwrap();
         assert!(old.connected && old.segments_in.is_none());
-        assert_eq!(old.syns, 3);
-        assert!(parse_tcp_info(&data[..60]).is_none());
+        assert_eq!(old.syns, Some(3));
+        let short = parse_tcp_info(&data[..4]).unwrap();
+        assert!(short.connected && short.round_trip.is_none() && short.syns.is_none());
+        assert!(parse_tcp_info(&[]).is_none());
     }
 
     #[test]

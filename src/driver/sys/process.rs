@@ -1,4 +1,4 @@
-//! A command that is never our child: begun by a child of ours that ends at once.
+//! A command that is not a child of this process: a child that ends at once starts it.
 
 use std::ffi::{CStr, CString};
 use std::fs::File;
@@ -9,13 +9,20 @@ use std::{mem, ptr};
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use super::fork::process_generation;
 use super::{check, with_signals_blocked};
 
-/// A file in memory of this size, which nobody can make longer: what is written past its end fails
+/// A file in memory of this size, which cannot be made longer: what is written past its end fails
 /// (`EPERM`). Only what has been written takes memory.
 pub(in crate::driver) fn file_in_memory(size: u64) -> io::Result<File> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    let file = File::from(rustix::fs::memfd_create("mailport-stderr", flags)?);
+    let create = |flags| {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING | flags;
+        rustix::fs::memfd_create("mailport-stderr", flags)
+    };
+    // An administrator may allow only files that cannot be executed (vm.memfd_noexec); kernels
+    // before 6.3 know no such flag.
+    let file = create(MemfdFlags::NOEXEC_SEAL).or_else(|_| create(MemfdFlags::empty()))?;
+    let file = File::from(file);
     file.set_len(size)?;
     rustix::fs::fcntl_add_seals(&file, SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
     Ok(file)
@@ -53,17 +60,96 @@ pub(in crate::driver) struct Ends {
     pub(in crate::driver) line: OwnedFd,
     /// Ends when it is executed; the number of an error comes before that where it cannot be.
     pub(in crate::driver) status: OwnedFd,
+    /// The command, where the kernel has descriptors for processes.
+    pub(in crate::driver) process: Option<Process>,
+}
+
+/// A command, which ends when this is dropped, unless it was [left](Process::leave).
+#[derive(Debug)]
+pub(in crate::driver) struct Process {
+    descriptor: OwnedFd,
+    /// The process that started it; a forked child leaves it alone.
+    owner: u64,
+    is_left: bool,
+}
+
+impl Process {
+    fn new(descriptor: OwnedFd) -> Process {
+        if is_reaper() {
+            reap(&descriptor);
+        }
+        Process { descriptor, owner: process_generation(), is_left: false }
+    }
+
+    /// Lets the command live: from now on it ends by itself, with its connection.
+    pub(in crate::driver) fn leave(mut self) {
+        self.is_left = true;
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        /// The signal is for the whole process group (`PIDFD_SIGNAL_PROCESS_GROUP`, Linux 6.9).
+        const GROUP: libc::c_uint = 1 << 2;
+        if self.is_left || self.owner != process_generation() {
+            return;
+        }
+        let send = |flags: libc::c_uint| {
+            let (process, none) = (self.descriptor.as_raw_fd(), ptr::null::<libc::siginfo_t>());
+            // SAFETY: no pointer but a null one.
+            unsafe {
+                libc::syscall(libc::SYS_pidfd_send_signal, process, libc::SIGTERM, none, flags)
+            }
+        };
+        if send(GROUP) != 0 {
+            // It fails where the command has ended, which is what we want.
+            send(0);
+        }
+    }
+}
+
+/// Whether this process becomes the parent of commands, as the init process of a PID namespace or
+/// as a subreaper.
+fn is_reaper() -> bool {
+    let mut subreaper: libc::c_int = 0;
+    // SAFETY: the kernel writes one int.
+    unsafe { libc::prctl(libc::PR_GET_CHILD_SUBREAPER, &raw mut subreaper) };
+    std::process::id() == 1 || subreaper != 0
+}
+
+/// Waits for a command that has become a child of this process, on a thread that ends with the
+/// command. Without that it would stay as a zombie; any other wait could take a child of the
+/// program's.
+fn reap(process: &OwnedFd) {
+    let Ok(process) = process.try_clone() else { return };
+    // Where no thread can be had, the zombie stays.
+    let _ = super::thread::spawn("mailport-reap", super::thread::SMALL_STACK, move || {
+        loop {
+            // SAFETY: nothing is written.
+            let waited = unsafe {
+                libc::waitid(
+                    libc::P_PIDFD,
+                    process.as_raw_fd().cast_unsigned(),
+                    ptr::null_mut(),
+                    libc::WEXITED,
+                )
+            };
+            if waited == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+                return;
+            }
+        }
+    });
 }
 
 /// The bytes of a message: the number of an error, or 0.
 const NUMBER: usize = size_of::<libc::c_int>();
 
-/// Room for the header and the two descriptors of [`Ends`], aligned as a `cmsghdr` must be.
+/// Room for the header and the descriptors of [`Ends`], aligned as a `cmsghdr` must be.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
-/// The length of what is in it.
-const DESCRIPTORS: libc::c_uint = 2 * size_of::<RawFd>() as libc::c_uint;
+/// The length of the descriptors in it, at most.
+const DESCRIPTORS: libc::c_uint = 3 * size_of::<RawFd>() as libc::c_uint;
 
 /// What has come by the other end of [`Given::told`]: the [`Ends`], or why the command could not
 /// come that far. An error of this call is `WouldBlock` where nothing has come yet.
@@ -78,7 +164,7 @@ pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
-    let mut received = [None, None];
+    let mut received = [None, None, None];
     // SAFETY: `message` is what the kernel has just filled in, so its header is in bounds.
     let header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     if !header.is_null() {
@@ -90,13 +176,15 @@ pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends
         // SAFETY: the kernel wrote `cmsg_len` bytes from `header` on, all in the buffer.
         let data = unsafe { std::slice::from_raw_parts(libc::CMSG_DATA(header), length) };
         for (place, raw) in received.iter_mut().zip(data.as_chunks().0) {
-            // SAFETY: a descriptor that was received belongs to nobody yet.
+            // SAFETY: a descriptor that was received has no owner yet.
             *place = Some(unsafe { OwnedFd::from_raw_fd(RawFd::from_ne_bytes(*raw)) });
         }
     }
     let number = libc::c_int::from_ne_bytes(number);
     Ok(match received {
-        [Some(line), Some(status)] => Ok(Ends { line, status }),
+        [Some(line), Some(status), process] => {
+            Ok(Ends { line, status, process: process.map(Process::new) })
+        }
         // They were sent, and there was no room for them here.
         _ if number == 0 && count > 0 => Err(io::Error::from_raw_os_error(libc::EMFILE)),
         _ if count > 0 => Err(io::Error::from_raw_os_error(number)),
@@ -116,79 +204,94 @@ fn message(data: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
     message
 }
 
-/// Starts a command as the child of a child that has ended when this returns, so that it is the
-/// init process that waits for it. Fails where not even the first child can be had; everything
+/// The stack of each of the two processes that share this one's memory until the command runs.
+const STACK: usize = 64 * 1024;
+
+/// What the two processes get.
+struct Start<'a> {
+    path: &'a CStr,
+    arguments: &'a [*const libc::c_char],
+    environment: &'a [*const libc::c_char],
+    told: RawFd,
+    errors: RawFd,
+    /// The end of the stack of the second one.
+    stack: *mut libc::c_void,
+}
+
+/// Starts a command as the child of a child that has ended when this returns, so that the init
+/// process waits for it (or [`reap`]). Fails where not even the first child can be had; everything
 /// later comes by [`Given::told`].
 ///
-/// The first child is waited for by its number. Where the program has a handler for SIGCHLD, it is
-/// called once; where it ignores the signal or waits for every child, nothing is lost.
+/// Neither child copies the memory of this process, which would take as long as it is large
+/// (`CLONE_VFORK`): this thread sleeps until the command is executed. The first child sends no
+/// signal when it ends, and no call but the one here waits for it.
 pub(in crate::driver) fn start(program: &Program, given: &Given) -> io::Result<()> {
-    // Made before the fork: memory must not be allocated after it.
     let pointers = |list: &[CString]| -> Vec<*const libc::c_char> {
         list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
     };
     let (arguments, environment) = (pointers(program.arguments), pointers(program.environment));
+    let mut stacks: Vec<mem::MaybeUninit<u128>> = Vec::new();
+    let half = STACK / size_of::<u128>();
+    stacks.resize(2 * half, mem::MaybeUninit::uninit());
+    let (first, second) = stacks.split_at_mut(half);
+    let start = Start {
+        path: program.path,
+        arguments: &arguments,
+        environment: &environment,
+        told: given.told.as_raw_fd(),
+        errors: given.errors.as_raw_fd(),
+        stack: second.as_mut_ptr_range().end.cast(),
+    };
     // Blocked, so that no handler of the program runs in the children.
     let child = with_signals_blocked(|| {
-        // SAFETY: the child calls only functions that are safe after a fork, and never returns.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: this is the child, and both lists end with a null pointer.
-            unsafe { begin(program.path, &arguments, &environment, given) }
-        }
-        check(child)
+        let stack = first.as_mut_ptr_range().end.cast();
+        let argument = (&raw const start).cast_mut().cast();
+        // SAFETY: the stack and what the argument points to outlive the child, for this thread
+        // sleeps until the child has ended; it makes system calls only.
+        check(unsafe { libc::clone(begin, stack, SHARED, argument) })
     })?;
     loop {
         // SAFETY: the status is not asked for.
-        let waited = unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
-        // Somebody else has waited for it, or the system has: gone it is all the same.
+        let waited = unsafe { libc::waitpid(child, ptr::null_mut(), libc::__WALL) };
+        // Another wait of the program, or the system, may have been first.
         if waited >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return Ok(());
         }
     }
 }
 
-/// The child: begins the command and ends.
-///
-/// # Safety
-/// Only for a process that was just forked; both lists end with a null pointer.
-unsafe fn begin(
-    path: &CStr,
-    arguments: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-    given: &Given,
-) -> ! {
-    // SAFETY: one thread, and nothing but system calls follows.
+/// A child that shares the memory of its parent, which sleeps meanwhile; 0 in place of the signal
+/// that tells of its end.
+const SHARED: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK;
+
+/// The child: starts the command and ends.
+extern "C" fn begin(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: the pointer to a `Start` of the parent, which sleeps; nothing but system calls
+    // follows.
     unsafe {
-        match libc::fork() {
-            0 => execute(path, arguments, environment, given),
-            child if child < 0 => tell(given.told.as_raw_fd()),
-            _ => {}
+        let start = &*argument.cast::<Start>();
+        if libc::clone(execute, start.stack, SHARED, argument) < 0 {
+            tell(start.told);
         }
         libc::_exit(0)
     }
 }
 
 /// The child's child: becomes the command.
-///
-/// # Safety
-/// As [`begin`].
-unsafe fn execute(
-    path: &CStr,
-    arguments: &[*const libc::c_char],
-    environment: &[*const libc::c_char],
-    given: &Given,
-) -> ! {
-    // SAFETY: system calls with descriptors of ours and pointers that outlive them.
+extern "C" fn execute(argument: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: as in `begin`: system calls with descriptors of ours and pointers that outlive them.
     unsafe {
+        let start = &*argument.cast::<Start>();
+        // A new session: keys of the program's terminal do not reach the command.
+        libc::setsid();
         // Out of the way of 0, 1 and 2, where the program had those closed.
         let away = |from: RawFd| match from {
             0..=2 => libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 3),
             _ => from,
         };
-        let kept = away(given.told.as_raw_fd());
-        let told = if kept < 0 { given.told.as_raw_fd() } else { kept };
-        let errors = away(given.errors.as_raw_fd());
+        let kept = away(start.told);
+        let told = if kept < 0 { start.told } else { kept };
+        let errors = away(start.errors);
         let (mut line, mut status) = ([-1; 2], [-1; 2]);
         let shared = kept >= 0
             && errors >= 0
@@ -211,7 +314,8 @@ unsafe fn execute(
             let all = (3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC);
             libc::syscall(libc::SYS_close_range, all.0, all.1, all.2);
             reset_signals();
-            libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr());
+            let (arguments, environment) = (start.arguments.as_ptr(), start.environment.as_ptr());
+            libc::execve(start.path.as_ptr(), arguments, environment);
         }
         tell(status);
         libc::_exit(127)
@@ -228,23 +332,30 @@ unsafe fn pair(ends: &mut [RawFd; 2]) -> bool {
     unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) == 0 }
 }
 
-/// Sends two descriptors, and says whether it could.
+/// Sends two descriptors and one of this process, and says whether it could.
 ///
 /// # Safety
 /// As [`begin`].
 unsafe fn share(told: RawFd, line: RawFd, status: RawFd) -> bool {
-    let ends = [line, status];
+    // SAFETY: no pointers.
+    let own = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    // Before Linux 5.3 there is none: the command is then neither ended nor waited for.
+    let own = RawFd::try_from(own).ok().filter(|&own| own >= 0);
+    let ends = [line, status, own.unwrap_or(-1)];
+    let count = if own.is_some() { ends.len() } else { ends.len() - 1 };
+    let length = (count * size_of::<RawFd>()) as libc::c_uint;
     let mut number = [0; NUMBER];
     let mut control = Control([0; 64]);
     let mut data = libc::iovec { iov_base: number.as_mut_ptr().cast(), iov_len: NUMBER };
-    let message = message(&mut data, &mut control);
-    // SAFETY: the control buffer is aligned and has room for a header and two descriptors.
+    let mut message = message(&mut data, &mut control);
+    // SAFETY: the control buffer is aligned and has room for a header and three descriptors.
     unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(length) as _;
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         (*header).cmsg_level = libc::SOL_SOCKET;
         (*header).cmsg_type = libc::SCM_RIGHTS;
-        (*header).cmsg_len = libc::CMSG_LEN(DESCRIPTORS) as _;
-        ptr::copy_nonoverlapping(ends.as_ptr().cast(), libc::CMSG_DATA(header), size_of_val(&ends));
+        (*header).cmsg_len = libc::CMSG_LEN(length) as _;
+        ptr::copy_nonoverlapping(ends.as_ptr().cast(), libc::CMSG_DATA(header), length as usize);
         libc::sendmsg(told, &raw const message, libc::MSG_NOSIGNAL) >= 0
     }
 }

@@ -27,7 +27,7 @@ const MOST_ERRORS: u64 = 1024 * 1024;
 const LAST_BYTES: usize = 2048;
 const LAST_CHARS: usize = 300;
 /// Left out of the command's environment: a mailport there would go through itself, without end,
-/// and a password in it is nobody else's.
+/// and a password in it stays secret.
 const OURS: &str = "MAILPORT_VIA";
 
 /// What every line through the command shares.
@@ -61,7 +61,7 @@ impl Passage {
         for (name, value) in settings {
             if let Some(value) = value {
                 let reason = "a command connects by itself".to_owned();
-                return Err(ConfigError::Unusable { name, value, reason });
+                return Err(ConfigError::Unusable { name, value, reason, errno: None });
             }
         }
         let program = find(&words.program).and_then(|path| {
@@ -71,6 +71,7 @@ impl Passage {
             name: "command",
             value: words.program.clone(),
             reason: reason.to_owned(),
+            errno: None,
         })?;
         Ok(Passage { words: words.clone(), program, host: target.to_string() })
     }
@@ -88,14 +89,24 @@ impl Passage {
             .collect();
         let program =
             sys::Program { path: &self.program, arguments: &arguments, environment: &environment };
-        let descriptors = || -> io::Result<_> {
-            let (ours, theirs) = UnixStream::pair()?;
-            Ok((ours, theirs, sys::file_in_memory(MOST_ERRORS)?))
+        let (told, theirs) = UnixStream::pair().map_err(|error| Fact::local(&error))?;
+        let errors = match sys::file_in_memory(MOST_ERRORS) {
+            Ok(file) => Errors::Kept(file),
+            Err(error) if is_local_resource_error(&error) => return Err(Fact::local(&error)),
+            // A sandbox or an administrator refuses it; the tunnel works all the same.
+            Err(error) => Errors::Lost {
+                null: null().map_err(|error| Fact::local(&error))?,
+                reason: format!("its standard error is lost: memfd_create: {error}"),
+            },
         };
-        let (told, theirs, errors) = descriptors().map_err(|error| Fact::local(&error))?;
-        let given = sys::Given { errors: errors.as_fd(), told: theirs.as_fd() };
+        let given = sys::Given { errors: errors.file().as_fd(), told: theirs.as_fd() };
         sys::start(&program, &given).map_err(|error| not_started(&self.words.program, &error))?;
-        Ok(Command { name: self.words.program.clone(), stage: Stage::Starting(told), errors })
+        Ok(Command {
+            name: self.words.program.clone(),
+            stage: Stage::Starting(told),
+            errors,
+            process: None,
+        })
     }
 }
 
@@ -104,8 +115,41 @@ impl Passage {
 pub(in crate::driver) struct Command {
     name: String,
     stage: Stage,
-    /// What it writes to its standard error, in memory.
-    errors: File,
+    errors: Errors,
+    /// Ends it, if it is dropped before it has connected.
+    process: Option<sys::Process>,
+}
+
+/// What it writes to its standard error.
+#[derive(Debug)]
+enum Errors {
+    /// In memory.
+    Kept(File),
+    /// Nowhere, where the system has no file in memory for it.
+    Lost { null: File, reason: String },
+}
+
+impl Errors {
+    fn file(&self) -> &File {
+        match self {
+            Errors::Kept(file) => file,
+            Errors::Lost { null, .. } => null,
+        }
+    }
+
+    /// The end of what it has written so far. The position is one that we share with it.
+    fn last(&self) -> Vec<u8> {
+        let mut file = match self {
+            Errors::Kept(file) => file,
+            Errors::Lost { reason, .. } => return reason.clone().into_bytes(),
+        };
+        let written = file.stream_position().unwrap_or(0);
+        let start = written.saturating_sub(LAST_BYTES as u64);
+        let mut last = vec![0; usize::try_from(written - start).unwrap_or(0)];
+        let count = file.read_at(&mut last, start).unwrap_or(0);
+        last.truncate(count);
+        last
+    }
 }
 
 #[derive(Debug)]
@@ -131,6 +175,7 @@ impl Command {
         let Some(received) = ready(|| sys::receive(told.as_fd())) else { return Ok(()) };
         let received = received.and_then(|ends| ends);
         let ends = received.map_err(|error| not_started(&self.name, &error))?;
+        self.process = ends.process;
         let (line, status) = (UnixStream::from(ends.line), UnixStream::from(ends.status));
         let waited_for = line.set_nonblocking(true).and_then(|()| status.set_nonblocking(true));
         waited_for.map_err(|error| Fact::local(&error))?;
@@ -158,7 +203,12 @@ impl Command {
         if let (Some(status), Some(poller)) = (status.take(), poller) {
             poller.deregister(&status);
         }
-        Ok(vec![Fact::Connected { round_trip: Duration::ZERO, syns: None }, Fact::Reached])
+        let connected = Fact::Connected { round_trip: Duration::ZERO, syns: None };
+        let lost = match &self.errors {
+            Errors::Kept(_) => None,
+            Errors::Lost { reason, .. } => Some(Fact::Noted { note: reason.clone() }),
+        };
+        Ok([connected].into_iter().chain(lost).chain([Fact::Reached]).collect())
     }
 
     /// Whether it will say nothing more.
@@ -172,21 +222,10 @@ impl Command {
         let count = self.socket().and_then(|line| sys::peek(line, &mut printed).ok());
         let printed = one_line(&printed[..count.unwrap_or(0)]);
         let printed = (!printed.is_empty()).then(|| format!("it printed \"{printed}\""));
-        let said = Some(one_line(&self.last_errors())).filter(|said| !said.is_empty());
+        let said = Some(one_line(&self.errors.last())).filter(|said| !said.is_empty());
         let note: Vec<String> = printed.into_iter().chain(said).collect();
         let note = (!note.is_empty()).then(|| note.join("; "));
         Fact::Failed { failure: Failure { errno, ..Failure::new(Outcome::Closed) }, note }
-    }
-
-    /// The end of what it has written to its standard error so far. The position is one that we
-    /// share with it.
-    fn last_errors(&self) -> Vec<u8> {
-        let written = (&self.errors).stream_position().unwrap_or(0);
-        let start = written.saturating_sub(LAST_BYTES as u64);
-        let mut last = vec![0; usize::try_from(written - start).unwrap_or(0)];
-        let count = self.errors.read_at(&mut last, start).unwrap_or(0);
-        last.truncate(count);
-        last
     }
 
     pub(in crate::driver) fn socket(&self) -> Option<BorrowedFd<'_>> {
@@ -206,6 +245,9 @@ impl Command {
     }
 
     pub(in crate::driver) fn into_stream(self) -> Option<Stream> {
+        if let Some(process) = self.process {
+            process.leave();
+        }
         match self.stage {
             Stage::Starting(_) => None,
             Stage::Begun { line, .. } => Some(Stream::Unix(line)),
@@ -221,11 +263,20 @@ fn ready<T>(call: impl FnMut() -> io::Result<T>) -> Option<io::Result<T>> {
     }
 }
 
+/// Where errors go that cannot be kept.
+fn null() -> io::Result<File> {
+    File::options().write(true).open("/dev/null")
+}
+
+fn is_local_resource_error(error: &io::Error) -> bool {
+    error.raw_os_error().map(Errno).is_some_and(Errno::is_local_resource_error)
+}
+
 fn not_started(name: &str, error: &io::Error) -> Fact {
-    let errno = error.raw_os_error().map(Errno);
-    if errno.is_some_and(Errno::is_local_resource_error) {
+    if is_local_resource_error(error) {
         return Fact::local(error);
     }
+    let errno = error.raw_os_error().map(Errno);
     let failure = Failure { errno, ..Failure::from_via_error(ViaError::NotStarted) };
     Fact::Failed { failure, note: Some(format!("{name}: {error}")) }
 }

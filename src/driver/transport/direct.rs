@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Type};
 
@@ -19,6 +19,7 @@ pub(in super::super) struct Socket {
     family: Family,
     /// Whether ICMP errors are queued, so that an empty queue means something.
     queues_errors: bool,
+    started: Instant,
     /// Whether the handshake was seen to be done.
     connected: bool,
 }
@@ -31,7 +32,11 @@ pub(in super::super) enum Found {
     /// The handshake is done.
     Connected { round_trip: Duration, syns: Option<u32> },
     /// The connect failed.
-    Failed(Failure),
+    Failed {
+        failure: Failure,
+        /// Whether the error queue could not be read, so that the system's error alone tells it.
+        by_errno: bool,
+    },
 }
 
 impl Socket {
@@ -47,17 +52,33 @@ impl Socket {
         // Asked for before connect, for the error comes while it lasts. Not every kernel does it
         // for TCP; whether this one does is seen from the call, not from its version.
         let queues_errors = sys::queue_errors(socket.as_fd(), family, true).is_ok();
-        let mut socket = Socket { inner: socket, family, queues_errors, connected: false };
+        let started = Instant::now();
+        let mut socket = Socket { inner: socket, family, queues_errors, started, connected: false };
         let found = match socket.inner.connect(&address.into()) {
             Ok(()) => socket.look(),
             // On loopback the handshake is over before connect returns.
             Err(error) if is_under_way(&error) => socket.look_for_connection(),
-            Err(error) => Found::Failed(socket.failure(Some(errno(&error))).unwrap_or(Failure {
-                errno: Some(errno(&error)),
-                ..Failure::new(crate::Outcome::Local)
-            })),
+            Err(error) => {
+                let immediate = socket.meaning_of(errno(&error), address, config);
+                socket.failure(Some(immediate)).unwrap_or_else(|| {
+                    let errno = Some(immediate);
+                    let failure = Failure { errno, ..Failure::new(crate::Outcome::Local) };
+                    Found::Failed { failure, by_errno: false }
+                })
+            }
         };
         Ok((socket, found))
+    }
+
+    /// The error of a connect that failed at once. `EADDRNOTAVAIL` is a lack of ports, except where
+    /// this machine has no address of the family at all (IPv6 switched off), and so no route.
+    fn meaning_of(&self, errno: Errno, address: SocketAddr, config: &Config) -> Errno {
+        let has_no_route = || source_towards(address, config).is_none();
+        if errno.0 == libc::EADDRNOTAVAIL && config.source.is_none() && has_no_route() {
+            Errno(libc::ENETUNREACH)
+        } else {
+            errno
+        }
     }
 
     /// Looks whether the connect has ended, and how.
@@ -65,36 +86,51 @@ impl Socket {
         if self.connected {
             return Found::Pending;
         }
-        match self.failure(None) {
-            Some(failure) => Found::Failed(failure),
-            None => self.look_for_connection(),
-        }
+        self.failure(None).unwrap_or_else(|| self.look_for_connection())
     }
 
     fn look_for_connection(&mut self) -> Found {
-        match sys::tcp_info(self.as_fd()) {
-            Some(info) if info.connected => {
-                self.connected = true;
-                // Left on, a soft ICMP error would end the session that it is handed to.
-                let _ = sys::queue_errors(self.inner.as_fd(), self.family, false);
-                Found::Connected { round_trip: info.round_trip, syns: Some(info.syns) }
-            }
-            _ => Found::Pending,
+        let info = sys::tcp_info(self.as_fd());
+        let connected = match info {
+            Some(info) => info.connected,
+            // Without TCP_INFO: a socket has a peer once it is connected.
+            None => self.inner.peer_addr().is_ok(),
+        };
+        if !connected {
+            return Found::Pending;
         }
+        if self.is_connected_to_itself() {
+            let errno = Some(Errno(libc::ECONNREFUSED));
+            let failure = Failure { errno, ..Failure::new(crate::Outcome::Reset) };
+            return Found::Failed { failure, by_errno: false };
+        }
+        self.connected = true;
+        // Left on, a soft ICMP error would end the session that it is handed to.
+        let _ = sys::queue_errors(self.inner.as_fd(), self.family, false);
+        let measured = info.and_then(|info| info.round_trip);
+        let round_trip = measured.unwrap_or_else(|| self.started.elapsed());
+        Found::Connected { round_trip, syns: info.and_then(|info| info.syns) }
+    }
+
+    /// Whether both ends are this socket: no program listens at that port of this machine, and the
+    /// kernel chose it as the local one (simultaneous open, RFC 9293 section 3.5).
+    fn is_connected_to_itself(&self) -> bool {
+        let ends = self.inner.local_addr().ok().zip(self.inner.peer_addr().ok());
+        ends.is_some_and(|(own, peer)| own.as_socket() == peer.as_socket())
     }
 
     /// SYNs sent so far, while the handshake lasts.
     pub(in super::super) fn syns(&self) -> Option<u32> {
-        sys::tcp_info(self.as_fd()).map(|info| info.syns)
+        sys::tcp_info(self.as_fd())?.syns
     }
 
-    /// The socket, for whoever uses the connection.
+    /// The socket, for the user of the connection.
     pub(in super::super) fn into_inner(self) -> socket2::Socket {
         self.inner
     }
 
     /// Tells why the connect failed; `immediate` is what `connect` itself returned.
-    fn failure(&self, immediate: Option<Errno>) -> Option<Failure> {
+    fn failure(&self, immediate: Option<Errno>) -> Option<Found> {
         // The queue first: reading it can clear the socket's error.
         let queue = if self.queues_errors {
             sys::read_error_queue(self.as_fd())
@@ -106,16 +142,20 @@ impl Socket {
         if errno.is_none() && matches!(queue, ErrorQueue::Empty | ErrorQueue::Unavailable) {
             return None;
         }
+        let by_errno = queue == ErrorQueue::Unavailable;
+        // Before any packet there is nothing to be queued.
+        let queue = if by_errno && immediate.is_some() { ErrorQueue::Empty } else { queue };
         let own_addresses = match queue {
             ErrorQueue::Icmp(icmp, _) => icmp.sender.filter(|&from| is_ours(from)),
             _ => None,
         };
-        Failure::from_evidence(&Evidence {
+        let failure = Failure::from_evidence(&Evidence {
             errno,
             queue,
             segments_in: sys::tcp_info(self.as_fd()).and_then(|info| info.segments_in),
             own_addresses: own_addresses.as_slice(),
-        })
+        })?;
+        Some(Found::Failed { failure, by_errno: by_errno && immediate.is_none() })
     }
 }
 
@@ -167,6 +207,8 @@ fn prepare(
         socket.bind_device(Some(device.as_bytes())).map_err(refused("device"))?;
     }
     if let Some(source) = config.source {
+        // Left to connect, which may use a port that is in use towards other places.
+        let _ = sys::bind_without_port(socket.as_fd());
         socket.bind(&source_address(source, towards).into()).map_err(refused("source address"))?;
     }
     Ok(socket)
@@ -204,8 +246,8 @@ pub(in super::super) fn check_options(
         // No socket at all is not the option's fault; the attempts will tell.
         _ => return Ok(()),
     };
-    let reason = error.to_string();
-    Err(ConfigError::Unusable { name: option, value: value.unwrap_or_default(), reason })
+    let (reason, errno) = (error.to_string(), error.raw_os_error());
+    Err(ConfigError::Unusable { name: option, value: value.unwrap_or_default(), reason, errno })
 }
 
 /// The families of these addresses that this machine has a route to, by the first one of each.

@@ -14,6 +14,8 @@ pub(in crate::driver) enum Fact {
     Reached,
     /// The first byte of a greeting is there.
     Greeted,
+    /// The attempt goes on, and has this note for people.
+    Noted { note: String },
     /// The attempt has failed; the note is for people.
     Failed { failure: Failure, note: Option<String> },
 }

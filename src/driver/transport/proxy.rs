@@ -1,4 +1,4 @@
-//! An attempt through a SOCKS5 proxy: a dial of its own to the proxy, then the exchange.
+//! An attempt through a SOCKS5 proxy: a separate dial to the proxy, then the exchange.
 
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
@@ -81,12 +81,14 @@ impl Passage {
                 name: "host",
                 value: target.to_string(),
                 reason: "a zone of this machine means nothing to a proxy".to_owned(),
+                errno: None,
             });
         }
         let unusable = |error: &dyn fmt::Display| ConfigError::Unusable {
             name: "proxy",
             value: proxy.to_string(),
             reason: error.to_string(),
+            errno: None,
         };
         let service = Service::new(port, Tls::Cleartext).map_err(|error| unusable(&error))?;
         let plan = Plan::new([service], Cleartext::Allow).map_err(|error| unusable(&error))?;
@@ -140,7 +142,7 @@ impl Proxied {
                 Some(Err(error)) => facts.push(unreachable(&error)),
                 Some(Ok(stream)) => {
                     let info = sys::tcp_info(stream.as_fd());
-                    let round_trip = info.map_or(Duration::ZERO, |info| info.round_trip);
+                    let round_trip = info.and_then(|info| info.round_trip).unwrap_or_default();
                     // Before the dial goes, and its descriptor with it.
                     if let (Some(poller), Ok(watched)) = (poller, dial.watched()) {
                         poller.deregister(&watched);
@@ -221,7 +223,7 @@ fn exchange(client: &mut Client, mut stream: &Stream) -> Option<Fact> {
 
 /// What the proxy said, or how the connection to it broke.
 fn refused(error: SocksError, errno: Option<i32>) -> Fact {
-    // A reply is told in words of its own.
+    // A reply has its own sentence.
     let note = (!matches!(error, SocksError::Reply(_))).then(|| error.to_string());
     Fact::Failed { failure: Failure { errno: errno.map(Errno), ..error.failure() }, note }
 }

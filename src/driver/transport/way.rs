@@ -1,4 +1,4 @@
-//! One attempt's descriptors, whatever they are of.
+//! The descriptors of one attempt, of any kind of transport.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
@@ -182,6 +182,9 @@ fn of_socket(found: &Found) -> Vec<Fact> {
         Found::Connected { round_trip, syns } => {
             vec![Fact::Connected { round_trip, syns }, Fact::Reached]
         }
-        Found::Failed(failure) => vec![Fact::failed(failure)],
+        Found::Failed { failure, by_errno } => {
+            let note = by_errno.then(|| "decided by errno alone: no error queue".to_owned());
+            vec![Fact::Failed { failure, note }]
+        }
     }
 }

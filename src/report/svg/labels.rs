@@ -29,7 +29,7 @@ pub(super) fn clean(text: &str) -> String {
     text.replace(bad, "\u{fffd}")
 }
 
-/// The text in lines of at most `limit` columns; a longer word keeps a line of its own, up to the
+/// The text in lines of at most `limit` columns; a longer word has its own line, up to the
 /// length of an address.
 pub(super) fn wrap(text: &str, limit: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();

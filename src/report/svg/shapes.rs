@@ -41,7 +41,7 @@ pub(super) fn dot(x: f64, y: f64) -> Element {
     Circle::new().set("class", "dot").set("cx", r(x)).set("cy", r(y)).set("r", 5.5).into()
 }
 
-/// On ground of its own, so that it is seen on the line of the decision.
+/// On a background, so that it is visible on the line of the decision.
 pub(super) fn cross(x: f64, y: f64) -> Vec<Element> {
     let (left, right, top, bottom) = (r(x - 4.5), r(x + 4.5), r(y - 4.5), r(y + 4.5));
     let path = format!("M{left} {top} {right} {bottom}M{left} {bottom} {right} {top}");

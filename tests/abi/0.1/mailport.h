@@ -722,6 +722,15 @@ mailport_status mailport_options_set_greeting_wait_ms(mailport_options *options,
 mailport_status mailport_options_set_sequential(mailport_options *options, int32_t sequential);
 
 /**
+ * Sets whether port 587 is tried before port 25 where the program asks for 25: 0 for no, the
+ * default, any other number for yes. It is for programs whose own default is 25, and has no effect
+ * with a plan.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_prefer_submission(mailport_options *options, int32_t prefer);
+
+/**
  * Sets whether the dial stops with a question before it begins another service: 0 for no, the
  * default, any other number for yes. Such a dial is sequential. mailport_connect() refuses it,
  * because it cannot ask.
@@ -746,6 +755,17 @@ mailport_status mailport_options_set_try_failed_last(mailport_options *options,
  */
 mailport_status mailport_options_set_families(mailport_options *options,
                                               mailport_families families);
+
+/**
+ * Sets the addresses of the host, for a program with its own resolver: "192.0.2.1,2001:db8::1", in
+ * the order in which they are tried, of both families, without ports; an IPv6 address may have a
+ * zone, "fe80::1%eth0". The host of the dial is then not looked up, but still names it in messages
+ * and in the cache, and is what TLS must verify. Through a proxy or a command the addresses are not
+ * used. Default NULL: the host is looked up.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_addresses(mailport_options *options, const char *addresses);
 
 /**
  * Sets the local address to connect from, such as "192.0.2.1"; the other family is then left out.
@@ -793,9 +813,9 @@ mailport_status mailport_options_set_cache(mailport_options *options, const mail
  * getaddrinfo(3) and connect(2). The descriptor is blocking, as one from connect(2) is, and closed
  * on exec; close it with close(2).
  *
- * The port chooses the plan: 587, 25 and 0 (none given) try 587 and fall back to 25, both with
- * STARTTLS; 465 is tried alone, with TLS from the first byte; any other is tried alone, with
- * STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
+ * The port chooses the plan: 587 and 0 (none given) try 587 and fall back to 25, and 25 tries 25
+ * and falls back to 587, both with STARTTLS; 465, 993 and 995 are tried alone, with TLS from the
+ * first byte; any other is tried alone, with STARTTLS. Options may be NULL. This call does not return which service was reached, so the TLS
  * mode must be the same for all: a plan whose services differ in it is refused, and so is ask.
  *
  * mailport_last_error_message() and mailport_last_error_errno() say why it failed. The message

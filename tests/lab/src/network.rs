@@ -27,8 +27,12 @@ pub enum Fate {
     },
     /// Every SYN is dropped.
     Silent,
-    /// The first SYNs are dropped, this many for each connection; the next one is accepted.
+    /// The first SYNs are lost, this many in all, whichever connection sends them; every later one
+    /// is accepted.
     LoseSyns(u32),
+    /// A device on the way drops the first SYNs of each connection, this many; the next one is
+    /// accepted.
+    DropFirst(u32),
     /// Accepted, and closed by the server this long after the handshake.
     AcceptThenClose(Duration),
 }
@@ -73,7 +77,7 @@ impl Network {
             .map_or(Fate::Silent, |host| host.ports.get(&port).copied().unwrap_or(host.otherwise))
     }
 
-    /// The ports that lose SYNs, with their addresses.
+    /// The ports that lose SYNs by chance, with their addresses.
     pub fn losing(&self) -> impl Iterator<Item = (u16, IpAddr)> + '_ {
         self.hosts.iter().flat_map(|(&address, host)| {
             let ports = host.ports.iter().filter(|(_, fate)| matches!(fate, Fate::LoseSyns(_)));

@@ -77,8 +77,28 @@ fn one_address() -> Vec<Scenario> {
     let won = |outcome, round_trips| {
         wins((25, Ipv4), round_trips, 0, &[(587, Ipv4, outcome), (25, Ipv4, Connected)])
     };
-    let silent = wins((25, Ipv4), 0, 1300, &[(587, Ipv4, Timeout), (25, Ipv4, Connected)]);
-    let lost = wins((587, Ipv4), 1, 1000, &[(587, Ipv4, Connected), (25, Ipv4, Cancelled)]);
+    // 25 is dialled after the port delay, and one more SYN to 587 is unanswered for 140 ms.
+    let silent = || {
+        let attempts = [
+            (587, Ipv4, Timeout),
+            (587, Ipv4, Timeout),
+            (25, Ipv4, Connected),
+            (587, Ipv4, Timeout),
+        ];
+        wins((25, Ipv4), 0, 500 + 40 + 140, &attempts)
+    };
+    let lost = wins((587, Ipv4), 1, 250, &[(587, Ipv4, Cancelled), (587, Ipv4, Connected)]);
+    let lost_twice = wins(
+        (587, Ipv4),
+        1,
+        540,
+        &[
+            (587, Ipv4, Cancelled),
+            (587, Ipv4, Cancelled),
+            (25, Ipv4, Cancelled),
+            (587, Ipv4, Connected),
+        ],
+    );
     let one = |name, fate, expected| on(name, &[V4], &[(587, V4, fate)], expected);
     vec![
         on("587 is open", &[V4], &[], wins((587, Ipv4), 1, 0, &[(587, Ipv4, Connected)])),
@@ -86,8 +106,9 @@ fn one_address() -> Vec<Scenario> {
         one("587 is reset", Fate::Reset, won(Reset, 2)),
         one("587 is filtered", HARD_V4, won(IcmpHard, 2)),
         one("587 is unreachable", SOFT_V4, won(IcmpSoft, 2)),
-        one("587 is silent", Fate::Silent, silent),
+        one("587 is silent", Fate::Silent, silent()),
         one("587 loses the first SYN", Fate::LoseSyns(1), lost),
+        one("587 loses the first two SYNs", Fate::LoseSyns(2), lost_twice),
     ]
 }
 
@@ -98,7 +119,30 @@ fn two_addresses() -> Vec<Scenario> {
         let attempts = [(587, Ipv6, v6), (587, Ipv4, v4), (25, Ipv6, Connected)];
         wins((25, Ipv6), round_trips, plus, &attempts)
     };
-    let lost = wins((587, Ipv6), 1, 1000, &[(587, Ipv6, Connected), (587, Ipv4, Cancelled)]);
+    let lost = wins(
+        (587, Ipv6),
+        1,
+        500,
+        &[
+            (587, Ipv6, Cancelled),
+            (587, Ipv4, Cancelled),
+            (25, Ipv6, Cancelled),
+            (587, Ipv6, Connected),
+        ],
+    );
+    // The other address holds 25 back for 600 ms.
+    let silent = wins(
+        (25, Ipv6),
+        0,
+        250 + 600,
+        &[
+            (587, Ipv6, Timeout),
+            (587, Ipv4, Timeout),
+            (25, Ipv6, Connected),
+            (587, Ipv6, Timeout),
+            (587, Ipv4, Timeout),
+        ],
+    );
     vec![
         on("587 is open twice", BOTH, &[], wins((587, Ipv6), 1, 0, &[(587, Ipv6, Connected)])),
         on("587 is reset twice", BOTH, &both(Fate::Reset, Fate::Reset), won(Reset, Reset, 2, 0)),
@@ -109,12 +153,7 @@ fn two_addresses() -> Vec<Scenario> {
             &both(SOFT_V6, SOFT_V4),
             won(IcmpSoft, IcmpSoft, 3, 0),
         ),
-        on(
-            "587 is silent twice",
-            BOTH,
-            &both(Fate::Silent, Fate::Silent),
-            won(Timeout, Timeout, 0, 1550),
-        ),
+        on("587 is silent twice", BOTH, &both(Fate::Silent, Fate::Silent), silent),
         on(
             "587 loses the first SYN over both families",
             BOTH,
@@ -186,13 +225,23 @@ fn sequential() -> Vec<Scenario> {
         wins((25, family), round_trips, plus, &attempts)
     };
     let silent = [(587, V6, Fate::Silent), (587, V4, Fate::Silent)];
+    // Each address twice, before the patience with the last one ends.
+    let won_over_silence = |order: [Family; 4], plus| {
+        let attempts = order.map(|family| (587, family, Timeout));
+        wins((25, Ipv6), 1, plus, &[&attempts[..], &[(25, Ipv6, Connected)]].concat())
+    };
     let reset = [(587, V6, Fate::Reset), (587, V4, Fate::Reset)];
     let half_dead = [(587, V6, Fate::Silent), (25, V6, Fate::Silent), (587, V4, Fate::Reset)];
     vec![
         on("sequential, 587 is reset twice", BOTH, &reset, won(Reset, Reset, Ipv6, 3, 0))
             .sequential(),
-        on("sequential, 587 is silent twice", BOTH, &silent, won(Timeout, Timeout, Ipv6, 1, 1550))
-            .sequential(),
+        on(
+            "sequential, 587 is silent twice",
+            BOTH,
+            &silent,
+            won_over_silence([Ipv6, Ipv4, Ipv6, Ipv4], 1550),
+        )
+        .sequential(),
         on(
             "sequential, IPv6 is dead and 587 reset over IPv4",
             BOTH,
@@ -207,8 +256,13 @@ fn sequential() -> Vec<Scenario> {
             wins((25, Ipv6), 2, 0, &[(587, Ipv4, Reset), (25, Ipv6, Connected)]),
         )
         .plan(Plan::mew()),
-        on("symmetric, 587 is silent twice", BOTH, &silent, won(Timeout, Timeout, Ipv6, 1, 2600))
-            .plan(Plan::symmetric()),
+        on(
+            "symmetric, 587 is silent twice",
+            BOTH,
+            &silent,
+            won_over_silence([Ipv6, Ipv6, Ipv4, Ipv4], 2600),
+        )
+        .plan(Plan::symmetric()),
     ]
 }
 
@@ -216,9 +270,10 @@ fn sequential() -> Vec<Scenario> {
 fn settings() -> Vec<Scenario> {
     let silent = [(587, V4, Fate::Silent)];
     let won = |round_trips, plus| {
-        let attempts = [(587, Ipv4, Timeout), (25, Ipv4, Connected)];
+        let attempts = [(587, Ipv4, Timeout), (587, Ipv4, Timeout), (25, Ipv4, Connected)];
         wins((25, Ipv4), round_trips, plus, &attempts)
     };
+    let second_last = [(587, Ipv4, Timeout), (25, Ipv4, Connected), (587, Ipv4, Timeout)];
     let all_silent =
         [V6, V4].map(|address| [(587, address, Fate::Silent), (25, address, Fate::Silent)]);
     vec![
@@ -235,7 +290,7 @@ fn settings() -> Vec<Scenario> {
             "with a shorter port delay 25 is dialled sooner and still held",
             &[V4],
             &silent,
-            won(0, 1300),
+            wins((25, Ipv4), 0, 1300, &second_last),
         )
         .set(|config| config.port_delay = ms(200)),
         on(
@@ -246,12 +301,36 @@ fn settings() -> Vec<Scenario> {
                 End::Timeout,
                 0,
                 1400,
-                &[(587, Ipv6, Timeout), (587, Ipv4, Timeout), (25, Ipv6, Timeout)],
+                &[
+                    (587, Ipv6, Timeout),
+                    (587, Ipv4, Timeout),
+                    (25, Ipv6, Timeout),
+                    (587, Ipv6, Timeout),
+                    (25, Ipv4, Timeout),
+                    (587, Ipv4, Timeout),
+                    (25, Ipv6, Timeout),
+                    (25, Ipv4, Timeout),
+                ],
             ),
         )
         .set(|config| config.timeout = ms(1400)),
-        on("at the deadline a held connection is better than none", &[V4], &silent, won(0, 1100))
-            .set(|config| config.timeout = ms(1100)),
+        on(
+            "at the deadline a held connection is better than none",
+            &[V4],
+            &silent,
+            wins(
+                (25, Ipv4),
+                0,
+                600,
+                &[
+                    (587, Ipv4, Timeout),
+                    (587, Ipv4, Timeout),
+                    (25, Ipv4, Connected),
+                    (587, Ipv4, Timeout),
+                ],
+            ),
+        )
+        .set(|config| config.timeout = ms(600)),
     ]
 }
 
@@ -270,8 +349,14 @@ fn others() -> Vec<Scenario> {
             wins(
                 (25, Ipv4),
                 0,
-                1300,
-                &[(465, Ipv4, Timeout), (587, Ipv4, Reset), (25, Ipv4, Connected)],
+                500 + 2 * 40 + 140,
+                &[
+                    (465, Ipv4, Timeout),
+                    (465, Ipv4, Timeout),
+                    (587, Ipv4, Reset),
+                    (25, Ipv4, Connected),
+                    (465, Ipv4, Timeout),
+                ],
             ),
         )
         .plan("465:implicit,587:starttls,25:starttls".parse().expect("a plan")),
@@ -296,8 +381,34 @@ fn others() -> Vec<Scenario> {
         on(
             "a held connection is closed and 587 comes late",
             &[V4],
-            &[(587, V4, Fate::LoseSyns(2)), (25, V4, closing)],
-            wins((587, Ipv4), 1, 2000, &[(587, Ipv4, Connected), (25, Ipv4, Closed)]),
+            &[(587, V4, Fate::LoseSyns(3)), (25, V4, closing)],
+            wins(
+                (587, Ipv4),
+                1,
+                1000,
+                &[
+                    (587, Ipv4, Connected),
+                    (587, Ipv4, Cancelled),
+                    (25, Ipv4, Closed),
+                    (587, Ipv4, Cancelled),
+                ],
+            ),
+        ),
+        on(
+            "a device that drops each first SYN to 587 leads to 25",
+            &[V4],
+            &[(587, V4, Fate::DropFirst(1))],
+            wins(
+                (25, Ipv4),
+                0,
+                680,
+                &[
+                    (587, Ipv4, Timeout),
+                    (587, Ipv4, Timeout),
+                    (25, Ipv4, Connected),
+                    (587, Ipv4, Timeout),
+                ],
+            ),
         ),
         on(
             "a server that closes soon is connected",

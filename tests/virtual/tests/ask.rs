@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mailport::machine::{Answer, Event, Machine, Query, Stale};
 use mailport::report::End;
 use mailport::{Cleartext, Config, Family, Outcome, Plan};
-use mailport_lab::Fate::{self, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, DropFirst, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{self, History, Names, What, World};
 
@@ -80,10 +80,14 @@ mod a_question {
         run(&silent).reads(
             "0 connect 587 v6
              250 connect 587 v4
+             500 connect 587 v6
+             750 connect 587 v4
              1550 asks 1
              1551 said fall-back
              1551 connect 25 v6
              1591 connected 25 v6
+             1591 close 587 v6 timeout
+             1591 close 587 v4 timeout
              1591 close 587 v6 timeout
              1591 close 587 v4 timeout
              1591 wins 25 v6",
@@ -92,11 +96,13 @@ mod a_question {
 
     #[test]
     fn is_withdrawn_when_the_preferred_service_connects_after_all() {
-        let late = world(&[V4], &[(587, V4, LoseSyns(2))], &[(5000, Answer::GiveUp)]);
+        let late = world(&[V4], &[(587, V4, DropFirst(2))], &[(5000, Answer::GiveUp)]);
         run(&late).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1300 asks 1
              2040 connected 587 v4
+             2040 close 587 v4 timeout
              2040 withdrawn
              2040 wins 587 v4",
         );
@@ -249,12 +255,14 @@ mod the_answer {
 
     #[test]
     fn to_wait_on_keeps_the_attempts_and_never_falls_back() {
-        let late = world(&[V4], &[(587, V4, LoseSyns(3))], &[(100, Answer::WaitOn)]);
+        let late = world(&[V4], &[(587, V4, DropFirst(3))], &[(100, Answer::WaitOn)]);
         run(&late).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1300 asks 1
              1400 said wait-on
              3040 connected 587 v4
+             3040 close 587 v4 timeout
              3040 wins 587 v4",
         );
         let silent = world(&[V4], &[(587, V4, Silent)], &[(100, Answer::WaitOn)]);
@@ -284,10 +292,12 @@ mod a_remembered_answer {
         );
         with_answer(Answer::GiveUp, Silent).reads(
             "0 connect 587 v4
+             250 connect 587 v4
+             1300 close 587 v4 timeout
              1300 close 587 v4 timeout
              1300 ends declined",
         );
-        let waited = with_answer(Answer::WaitOn, LoseSyns(2));
+        let waited = with_answer(Answer::WaitOn, DropFirst(2));
         assert_eq!(waited.winner().unwrap().port(), 587);
         assert!(words(&waited).is_empty());
     }
@@ -328,7 +338,7 @@ fn a_service_that_is_remembered_as_bad_is_asked_about_at_once() {
 
 #[test]
 fn the_cache_alone_never_gives_up() {
-    let mut slow = world(&[V4], &[(587, V4, LoseSyns(1))], &[]);
+    let mut slow = world(&[V4], &[(587, V4, DropFirst(1))], &[]);
     let services = Plan::submission().services().to_vec();
     slow.hints.bad = vec![(services[0], Some(Family::Ipv4))];
     slow.hints.answers = vec![(services[1], Answer::GiveUp)];
@@ -368,7 +378,7 @@ mod a_remembered_answer_to_give_up {
 
     #[test]
     fn waits_for_every_attempt_that_is_still_in_time() {
-        let fates = [(465, V4, LoseSyns(1)), (587, V4, Reset)];
+        let fates = [(465, V4, DropFirst(1)), (587, V4, Reset)];
         let (mut remembered, plan) = three(&fates, &[V4]);
         remembered.hints.bad = vec![(plan.services()[0], Some(Family::Ipv4))];
         let history = remembered.dial(&plan, &asking());
@@ -377,7 +387,7 @@ mod a_remembered_answer_to_give_up {
 
     #[test]
     fn waits_for_an_address_that_came_late() {
-        let fates = [(465, V4, Reset), (587, V4, Reset), (587, V6, Reset), (465, V6, LoseSyns(1))];
+        let fates = [(465, V4, Reset), (587, V4, Reset), (587, V6, Reset), (465, V6, DropFirst(1))];
         let (mut late, plan) = three(&fates, &[V6, V4]);
         late.names.v6 = world::Answer::Addresses { after: ms(120), list: vec![V6] };
         let history = late.dial(&plan, &asking());

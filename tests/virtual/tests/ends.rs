@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mailport::{Config, Patience, Plan};
-use mailport_lab::Fate::{self, AcceptThenClose, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, AcceptThenClose, DropFirst, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{Answer, History, Kernel, Names, What, World};
 
@@ -38,15 +38,22 @@ fn run(world: &World) -> History {
     world.dial(&Plan::submission(), &Config::default())
 }
 
+/// By the patience alone, as where the caller sets the port delay.
+fn run_by_patience(world: &World) -> History {
+    world.dial(&Plan::submission(), &config(|config| config.port_delay = ms(1000)))
+}
+
 mod a_held_connection {
     use super::*;
 
     #[test]
     fn wins_when_the_earlier_attempt_is_overdue() {
-        run(&world(&[V4], &[(587, V4, Silent)])).reads(
+        run_by_patience(&world(&[V4], &[(587, V4, Silent)])).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1000 connect 25 v4
              1040 connected 25 v4
+             1300 close 587 v4 timeout
              1300 close 587 v4 timeout
              1300 wins 25 v4",
         );
@@ -55,19 +62,23 @@ mod a_held_connection {
     #[test]
     fn wins_when_the_earlier_attempt_fails() {
         let mut world = world(&[V4], &[(587, V4, Silent)]);
-        world.kernel = Kernel { gives_up: ms(1100), ..Kernel::default() };
-        run(&world).reads(
+        world.kernel = Kernel { gives_up: ms(1020), ..Kernel::default() };
+        run_by_patience(&world).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1000 connect 25 v4
+             1020 timeout 587 v4
              1040 connected 25 v4
-             1100 timeout 587 v4
-             1100 wins 25 v4",
+             1270 timeout 587 v4
+             1270 wins 25 v4",
         );
     }
 
     #[test]
     fn is_held_for_a_second_and_two_round_trips_where_that_is_longer() {
-        let wins = |round_trip| run(&far_world(round_trip, &[(587, V4, Silent)])).report.elapsed;
+        let wins = |round_trip| {
+            run_by_patience(&far_world(round_trip, &[(587, V4, Silent)])).report.elapsed
+        };
         assert_eq!(wins(150), ms(1300));
         assert_eq!(wins(151), ms(1302));
         assert_eq!(wins(500), ms(2000));
@@ -87,13 +98,15 @@ mod a_held_connection {
 
     #[test]
     fn is_closed_unused_when_the_earlier_service_connects_meanwhile() {
-        let config = config(|c| c.port_delay = ms(500));
-        let world = world(&[V4], &[(587, V4, LoseSyns(1))]);
+        let config = config(|c| c.port_delay = ms(400));
+        let world = world(&[V4], &[(587, V4, DropFirst(1))]);
         world.dial(&Plan::submission(), &config).reads(
             "0 connect 587 v4
-             500 connect 25 v4
-             540 connected 25 v4
+             250 connect 587 v4
+             400 connect 25 v4
+             440 connected 25 v4
              1040 connected 587 v4
+             1040 close 587 v4 cancelled
              1040 close 25 v4 cancelled
              1040 wins 587 v4",
         );
@@ -107,8 +120,12 @@ mod a_held_connection {
         world(&[V6, V4], &fates).dial(&plan, &config).reads(
             "0 connect 587 v6
              250 connect 587 v4
+             500 connect 587 v6
+             750 connect 587 v4
              1250 connect 25 v6
              1290 connected 25 v6
+             5250 close 587 v6 timeout
+             5250 close 587 v4 timeout
              5250 close 587 v6 timeout
              5250 close 587 v4 timeout
              5250 wins 25 v6",
@@ -122,12 +139,14 @@ mod a_held_connection {
             Answer::Addresses { after: ms(1110), list: vec![V6] },
             Answer::Addresses { after: ms(0), list: vec![V4] },
         );
-        run(&World { names, ..World::new(network) }).reads(
+        run_by_patience(&World { names, ..World::new(network) }).reads(
             "100 connect 587 v4
+             350 connect 587 v4
              1100 connect 25 v4
              1110 connect 587 v6
              1140 connected 25 v4
              1150 connected 587 v6
+             1150 close 587 v4 cancelled
              1150 close 587 v4 cancelled
              1150 close 25 v4 cancelled
              1150 wins 587 v6",
@@ -140,14 +159,22 @@ mod a_held_connection {
         run(&world(&[V4, V4B], &fates)).reads(
             "0 connect 587 v4
              250 connect 587 v4b
-             1250 connect 25 v4
-             1290 connected 25 v4
-             1340 closed 25 v4
-             1340 connect 25 v4b
-             1380 connected 25 v4b
-             1550 close 587 v4 timeout
-             1550 close 587 v4b timeout
-             1550 wins 25 v4b",
+             500 connect 25 v4
+             500 connect 587 v4
+             540 connected 25 v4
+             540 connect 587 v4b
+             590 closed 25 v4
+             590 connect 25 v4b
+             630 connected 25 v4b
+             630 connect 587 v4
+             640 connect 587 v4b
+             780 close 587 v4 timeout
+             780 close 587 v4b timeout
+             780 close 587 v4 timeout
+             780 close 587 v4b timeout
+             780 close 587 v4 timeout
+             780 close 587 v4b timeout
+             780 wins 25 v4b",
         );
     }
 
@@ -156,16 +183,20 @@ mod a_held_connection {
         let plan: Plan = "587:starttls,25:starttls,2525:starttls".parse().unwrap();
         let fates = [(587, V4, Silent), (25, V4, AcceptThenClose(ms(10)))];
         let history = world(&[V4], &fates).dial(&plan, &Config::default());
-        assert_eq!(history.report.attempts[2].reason.to_string(), "25 was refused");
+        assert_eq!(history.report.attempts[4].reason.to_string(), "25 was refused");
         history.reads(
             "0 connect 587 v4
-             1000 connect 25 v4
-             1040 connected 25 v4
-             1090 closed 25 v4
-             1090 connect 2525 v4
-             1130 connected 2525 v4
-             1300 close 587 v4 timeout
-             1300 wins 2525 v4",
+             250 connect 587 v4
+             500 connect 25 v4
+             540 connected 25 v4
+             540 connect 587 v4
+             590 closed 25 v4
+             590 connect 2525 v4
+             630 connected 2525 v4
+             1240 close 587 v4 timeout
+             1240 close 587 v4 timeout
+             1240 close 587 v4 timeout
+             1240 wins 2525 v4",
         );
     }
 }
@@ -188,11 +219,13 @@ mod events_of_one_turn {
 
     #[test]
     fn that_are_equal_go_to_the_earlier_service() {
-        run(&world(&[V4], &[(587, V4, LoseSyns(1))])).reads(
+        run_by_patience(&world(&[V4], &[(587, V4, DropFirst(1))])).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1000 connect 25 v4
              1040 connected 587 v4
              1040 connected 25 v4
+             1040 close 587 v4 cancelled
              1040 close 25 v4 cancelled
              1040 wins 587 v4",
         );
@@ -201,7 +234,7 @@ mod events_of_one_turn {
     #[test]
     fn that_are_equal_go_to_the_earlier_address_of_one_service() {
         let config = config(|c| c.attempt_delay = ms(1000));
-        let world = world(&[V6, V4], &[(587, V6, LoseSyns(1))]);
+        let world = world(&[V6, V4], &[(587, V6, DropFirst(1))]);
         world.dial(&"587:starttls".parse().unwrap(), &config).reads(
             "0 connect 587 v6
              1000 connect 587 v4
@@ -224,8 +257,10 @@ mod the_end {
         });
         world(&[V4], &[(587, V4, Silent)]).dial(&Plan::submission(), &config).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              300 connect 25 v4
              340 connected 25 v4
+             700 close 587 v4 timeout
              700 close 587 v4 timeout
              700 wins 25 v4",
         );
@@ -235,8 +270,12 @@ mod the_end {
     fn at_the_deadline_is_an_error_where_none_is_held() {
         run(&world(&[V4], &[(587, V4, Silent), (25, V4, Silent)])).reads(
             "0 connect 587 v4
-             1000 connect 25 v4
+             250 connect 587 v4
+             500 connect 25 v4
+             750 connect 25 v4
              30000 close 587 v4 timeout
+             30000 close 587 v4 timeout
+             30000 close 25 v4 timeout
              30000 close 25 v4 timeout
              30000 ends timeout",
         );
@@ -244,12 +283,17 @@ mod the_end {
 
     #[test]
     fn a_connection_that_comes_with_the_deadline_still_wins() {
-        let config = config(|c| c.timeout = ms(1040));
-        world(&[V4], &[(587, V4, LoseSyns(1))]).dial(&Plan::submission(), &config).reads(
+        let config = config(|c| {
+            c.port_delay = ms(1000);
+            c.timeout = ms(1040);
+        });
+        world(&[V4], &[(587, V4, DropFirst(1))]).dial(&Plan::submission(), &config).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1000 connect 25 v4
              1040 connected 587 v4
              1040 connected 25 v4
+             1040 close 587 v4 timeout
              1040 close 25 v4 cancelled
              1040 wins 587 v4",
         );
@@ -277,11 +321,12 @@ mod the_end {
 
     #[test]
     fn tells_how_many_syns_each_attempt_sent() {
-        let history = run(&world(&[V4], &[(587, V4, LoseSyns(1))]));
+        let history = run_by_patience(&world(&[V4], &[(587, V4, DropFirst(1))]));
         let syns: Vec<_> = history.syns().iter().map(|syn| (syn.at, syn.address.port())).collect();
-        assert_eq!(syns, [(ms(0), 587), (ms(1000), 587), (ms(1000), 25)]);
+        let expected = [(ms(0), 587), (ms(250), 587), (ms(1000), 587), (ms(1000), 25)];
+        assert_eq!(syns, expected);
         let told: Vec<_> = history.report.attempts.iter().map(|attempt| attempt.syns).collect();
-        assert_eq!(told, [Some(2), Some(1)]);
+        assert_eq!(told, [Some(2), Some(1), Some(1)]);
     }
 }
 
@@ -302,18 +347,22 @@ mod an_attempt_in_the_confirm_stage {
 
     #[test]
     fn lets_nothing_else_win() {
-        let config = config(|c| c.port_delay = ms(500));
-        let mut world = world(&[V4], &[(587, V4, LoseSyns(1))]);
+        let config = config(|c| c.port_delay = ms(400));
+        let mut world = world(&[V4], &[(587, V4, DropFirst(1))]);
         world.greet_pause = Some(ms(500));
         world.dial(&Plan::submission(), &config).reads(
             "0 connect 587 v4
-             500 connect 25 v4
-             540 connected 25 v4
+             250 connect 587 v4
+             400 connect 25 v4
+             440 connected 25 v4
+             980 confirmed 25 v4
              1040 connected 587 v4
-             1080 confirmed 25 v4
+             1290 connected 587 v4
              1580 confirmed 587 v4
-             1580 close 25 v4 cancelled
-             1580 wins 587 v4",
+             1830 confirmed 587 v4
+             1830 close 587 v4 cancelled
+             1830 close 25 v4 cancelled
+             1830 wins 587 v4",
         );
     }
 

@@ -46,7 +46,8 @@ fn probed_in(world: &World, plan: &Plan, config: &Config) -> Probed {
         alone.host = address.ip().to_string();
         alone.names = Names::at_once(&[address.ip()]);
         let plan = Plan::new([service], Cleartext::Allow).unwrap();
-        probed.attempts.extend(alone.dial(&plan, &of_one).report.attempts);
+        // A probe makes no second attempts, and they change nothing of the first one.
+        probed.attempts.extend(alone.dial(&plan, &of_one).report.attempts.into_iter().take(1));
     }
     probed
 }
@@ -73,7 +74,9 @@ fn the_forecast_of_every_scenario_is_its_dial() {
     let mut checked = 0;
     for scenario in scenarios() {
         // What a server does after the handshake is nothing that a probe waits for.
-        if hangs_up(&scenario.network, &scenario.plan) {
+        // And a packet that is lost once is not lost again.
+        let loses = scenario.network.losing().next().is_some();
+        if loses || hangs_up(&scenario.network, &scenario.plan) {
             continue;
         }
         let mut world = World::new(scenario.network);
@@ -94,8 +97,8 @@ fn the_forecast_of_any_world_is_its_dial() {
             Fate::Icmp { kind: 3, code: 13 },
             Fate::Icmp { kind: 3, code: 1 },
             Fate::Silent,
-            Fate::LoseSyns(1),
-            Fate::LoseSyns(3),
+            Fate::DropFirst(1),
+            Fate::DropFirst(3),
         ];
         let all: Vec<IpAddr> = vec![V6, "2001:db8:2::2".parse().unwrap(), V4];
         let addresses: Vec<IpAddr> = all.into_iter().filter(|_| dice.u8(0..4) > 0).collect();
@@ -138,7 +141,8 @@ fn what_was_not_probed_is_silent_in_a_forecast() {
     let plan: Plan = "465:implicit,25:starttls".parse().unwrap();
     let forecast = probed.forecast(&plan, &Config::default(), Instant::now()).unwrap();
     let outcomes: Vec<Outcome> = forecast.attempts.iter().filter_map(|a| a.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Timeout, Outcome::Connected]);
+    let silent = Outcome::Timeout;
+    assert_eq!(outcomes, [silent, silent, Outcome::Connected, silent]);
 }
 
 #[test]
@@ -155,7 +159,7 @@ fn a_summary_claims_what_was_measured_and_no_more() {
     );
     assert_eq!(
         summary(&[(587, V4, Fate::Silent)]),
-        "mail.example.com: 587 is silent; a dial would be connected to 25 over IPv4 in 1.30 s"
+        "mail.example.com: 587 is silent; a dial would be connected to 25 over IPv4 in 680 ms"
     );
     // Five seconds were waited for, not the thirty that a dial would take.
     assert_eq!(

@@ -11,7 +11,7 @@ use mailport::Family::{self, Ipv4, Ipv6};
 use mailport::Outcome::{self, Closed, Connected, IcmpSoft, Reset as WasReset, Timeout};
 use mailport::machine::Observation;
 use mailport::{Cleartext, Config, GreetingWait, Plan, Service};
-use mailport_lab::Fate::{self, AcceptThenClose, Icmp, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, AcceptThenClose, DropFirst, Icmp, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{Answer, History, Kernel, World};
 
@@ -108,17 +108,19 @@ mod a_service_that_is_remembered_as_bad {
     #[test]
     fn is_waited_for_as_ever_against_one_of_weaker_tls() {
         let plan = Plan::parse("587:starttls,25:cleartext", Cleartext::Allow).unwrap();
-        let lossy = world(&[V4], &[(587, V4, LoseSyns(1))], &[(587, Ipv4)]);
-        lossy.dial(&plan, &Config::default()).reads(
+        let lossy = world(&[V4], &[(587, V4, DropFirst(1))], &[(587, Ipv4)]);
+        lossy.dial(&plan, &config(|c| c.port_delay = ms(1000))).reads(
             "0 connect 587 v4
+             250 connect 587 v4
              1000 connect 25 v4
              1040 connected 587 v4
              1040 connected 25 v4
+             1040 close 587 v4 cancelled
              1040 close 25 v4 cancelled
              1040 wins 587 v4",
         );
         let plan = Plan::parse("465:implicit,587:starttls,25:cleartext", Cleartext::Allow).unwrap();
-        let fates = [(465, V4, LoseSyns(1)), (587, V4, Reset)];
+        let fates = [(465, V4, DropFirst(1)), (587, V4, Reset)];
         let plan = plan.sequential();
         let history = world(&[V4], &fates, &[(465, Ipv4)]).dial(&plan, &Config::default());
         assert_eq!(history.winner().unwrap().port(), 465);
@@ -144,7 +146,7 @@ mod a_service_that_is_remembered_as_bad {
             c.greeting_wait = GreetingWait::For(ms(5000));
             c.ask = true;
         });
-        let lossy = world(&[V4], &[(587, V4, LoseSyns(1))], &[(587, Ipv4)]);
+        let lossy = world(&[V4], &[(587, V4, DropFirst(1))], &[(587, Ipv4)]);
         let history = lossy.dial(&Plan::submission(), &greeting_wait);
         assert!(!history.script().contains("asks"), "{}", history.script());
         assert_eq!(history.winner().unwrap().port(), 587);
@@ -230,6 +232,21 @@ mod a_dial_teaches {
     }
 
     #[test]
+    fn silence_that_only_the_proof_has_shown_provisionally() {
+        let is_provisional = |history: &History| {
+            let silent = history.observations.iter().find(|o| o.outcome == Timeout);
+            silent.unwrap().provisional
+        };
+        let silent = world(&[V4], &[(587, V4, Silent)], &[]);
+        assert!(is_provisional(&run(&silent)));
+        let by_patience = config(|c| c.port_delay = ms(1000));
+        assert!(!is_provisional(&silent.dial(&Plan::submission(), &by_patience)));
+        let mut known = silent;
+        known.hints.known = vec![Plan::submission().services()[0]];
+        assert!(!is_provisional(&run(&known)));
+    }
+
+    #[test]
     fn nothing_of_what_was_still_in_time() {
         let history = run(&world(&[V6, V4], &[(587, V6, Silent)], &[]));
         assert_eq!(told(&history), [(587, Some(Ipv4), Connected)]);
@@ -237,19 +254,21 @@ mod a_dial_teaches {
 
     #[test]
     fn nothing_of_what_only_the_deadline_cut_short() {
-        let config = config(|c| c.timeout = ms(1100));
+        let config = config(|c| c.timeout = ms(600));
         let history = world(&[V4], &[(587, V4, Silent)], &[]).dial(&Plan::submission(), &config);
         assert_eq!(told(&history), [(25, Some(Ipv4), Connected)]);
     }
 
     #[test]
     fn the_kernels_giving_up_only_after_the_patience() {
-        for (gives_up, taught) in [(500, 1), (1290, 1)] {
+        let by_patience = config(|c| c.port_delay = ms(1000));
+        let run = |world: &World| world.dial(&Plan::submission(), &by_patience);
+        for (gives_up, taught) in [(500, 1), (1040, 1)] {
             let mut world = world(&[V4], &[(587, V4, Silent)], &[]);
             world.kernel = Kernel { gives_up: ms(gives_up), ..Kernel::default() };
             assert_eq!(run(&world).observations.len(), taught);
         }
-        let mut world = world(&[V4], &[(587, V4, Silent), (25, V4, LoseSyns(1))], &[]);
+        let mut world = world(&[V4], &[(587, V4, Silent), (25, V4, DropFirst(1))], &[]);
         world.kernel = Kernel { gives_up: ms(1350), ..Kernel::default() };
         assert_eq!(told(&run(&world))[0], (587, Some(Ipv4), Timeout));
     }
@@ -270,13 +289,13 @@ mod a_dial_teaches {
     fn a_connection_that_was_held_and_not_needed() {
         let early = config(|c| c.port_delay = ms(200));
         let history =
-            world(&[V4], &[(587, V4, LoseSyns(1))], &[]).dial(&Plan::submission(), &early);
+            world(&[V4], &[(587, V4, DropFirst(1))], &[]).dial(&Plan::submission(), &early);
         assert_eq!(told(&history), [(587, Some(Ipv4), Connected), (25, Some(Ipv4), Connected)]);
     }
 
     #[test]
     fn a_connection_that_was_closed_while_held_as_bad() {
-        let fates = [(587, V4, LoseSyns(1)), (25, V4, AcceptThenClose(ms(10)))];
+        let fates = [(587, V4, DropFirst(1)), (25, V4, AcceptThenClose(ms(10)))];
         let early = config(|c| c.port_delay = ms(200));
         let history = world(&[V4], &fates, &[]).dial(&Plan::submission(), &early);
         assert_eq!(told(&history), [(587, Some(Ipv4), Connected), (25, Some(Ipv4), Closed)]);

@@ -316,10 +316,12 @@ fn addresses_that_arrive_late_join_every_service_already_begun() {
         "100 connect 587 v4
          140 reset 587 v4
          140 connect 25 v4
+         390 connect 25 v4
          700 connect 587 v6
          700 connect 25 v6
          740 connected 587 v6
          740 connected 25 v6
+         740 close 25 v4 cancelled
          740 close 25 v4 cancelled
          740 close 25 v6 cancelled
          740 wins 587 v6",

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mailport::{Config, Patience, Plan};
-use mailport_lab::Fate::{self, Icmp, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, DropFirst, Icmp, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{History, Kernel, Names, What, World};
 
@@ -64,10 +64,14 @@ mod addresses {
 
     #[test]
     fn a_silent_attempt_starts_the_next_candidate_after_the_attempt_delay_and_stays() {
-        alone(&world(&[V6, V4], &[(587, V6, LoseSyns(1)), (587, V4, Silent)])).reads(
+        alone(&world(&[V6, V4], &[(587, V6, DropFirst(1)), (587, V4, Silent)])).reads(
             "0 connect 587 v6
              250 connect 587 v4
+             500 connect 587 v6
+             750 connect 587 v4
              1040 connected 587 v6
+             1040 close 587 v4 cancelled
+             1040 close 587 v6 cancelled
              1040 close 587 v4 cancelled
              1040 wins 587 v6",
         );
@@ -174,7 +178,7 @@ mod the_next_service {
         );
         let silent = addresses.map(|address| (587, address, Silent));
         let history = run(&world(&addresses, &silent));
-        assert_eq!(history.connects().nth(3).unwrap(), (ms(500 + 1000), (V4, 25).into()));
+        assert_eq!(history.connects().nth(3).unwrap(), (ms(500 + 250), (V4, 25).into()));
     }
 
     #[test]
@@ -187,13 +191,13 @@ mod the_next_service {
              80 wins 25 v4",
         );
         let mut gives_up = world(&[V4], &[(587, V4, Silent)]);
-        gives_up.kernel = Kernel { gives_up: ms(500), ..Kernel::default() };
+        gives_up.kernel = Kernel { gives_up: ms(200), ..Kernel::default() };
         run(&gives_up).reads(
             "0 connect 587 v4
-             500 timeout 587 v4
-             500 connect 25 v4
-             540 connected 25 v4
-             540 wins 25 v4",
+             200 timeout 587 v4
+             200 connect 25 v4
+             240 connected 25 v4
+             240 wins 25 v4",
         );
     }
 
@@ -203,10 +207,14 @@ mod the_next_service {
             "0 connect 587 v6
              40 icmp-soft 587 v6
              40 connect 587 v4
-             1040 connect 25 v6
-             1080 connected 25 v6
-             1340 close 587 v4 timeout
-             1340 wins 25 v6",
+             290 connect 587 v4
+             540 connect 25 v6
+             580 connected 25 v6
+             580 connect 587 v4
+             720 close 587 v4 timeout
+             720 close 587 v4 timeout
+             720 close 587 v4 timeout
+             720 wins 25 v6",
         );
     }
 
@@ -216,10 +224,12 @@ mod the_next_service {
             "0 connect 587 v6
              250 connect 587 v4
              290 icmp-soft 587 v4
-             1000 connect 25 v6
-             1040 connected 25 v6
-             1300 close 587 v6 timeout
-             1300 wins 25 v6",
+             500 connect 25 v6
+             500 connect 587 v6
+             540 connected 25 v6
+             640 close 587 v6 timeout
+             640 close 587 v6 timeout
+             640 wins 25 v6",
         );
     }
 
@@ -229,12 +239,20 @@ mod the_next_service {
         let fates = [(465, V4, Silent), (587, V4, Silent)];
         world(&[V4], &fates).dial(&plan, &Config::default()).reads(
             "0 connect 465 v4
-             1000 connect 587 v4
-             2000 connect 25 v4
-             2040 connected 25 v4
-             2300 close 465 v4 timeout
-             2300 close 587 v4 timeout
-             2300 wins 25 v4",
+             250 connect 465 v4
+             500 connect 587 v4
+             750 connect 587 v4
+             1000 connect 25 v4
+             1040 connected 25 v4
+             1040 connect 465 v4
+             1050 connect 587 v4
+             1190 close 465 v4 timeout
+             1190 close 465 v4 timeout
+             1190 close 587 v4 timeout
+             1190 close 587 v4 timeout
+             1190 close 465 v4 timeout
+             1190 close 587 v4 timeout
+             1190 wins 25 v4",
         );
     }
 
@@ -404,11 +422,13 @@ mod local_resource_error {
 
     #[test]
     fn of_a_later_service_do_not_end_a_dial_that_has_a_live_attempt() {
-        troubled(&[V4], &[(587, V4, LoseSyns(2))], (V4, 25), libc::EMFILE).reads(
+        troubled(&[V4], &[(587, V4, DropFirst(2))], (V4, 25), libc::EMFILE).reads(
             "0 connect 587 v4
-             1000 connect 25 v4
-             1000 local 25 v4
+             250 connect 587 v4
+             500 connect 25 v4
+             500 local 25 v4
              2040 connected 587 v4
+             2040 close 587 v4 timeout
              2040 wins 587 v4",
         );
     }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use mailport::{Config, Patience, Plan};
-use mailport_lab::Fate::{self, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, DropFirst, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{History, World};
 
@@ -34,20 +34,26 @@ fn sends_no_syn_to_the_next_service_before_every_attempt_has_failed_or_is_overdu
          330 close 587 v4 timeout
          330 wins 25 v6",
     );
-    sequential(&world(&[V4], &[(587, V4, LoseSyns(1))])).reads(
+    sequential(&world(&[V4], &[(587, V4, DropFirst(1))])).reads(
         "0 connect 587 v4
+         250 connect 587 v4
          1040 connected 587 v4
+         1040 close 587 v4 cancelled
          1040 wins 587 v4",
     );
 }
 
 #[test]
 fn keeps_silent_attempts_in_the_race() {
-    let far = network(ms(800), &[V4], &[(587, V4, LoseSyns(1))]);
+    let far = network(ms(800), &[V4], &[(587, V4, DropFirst(1))]);
     sequential(&World::new(far)).reads(
         "0 connect 587 v4
+         250 connect 587 v4
          1300 connect 25 v4
+         1550 connect 25 v4
          1800 connected 587 v4
+         1800 close 587 v4 cancelled
+         1800 close 25 v4 cancelled
          1800 close 25 v4 cancelled
          1800 wins 587 v4",
     );
@@ -66,8 +72,10 @@ fn waits_as_long_as_the_patience_that_the_caller_sets() {
     hurried.patience = Patience::Fixed(ms(700));
     world(&[V4], &[(587, V4, Silent)]).dial(&Plan::submission().sequential(), &hurried).reads(
         "0 connect 587 v4
+         250 connect 587 v4
          700 connect 25 v4
          740 connected 25 v4
+         740 close 587 v4 timeout
          740 close 587 v4 timeout
          740 wins 25 v4",
     );

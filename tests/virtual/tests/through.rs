@@ -13,7 +13,7 @@ use mailport::machine::{Answer, AttemptId, Event, Machine, Query};
 use mailport::outcome::ViaError;
 use mailport::report::{End, Greeting, Stage};
 use mailport::{Config, Family, GreetingWait, Outcome, Plan};
-use mailport_lab::Fate::{self, AcceptThenClose, LoseSyns, Reset, Silent};
+use mailport_lab::Fate::{self, AcceptThenClose, DropFirst, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
 use mailport_lab::world::{Far, History, World};
 
@@ -112,7 +112,7 @@ mod a_greeting_wait {
 
     #[test]
     fn keeps_one_connection_and_tries_the_other_again_when_that_fails() {
-        let fates = [(587, V6, LoseSyns(1)), (587, V4, AcceptThenClose(ms(200)))];
+        let fates = [(587, V6, DropFirst(1)), (587, V4, AcceptThenClose(ms(200)))];
         run(&world(&[V6, V4], &fates, 0)).reads(
             "0 connect 587 v6
              250 connect 587 v4
@@ -186,7 +186,7 @@ mod a_greeting_wait {
 
     #[test]
     fn is_not_shortened_by_the_cache() {
-        let mut world = world(&[V4], &[(587, V4, LoseSyns(1))], 0);
+        let mut world = world(&[V4], &[(587, V4, DropFirst(1))], 0);
         world.hints.bad = vec![(submission().services()[0], Some(Family::Ipv4))];
         assert_eq!(run(&world).winner().unwrap().port(), 587);
     }

@@ -8,7 +8,17 @@ import socket
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
-from ._dial import UNSET, AsyncAsk, Connected, answer_of, check_ask, limits_of, start, take
+from ._dial import (
+    UNSET,
+    AsyncAsk,
+    Connected,
+    answer_of,
+    check_ask,
+    limits_of,
+    start,
+    take,
+    translated,
+)
 from ._report import question_of
 
 if TYPE_CHECKING:
@@ -89,7 +99,8 @@ async def connected_of(
     try:
         status = native.process()
         if status == "pending" or status == "asking":
-            watch = _Watch(native, status)
+            with translated(name):
+                watch = _Watch(native, status)
             try:
                 await _ended(watch, ask)
             finally:

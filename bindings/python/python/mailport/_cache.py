@@ -71,7 +71,7 @@ class Cache:
         """Stores the answer to the question whether *service* may be tried next, for 30 days.
 
         Later dials to *host* in this network, with the same *config* and *via*, then do not ask.
-        Returns ``False`` and stores nothing if this network cannot be told from another one.
+        Returns ``False`` and stores nothing if this network cannot be identified.
         """
         settings = native_of(config or DEFAULT_CONFIG)
         return self._native.remember_answer(host, str(service), Answer(answer), settings, via)

@@ -26,12 +26,14 @@ class Config:
         Delay of RFC 8305 section 5. At least 0.01. Default ``None``: 0.25, or the timeout of the
         dial if that is shorter.
     port_delay : float
-        Silence of every open attempt of a service after which the next service is tried in
-        parallel. At least 0.01. A shorter delay sends needless packets to the later port.
+        Silence of a service after which the next service is tried in parallel. At least 0.01.
+        Left at its default, it is 1 where the cache says that the service has connected lately,
+        and where ``patience`` is set. A shorter delay sends needless packets to the later port.
     patience : float or None
         How long a silent attempt may hold back the connection of a later service. At least 0.01.
-        Default ``None``: automatic, 1.3 or more. Below 1, one lost packet is enough to reach the
-        later port.
+        Default ``None``: until a packet that was sent while the path was good has had no answer;
+        where the service has connected lately, also 1.3 or more. With a short time, lost packets
+        can lead to the later port.
     greeting_wait : float or None
         How long to wait for the server's greeting before a connection counts as established. The
         greeting stays in the socket. The wait makes the dial try services one after the other.

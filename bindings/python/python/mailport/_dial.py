@@ -132,10 +132,8 @@ class Dial:
         self._host, self._native = start(
             host, port, limits_of(timeout)[0], source_address, asks, options
         )
-        try:
+        with translated(self._host):
             self._native.add_timer()
-        except OSError as error:
-            raise ConnectError(error.errno, f"{self._host}: {error.strerror}") from None
 
     def fileno(self) -> int:
         """Returns the descriptor, which is the same until the dial is closed."""
@@ -150,7 +148,18 @@ class Dial:
 
         Other threads run meanwhile, and signals are handled. ``None`` is no limit.
         """
-        return Status(wait(self._native, timeout))
+        with translated(self._host):
+            self._native.make_cancellable()
+            return Status(wait(self._native, timeout))
+
+    def cancel(self) -> None:
+        """Ends the dial, from any thread: a blocked :meth:`wait` returns ``FAILED``.
+
+        :meth:`result` then raises a :exc:`ConnectError` whose report has ended as ``CANCELLED``. A
+        dial that has ended stays as it is.
+        """
+        with translated(self._host):
+            self._native.cancel()
 
     @property
     def question(self) -> Question | None:
@@ -231,19 +240,37 @@ def start(
         raise TypeError(f"cache must be a Cache, not {type(cache).__name__}")
     if via is not None and not isinstance(via, str):
         raise TypeError(f"via must be a str, not {type(via).__name__}")
+    source = None if source_address is None else _source_of(source_address)
+    settings, learned = native_of(config), None if cache is None else cache._native
     try:
-        return host, _native.Dial(
-            host,
-            plan._parsed,
-            native_of(config),
-            limit,
-            asks,
-            None if source_address is None else _source_of(source_address),
-            None if cache is None else cache._native,
-            via,
-        )
+        return host, _native.Dial(host, plan._parsed, settings, limit, asks, source, learned, via)
     except OSError as error:
-        raise ConnectError(error.errno, f"{host}: {error.strerror}") from None
+        raise _setup_error(host, error) from None
+
+
+def _setup_error(host: str, error: OSError) -> ConnectError:
+    return ConnectError(error.errno, f"{host}: {error.strerror}")
+
+
+class translated:  # noqa: N801  # used like a function
+    """Turns what this machine refuses a dial into a :exc:`ConnectError`."""
+
+    __slots__ = ("_host",)
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError) and not isinstance(error, ConnectError):
+            raise _setup_error(self._host, error) from None
 
 
 def _address_of(
@@ -267,7 +294,8 @@ def _source_of(source_address: tuple[str, int]) -> str | None:
 
 def take(host: str, native: _native.Dial, timeout: float | None) -> Connected:
     """The result of a dial that has ended; *timeout* is that of the socket."""
-    taken, report = native.take()
+    with translated(host):
+        taken, report = native.take()
     if taken is None:
         raise connect_error(report)
     descriptor, service = taken

@@ -77,7 +77,9 @@ def connect_error(native: _native.Report) -> ConnectError:
     """The exception for the report of a dial that failed."""
     report = report_of(native)
     kind, number = ConnectError, report.errno
-    if report.end is End.UNRESOLVED:
+    if report.end is End.CANCELLED:
+        number = numbers.ECANCELED
+    elif report.end is End.UNRESOLVED:
         kind, number = ConnectLookupError, native.lookup_errno()
     elif number == numbers.ECONNREFUSED:
         kind = ConnectRefusedError
@@ -89,5 +91,5 @@ def connect_error(native: _native.Report) -> ConnectError:
 class TLSRequiredError(MailportError, smtplib.SMTPException):
     """The plan demands TLS, which the session does not have, so the command was not sent.
 
-    A password is never sent without TLS, whatever the plan allows.
+    A password is never sent without TLS, even if the plan allows it.
     """

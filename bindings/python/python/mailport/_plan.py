@@ -102,16 +102,21 @@ class Plan:
         return plan
 
     @classmethod
-    def for_port(cls, port: int | str | None) -> Self:
-        """Returns the plan for a port that the user has configured.
+    def for_port(cls, port: int | str | None, *, prefer_submission: bool = False) -> Self:
+        """Returns the plan for a port that the user has configured, which comes first.
 
-        587 and ``None`` are ``submission``; 465 is ``submissions``, which never falls back; any
-        other port is tried alone, with STARTTLS. A port may be digits in a string.
+        587 and ``None`` are ``submission``; 25 is 25, then 587, both with STARTTLS, or
+        ``submission`` where *prefer_submission* is true, which is for programs whose own default
+        is 25; 465, 993 and 995 are tried alone, with TLS from the first byte; any other port is
+        tried alone, with STARTTLS. A port may be digits in a string.
 
         >>> Plan.for_port(465)
         Plan('465:implicit')
+        >>> Plan.for_port(25)
+        Plan('25:starttls,587:starttls')
         """
-        return cls._of(_native.Plan.for_port(None if port is None else port_of(port)))
+        number = None if port is None else port_of(port)
+        return cls._of(_native.Plan.for_port(number, prefer_submission))
 
     @property
     def services(self) -> tuple[Service, ...]:

@@ -134,7 +134,7 @@ class Report:
     elapsed : float
         Seconds from the call to the result.
 
-    It can be pickled; the copy draws its :meth:`timeline` 80 columns wide, whatever the width.
+    It can be pickled; the copy draws its :meth:`timeline` 80 columns wide, for any *width*.
     """
 
     host: str

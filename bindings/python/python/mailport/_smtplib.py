@@ -151,7 +151,7 @@ class _PlannedSMTP(smtplib.SMTP):
         try:
             return super().connect(host, cast("int", port), source_address)
         except BaseException:
-            # Also for a Ctrl-C in the constructor, after which nobody has this object.
+            # Also for a Ctrl-C in the constructor, after which no caller has this object.
             self.close()
             raise
 
@@ -198,7 +198,7 @@ class _PlannedSMTP(smtplib.SMTP):
     def auth(
         self, mechanism: str, authobject: Any, *, initial_response_ok: bool = True
     ) -> tuple[int, bytes]:
-        """Authenticates. Raises :exc:`TLSRequiredError` without TLS, whatever the server offers.
+        """Authenticates. Raises :exc:`TLSRequiredError` without TLS, even if the server offers it.
 
         The arguments and the result are smtplib's.
         """
@@ -208,7 +208,7 @@ class _PlannedSMTP(smtplib.SMTP):
     def login(
         self, user: str, password: str, *, initial_response_ok: bool = True
     ) -> tuple[int, bytes]:
-        """Logs in. Raises :exc:`TLSRequiredError` without TLS, whatever the server offers.
+        """Logs in. Raises :exc:`TLSRequiredError` without TLS, even if the server offers it.
 
         The arguments and the result are smtplib's.
         """

@@ -61,7 +61,7 @@ impl Problem {
     }
 }
 
-/// Verifies a certificate as rustls does, and lets the handshake go on whatever the result is: the
+/// Verifies a certificate as rustls does, and lets the handshake continue with any result: the
 /// session ends without a login, and the result is what it is for.
 #[derive(Debug)]
 pub(super) struct Recorder {

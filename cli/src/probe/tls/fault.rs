@@ -116,7 +116,7 @@ impl Fault {
                 reply.text()
             ),
             Fault::Injected => {
-                "cleartext follows the reply to STARTTLS: somebody on the way may be inserting \
+                "cleartext follows the reply to STARTTLS: an attacker on the path may be inserting \
                  replies; do not log in from this network"
                     .to_owned()
             }

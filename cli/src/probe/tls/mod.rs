@@ -37,7 +37,7 @@ use session::Trust;
 /// Sessions that run while a probe goes on.
 pub(super) struct Sessions {
     trust: Arc<Trust>,
-    /// Each host and service with a session: one is enough, whatever address connects first.
+    /// Each host and service with a session: one is enough, at the address that connects first.
     begun: BTreeSet<(usize, Service)>,
     running: Vec<(usize, JoinHandle<Session>)>,
 }

@@ -201,7 +201,7 @@ fn push(list: &mut Vec<String>, word: String) {
 mod tests {
     use super::*;
 
-    /// A server that says this, whatever it is told.
+    /// A server that says this to every command.
     struct Script(io::Cursor<Vec<u8>>);
 
     impl Read for Script {

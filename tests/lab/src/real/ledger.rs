@@ -1,5 +1,6 @@
 //! What the owner of a lab and its threads know together: the fates, and the SYNs seen.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,11 +25,13 @@ pub struct Syn {
 pub(super) struct Ledger {
     network: Mutex<Network>,
     syns: Mutex<Vec<Syn>>,
+    /// How many SYNs to a port were lost, where some are.
+    lost: Mutex<BTreeMap<SocketAddr, u32>>,
 }
 
 impl Ledger {
     pub(super) fn new(network: Network) -> Ledger {
-        Ledger { network: Mutex::new(network), syns: Mutex::default() }
+        Ledger { network: Mutex::new(network), syns: Mutex::default(), lost: Mutex::default() }
     }
 
     pub(super) fn round_trip(&self) -> Duration {
@@ -41,6 +44,16 @@ impl Ledger {
 
     pub(super) fn set(&self, address: IpAddr, port: u16, fate: Fate) {
         lock(&self.network).set(address, port, fate);
+        lock(&self.lost).remove(&SocketAddr::new(address, port));
+    }
+
+    /// Whether a SYN to this port is lost, of which the first `count` are since its fate was set.
+    pub(super) fn loses(&self, to: SocketAddr, count: u32) -> bool {
+        let mut lost = lock(&self.lost);
+        let so_far = lost.entry(to).or_default();
+        let is_lost = *so_far < count;
+        *so_far += u32::from(is_lost);
+        is_lost
     }
 
     pub(super) fn note(&self, opening: &Opening, at: Instant) {

@@ -46,7 +46,7 @@ struct Router {
     /// The packets on their way, by the time when they arrive and the order in which they came.
     held: BTreeMap<(Instant, u64), (Side, Vec<u8>)>,
     order: u64,
-    /// How many SYNs of a connection were dropped, where it is told to lose some.
+    /// How many SYNs of a connection were dropped, where the first ones are.
     lost: BTreeMap<Opening, u32>,
     ledger: Arc<Ledger>,
 }
@@ -104,6 +104,11 @@ impl Router {
                 self.hold(now + self.there, Side::Server, packet);
             }
             Fate::LoseSyns(count) => {
+                if !self.ledger.loses(opening.to, count) {
+                    self.hold(now + self.there, Side::Server, packet);
+                }
+            }
+            Fate::DropFirst(count) => {
                 let lost = self.lost.entry(*opening).or_default();
                 if *lost < count {
                     *lost += 1;

@@ -71,7 +71,9 @@ impl Kernel {
                 Some(failure) => (round_trip, Ending::Failed(failure)),
             },
             Fate::Silent => return given_up,
-            Fate::LoseSyns(lost) => match SYNS.get(lost as usize) {
+            // Which SYN is accepted depends on those of other connections.
+            Fate::LoseSyns(_) => return given_up,
+            Fate::DropFirst(lost) => match SYNS.get(lost as usize) {
                 None => return given_up,
                 Some(&sent) => (sent + round_trip, Ending::Connected),
             },

@@ -1,5 +1,6 @@
 //! The loop around the machine, and the sockets that it is told of.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use mailport::report::LookupError;
 use mailport::{Family, Outcome};
 
 use super::history::{self, Entry, History, What};
-use super::kernel::{self, Ending};
+use super::kernel::{self, Ending, SYNS};
 use super::{Answer, Clock, Far, World};
 use crate::Fate;
 
@@ -33,6 +34,7 @@ pub(super) fn run(world: &World, machine: Machine, start: Instant, greeting_wait
         asked: None,
         coming: Vec::new(),
         sockets: Vec::new(),
+        lost: BTreeMap::new(),
         log: Vec::new(),
         dice: Dice(seed),
     };
@@ -55,6 +57,8 @@ struct Run<'w> {
     coming: Vec<(Duration, Coming)>,
     /// By the number of the attempt.
     sockets: Vec<Socket>,
+    /// How many SYNs to a port were lost, where some are.
+    lost: BTreeMap<SocketAddr, u32>,
     log: Vec<Entry>,
     dice: Dice,
 }
@@ -62,6 +66,8 @@ struct Run<'w> {
 #[derive(Debug, Clone, Copy)]
 enum Coming {
     Answer(Query),
+    /// A SYN to a port that loses some, by its number within the attempt.
+    Syn(AttemptId, usize),
     Connected(AttemptId),
     Confirmed(AttemptId),
     Greeted(AttemptId),
@@ -69,6 +75,7 @@ enum Coming {
     Failed(AttemptId, Failure),
 }
 
+#[derive(Clone, Copy)]
 struct Socket {
     /// `None` through a proxy.
     address: Option<SocketAddr>,
@@ -146,6 +153,7 @@ impl Run<'_> {
     fn happen(&mut self, coming: Coming) {
         match coming {
             Coming::Answer(query) => self.answer(query),
+            Coming::Syn(attempt, number) => self.syn(attempt, number),
             Coming::Connected(attempt) => {
                 if !self.socket(attempt).is_open {
                     return;
@@ -180,6 +188,9 @@ impl Run<'_> {
                     self.note(What::Said(answer));
                 }
             }
+            // A connect that was given up, but for the handshake.
+            Coming::Failed(attempt, Failure { outcome: Outcome::Timeout, .. })
+                if self.socket(attempt).connected.is_some() => {}
             Coming::Failed(attempt, failure) => {
                 if self.socket(attempt).is_open {
                     self.socket(attempt).is_open = false;
@@ -188,6 +199,24 @@ impl Run<'_> {
                     self.handle(Event::Failed { attempt, failure, syns });
                 }
             }
+        }
+    }
+
+    /// Sends a SYN to a port that loses some: an answer follows, or the next SYN.
+    fn syn(&mut self, attempt: AttemptId, number: usize) {
+        let Socket { address, started, is_open, .. } = *self.socket(attempt);
+        let Some(address) = address.filter(|_| is_open) else { return };
+        let Fate::LoseSyns(count) = self.world.network.fate(address.ip(), address.port()) else {
+            return;
+        };
+        let lost = self.lost.entry(address).or_default();
+        if *lost >= count {
+            let answered = started + SYNS[number] + self.world.network.round_trip;
+            self.coming.push((answered, Coming::Connected(attempt)));
+        } else {
+            *lost += 1;
+            let next = SYNS.get(number + 1).map(|&at| started + at);
+            self.coming.extend(next.map(|at| (at, Coming::Syn(attempt, number + 1))));
         }
     }
 
@@ -310,6 +339,7 @@ impl Run<'_> {
         if attempt.0 != self.sockets.len() {
             self.fail("attempts are numbered in the order of their start");
         }
+        let is_again = self.sockets.iter().any(|socket| socket.address == Some(address));
         let socket =
             Socket { address: Some(address), started: self.now, connected: None, is_open: true };
         self.sockets.push(socket);
@@ -317,6 +347,7 @@ impl Run<'_> {
         let family = Family::from(address.ip());
         let trouble = match self.world.source(family) {
             None => Some(Errno(libc::ENETUNREACH)),
+            Some(_) if is_again && self.world.trouble_again.is_some() => self.world.trouble_again,
             Some(_) => self.world.troubles.get(&address).copied(),
         };
         let (after, ending) = if let Some(errno) = trouble {
@@ -325,6 +356,11 @@ impl Run<'_> {
             let fate = self.world.network.fate(address.ip(), address.port());
             self.world.kernel.ending(fate, family, self.world.network.round_trip)
         };
+        let loses =
+            matches!(self.world.network.fate(address.ip(), address.port()), Fate::LoseSyns(_));
+        if loses && trouble.is_none() {
+            self.coming.push((self.now, Coming::Syn(attempt, 0)));
+        }
         let coming = match ending {
             Ending::Connected => Coming::Connected(attempt),
             Ending::Failed(failure) => Coming::Failed(attempt, failure),

@@ -50,7 +50,7 @@ def told(report: mailport.Report) -> dict[str, object]:
     return {
         "winner": won and [won.service.port, won.family],
         "attempts": [(a.service.port, a.family, a.outcome) for a in report.attempts],
-        "looked_up": report.lookup.ended or report.elapsed,
+        "looked_up": (report.lookup and report.lookup.ended) or report.elapsed,
     }
 
 
