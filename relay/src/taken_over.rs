@@ -1,9 +1,13 @@
 //! Connections that this process has made on behalf of a program, and where each was going.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use mailport::target::Target;
+
+use super::session::literal;
 
 /// The connections to a listener of the mode [`Mode::TakenOver`](super::Mode::TakenOver) that will
 /// be accepted. All others are refused. Clones share one table.
@@ -32,6 +36,34 @@ impl DialResult {
     pub(super) fn send(&self, dialled: Dialled) {
         // A program that does not wait for it needs nothing.
         let _ = self.0.send(dialled);
+    }
+}
+
+impl Wanted {
+    /// The target of its dial. Where other addresses are of the other family, it is a name, for an
+    /// address allows one family alone; it is not looked up.
+    pub(super) fn target(&self) -> Option<Target> {
+        let is_mixed = self.addresses.iter().any(|other| other.is_ipv4() != self.to.is_ipv4());
+        if is_mixed { reverse_name(self.to.ip()).parse().ok() } else { literal(self.to) }
+    }
+}
+
+/// The name of an address in the DNS (RFC 1035 section 3.5, RFC 3596 section 2.5).
+fn reverse_name(address: IpAddr) -> String {
+    let mut name = String::new();
+    match address {
+        IpAddr::V4(v4) => {
+            for byte in v4.octets().iter().rev() {
+                name += &format!("{byte}.");
+            }
+            name + "in-addr.arpa"
+        }
+        IpAddr::V6(v6) => {
+            for byte in v6.octets().iter().rev() {
+                name += &format!("{:x}.{:x}.", byte & 15, byte >> 4);
+            }
+            name + "ip6.arpa"
+        }
     }
 }
 
@@ -75,3 +107,28 @@ impl PartialEq for TakenOver {
 }
 
 impl Eq for TakenOver {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(to: &str, others: &[&str]) -> String {
+        let table = TakenOver::default();
+        let from = "127.0.0.1:1".parse().unwrap();
+        let others: Vec<SocketAddr> = others.iter().map(|other| other.parse().unwrap()).collect();
+        table.expect(from, to.parse().unwrap(), &others);
+        let wanted = table.take(from).expect("it is expected");
+        assert!(table.take(from).is_none(), "once");
+        assert_eq!(wanted.addresses.len(), others.len() + 1);
+        wanted.target().expect("a target").to_string()
+    }
+
+    #[test]
+    fn addresses_of_both_families_have_a_name_as_their_target() {
+        assert_eq!(target("192.0.2.1:25", &[]), "192.0.2.1");
+        assert_eq!(target("192.0.2.1:25", &["192.0.2.9:25"]), "192.0.2.1");
+        assert_eq!(target("192.0.2.1:25", &["[2001:db8::1]:25"]), "1.2.0.192.in-addr.arpa");
+        let name = target("[2001:db8::1]:25", &["192.0.2.1:25"]);
+        assert_eq!(name, format!("1.{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(23)));
+    }
+}

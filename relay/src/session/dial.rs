@@ -9,7 +9,7 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use socket2::Socket;
 
-use super::destination::{Destination, literal};
+use super::destination::Destination;
 use super::joined::Established;
 use super::{Peeked, Session, State, Step, far_token};
 use crate::access::Refusal;
@@ -96,10 +96,11 @@ impl Session {
         context: &mut Context,
         now: Instant,
     ) -> Step {
+        let target = wanted.target();
         let Wanted { to, addresses, result } = wanted;
         self.result = Some(result);
         let plan = self.listener.mode.plan(to.port());
-        let (Some(target), Some(plan)) = (literal(to), plan) else {
+        let (Some(target), Some(plan)) = (target, plan) else {
             return self.refuse(Refusal::Port, context, now);
         };
         let destination = Destination {

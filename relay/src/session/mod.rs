@@ -18,6 +18,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use self::destination::Destination;
+pub(super) use self::destination::literal;
 use self::joined::{Established, JoinedPair};
 use super::access::Refusal;
 use super::clients::{ClientAddress, ClientId, Counted};
@@ -172,7 +173,7 @@ impl Session {
             }
             Mode::Transparent(_) => match self.to {
                 Some(to) if !context.own.contains(&to) => {
-                    let target = destination::literal(to);
+                    let target = literal(to);
                     self.connect_to(target, to.port(), context, now)
                 }
                 _ => self.refuse(Refusal::NotRedirected, context, now),

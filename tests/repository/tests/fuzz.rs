@@ -163,7 +163,8 @@ fn number(name: &str) -> Option<u64> {
 }
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
-    let folder = [env!("CARGO_MANIFEST_DIR"), "fuzz", "corpus", name].iter().collect::<PathBuf>();
+    let folder =
+        [env!("CARGO_MANIFEST_DIR"), "../../fuzz/corpus", name].iter().collect::<PathBuf>();
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
