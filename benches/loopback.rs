@@ -1,24 +1,54 @@
-//! What a whole blocking dial costs on loopback, beside a bare non-blocking connect.
+//! What a dial costs on loopback, beside a bare non-blocking connect: time, memory and descriptors.
 //!
-//! Both connect to the same listener, turn about in the same run, so that a machine that is busy
-//! is busy for both. Run it with `cargo bench --bench loopback`.
+//! Everything connects to the same listener, turn about in the same run, so that a machine that is
+//! busy is busy for all. Run it with `cargo bench --bench loopback`.
+#![allow(unsafe_code, reason = "an allocator that counts is unsafe by its trait")]
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::error::Error;
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicIsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mailport::{Cleartext, Config, Plan, Service, Target, Tls};
+use mailport::{Cache, Cleartext, Dialer, Plan, Service, Status, Target, Tls};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const ROUNDS: usize = 41;
 const CONNECTS: u32 = 200;
 
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The bytes of the heap that are in use.
+struct Counting;
+
+static IN_USE: AtomicIsize = AtomicIsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: every call is passed on to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        IN_USE.fetch_add(layout.size().cast_signed(), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        IN_USE.fetch_sub(layout.size().cast_signed(), Ordering::Relaxed);
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
 /// socket, non-blocking connect, poll, the socket's error, close: the least a client can do.
 fn bare(address: SocketAddr) -> io::Result<()> {
     let kind = Type::STREAM.nonblocking();
-    let socket = Socket::new(Domain::IPV4, kind, Some(Protocol::TCP))?;
+    let socket = Socket::new(Domain::for_address(address), kind, Some(Protocol::TCP))?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => {
             return Err(error);
@@ -29,48 +59,112 @@ fn bare(address: SocketAddr) -> io::Result<()> {
     socket.take_error()?.map_or(Ok(()), Err)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+/// A dial in an event loop: its descriptor is watched only if the first turn has not ended it.
+fn in_a_loop(dialer: &Dialer, target: &Target, epoll: &Epoll) -> Outcome<()> {
+    let mut dial = dialer.start(target)?;
+    if dial.process() == Status::Pending {
+        epoll.add(dial.descriptor()?, EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        while dial.process() == Status::Pending {
+            epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::NONE)?;
+        }
+        epoll.delete(dial.descriptor()?)?;
+    }
+    dial.take()?;
+    Ok(())
+}
+
+/// A port that answers nothing: the queue of its listener is full.
+fn silent() -> io::Result<(SocketAddr, Vec<Socket>)> {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
+    listener.listen(0)?;
     let address = listener.local_addr()?;
+    let mut kept = vec![listener];
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
+        let _ = socket.connect(&address);
+        let is_silent = socket.peer_addr().is_err();
+        kept.push(socket);
+        if is_silent {
+            return Ok((address.as_socket().expect("an address of IPv4"), kept));
+        }
+    }
+}
+
+fn descriptors() -> io::Result<usize> {
+    Ok(std::fs::read_dir("/proc/self/fd")?.count())
+}
+
+fn dialer(port: u16) -> Outcome<Dialer> {
+    let service = Service::new(port, Tls::StartTls)?;
+    Ok(Dialer::new().with_plan(Plan::new([service], Cleartext::Refuse)?))
+}
+
+fn main() -> Outcome<()> {
+    // Over both families, as `localhost` may be.
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0))?;
+    let port = listener.local_addr()?.port();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     std::thread::spawn(move || while listener.accept().is_ok() {});
 
     let target: Target = address.ip().to_string().parse()?;
-    let service = Service::new(address.port(), Tls::StartTls)?;
-    let plan = Plan::new([service], Cleartext::Refuse)?;
-    let config = Config::default();
-
-    let time = |work: &dyn Fn() -> Result<(), Box<dyn std::error::Error>>| {
+    let name: Target = "localhost".parse()?;
+    let (direct, by_name) = (dialer(port)?, dialer(port)?.with_cache(Cache::new()));
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let time = |work: &dyn Fn() -> Outcome<()>| {
         let start = Instant::now();
         (0..CONNECTS).try_for_each(|_| work())?;
-        Ok::<Duration, Box<dyn std::error::Error>>(start.elapsed() / CONNECTS)
+        Outcome::Ok(start.elapsed() / CONNECTS)
     };
-    let mut rounds = Vec::new();
+    let mut rounds: Vec<[Duration; 5]> = Vec::new();
     for round in 0..=ROUNDS {
-        let one = time(&|| Ok(bare(address)?))?;
-        let ours = time(&|| {
-            mailport::Dialer::new()
-                .with_plan(plan.clone())
-                .with_config(config.clone())
-                .connect(&target)?;
-            Ok(())
-        })?;
+        let times = [
+            time(&|| Ok(bare(address)?))?,
+            time(&|| direct.connect(&target).map(drop).map_err(Into::into))?,
+            time(&|| in_a_loop(&direct, &target, &epoll))?,
+            time(&|| {
+                let found = ("localhost", port).to_socket_addrs()?.next();
+                Ok(bare(found.ok_or("localhost has no address")?)?)
+            })?,
+            time(&|| by_name.connect(&name).map(drop).map_err(Into::into))?,
+        ];
         // The first round warms up.
         if round > 0 {
-            rounds.push((one, ours));
+            rounds.push(times);
         }
     }
-    let median = |mut values: Vec<f64>| {
+    let median = |of: &dyn Fn(&[Duration; 5]) -> f64| {
+        let mut values: Vec<f64> = rounds.iter().map(of).collect();
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
-    let micros = |duration: Duration| duration.as_secs_f64() * 1e6;
-    let one = median(rounds.iter().map(|(one, _)| micros(*one)).collect());
-    let ours = median(rounds.iter().map(|(_, ours)| micros(*ours)).collect());
-    let ratio = median(rounds.iter().map(|(one, ours)| micros(*ours) / micros(*one)).collect());
     let mut out = io::stdout().lock();
-    writeln!(out, "loopback, literal address, {ROUNDS} rounds of {CONNECTS}, medians")?;
-    writeln!(out, "bare connect          {one:8.1} us")?;
-    writeln!(out, "mailport::connect     {ours:8.1} us")?;
-    writeln!(out, "ratio, round by round {ratio:8.2}")?;
+    writeln!(out, "loopback, {ROUNDS} rounds of {CONNECTS}, medians; ratios to the bare connect")?;
+    for (index, name) in [
+        "bare connect",
+        "connect, a literal",
+        "a dial in an event loop, a literal",
+        "getaddrinfo and bare connect",
+        "connect, a name of the hosts file, with a cache",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let micros = median(&|times| times[index].as_secs_f64() * 1e6);
+        let ratio = median(&|times| times[index].as_secs_f64() / times[0].as_secs_f64());
+        writeln!(out, "{name:48} {micros:8.1} us {ratio:6.2}")?;
+    }
+
+    let (nowhere, _kept) = silent()?;
+    let (pending, before) = (dialer(nowhere.port())?, descriptors()?);
+    let heap = IN_USE.load(Ordering::Relaxed);
+    let mut dial = pending.start(&target)?;
+    dial.process();
+    let heap = IN_USE.load(Ordering::Relaxed) - heap;
+    let without_timer = descriptors()? - before;
+    dial.descriptor()?;
+    let with_timer = descriptors()? - before;
+    writeln!(out, "a pending dial with one attempt open: {heap} bytes of heap")?;
+    writeln!(out, "its descriptors: {without_timer}, with the timer {with_timer}")?;
     Ok(())
 }

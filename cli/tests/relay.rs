@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
 use relaying::{
-    GREETING, MAILPORT, PATIENCE, Relay, echo, ending, fixed, free_port, line, message, reader,
+    GREETING, MAILPORT, PATIENCE, Relay, client, echo, ending, fixed, free_port, line, message,
     rest, run, server, wait_for,
 };
 
@@ -28,9 +28,9 @@ fn a_fixed_listener_falls_back_and_passes_every_byte() {
     let relay = Relay::start(&fixed(&format!("{}:starttls,{on}:starttls", off.port())));
     let mut stream = relay.connect();
     assert_eq!(line(&stream), GREETING);
-    stream.write_all(b"EHLO reader\r\n\0\xff").unwrap();
+    stream.write_all(b"EHLO client\r\n\0\xff").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(rest(&stream), b"EHLO reader\r\n\0\xff", "and the end is passed on");
+    assert_eq!(rest(&stream), b"EHLO client\r\n\0\xff", "and the end is passed on");
     let status = relay.quiet();
     assert_eq!((status.ended, status.sent), (1, 15));
     assert_eq!(status.received, 15 + GREETING.len() as u64);
@@ -72,7 +72,7 @@ fn a_server_that_pauses_before_it_greets_is_left_to_pause() {
 
 /// What a SOCKS server answers to a request, and the connection.
 fn socks(address: SocketAddr, request: &[u8]) -> (Vec<u8>, TcpStream) {
-    let mut stream = reader(address);
+    let mut stream = client(address);
     stream.write_all(b"\x05\x01\0").unwrap();
     let mut method = [0; 2];
     stream.read_exact(&mut method).unwrap();
@@ -125,7 +125,7 @@ fn socks_says_why_not() {
 // ---- what it refuses -----------------------------------------------------------------------------
 
 #[test]
-fn a_failed_dial_is_told_in_one_line_that_a_reader_shows() {
+fn a_failed_dial_gives_a_client_one_line_to_show() {
     let off = refused();
     let relay = Relay::start(&fixed(&format!("{}:starttls", off.port())));
     let words = String::from_utf8(rest(relay.connect())).unwrap();
@@ -187,7 +187,7 @@ fn a_relay_never_connects_to_itself() {
         let options =
             ["--listen", &format!("{address}={to}"), "--plan", &plan, "--allow", "192.0.2.0/24"];
         let relay = Relay::start(&options);
-        let words = rest(reader(SocketAddr::from(([127, 0, 0, 1], port))));
+        let words = rest(client(SocketAddr::from(([127, 0, 0, 1], port))));
         let words = String::from_utf8(words).unwrap();
         assert!(words.starts_with("421 4.4.6 "), "{address} to {to}: {words}");
         let status = relay.quiet();
@@ -226,7 +226,7 @@ fn unsafe_settings_are_refused_before_it_listens() {
         (&["--listen", "127.0.0.1:0=x", "--plan", "rfc8314"], "several TLS modes"),
         (&["--listen", "127.0.0.1:0=x", "--plan", "25:cleartext"], "cleartext"),
         (&[], "there is no listener"),
-        (&["--listen-proxy", "127.0.0.1:0", "--max-sessions", "0"], "could serve nobody"),
+        (&["--listen-proxy", "127.0.0.1:0", "--max-sessions", "0"], "could serve no client"),
         (&["--config", "/no/such/file"], "/no/such/file"),
         (&["--config", "/etc/passwd", "--listen-proxy", "127.0.0.1:0"], "cannot be used with"),
     ] {
@@ -239,7 +239,7 @@ fn unsafe_settings_are_refused_before_it_listens() {
 // ---- limits --------------------------------------------------------------------------------------
 
 #[test]
-fn one_connection_too_many_is_told_so_and_the_others_go_on() {
+fn one_connection_too_many_is_refused_and_the_others_go_on() {
     let plan = format!("{}:starttls", echo());
     for (limit, code) in
         [("--max-sessions", "421 4.3.2 "), ("--max-sessions-per-client", "421 4.7.0 ")]
@@ -345,7 +345,7 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     fs::write(&path, listener(&second)).unwrap();
     relay.signal(Signal::SIGHUP);
     wait_for("it has the new file", || relay.log().contains("\"reloaded\""));
-    assert_eq!(line(reader(second.parse().unwrap())), GREETING);
+    assert_eq!(line(client(second.parse().unwrap())), GREETING);
     let error = TcpStream::connect(relay.addresses[0]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     stream.write_all(b"x").unwrap();
@@ -358,7 +358,7 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     relay.signal(Signal::SIGHUP);
     wait_for("it says why not", || relay.log().matches("\"reload_failed\"").count() > before);
     assert!(relay.log().contains("cannot be marked (this needs CAP_NET_ADMIN)"), "{}", relay.log());
-    assert_eq!(line(reader(second.parse().unwrap())), GREETING);
+    assert_eq!(line(client(second.parse().unwrap())), GREETING);
 
     // A listener that cannot be had leaves everything as it was.
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -367,7 +367,7 @@ fn sighup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     fs::write(&path, listener(&taken) + &listener(&first)).unwrap();
     relay.signal(Signal::SIGHUP);
     wait_for("it says why not", || relay.log().matches("\"reload_failed\"").count() > before);
-    assert_eq!(line(reader(second.parse().unwrap())), GREETING);
+    assert_eq!(line(client(second.parse().unwrap())), GREETING);
 }
 
 #[test]
@@ -379,7 +379,7 @@ fn a_service_manager_hands_over_its_sockets_and_hears_that_it_is_ready() {
     let manager = UnixDatagram::bind(&notify).unwrap();
     manager.set_read_timeout(Some(PATIENCE)).unwrap();
     // A client that came before the relay did.
-    let early = reader(address);
+    let early = client(address);
     let mut command = Command::new("sh");
     let script = "export LISTEN_PID=$$ LISTEN_FDS=1; exec \"$@\" 3<&0 </dev/null";
     command.args(["-c", script, "sh", MAILPORT]).env("NOTIFY_SOCKET", &notify);

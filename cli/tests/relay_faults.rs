@@ -1,4 +1,4 @@
-//! What a relay does when readers, servers or the machine fail it: nothing is lost or mixed between
+//! What a relay does when clients, servers or the machine fail it: nothing is lost or mixed between
 //! sessions, every session ends, and it is then as it was before.
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 use common::{Port, silent};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use relaying::{
-    GREETING, MAILPORT, PATIENCE, Relay, echo, fixed, line, listener, message, reader, rest,
+    GREETING, MAILPORT, PATIENCE, Relay, client, echo, fixed, line, listener, message, rest,
     server, wait_for,
 };
 
@@ -40,27 +40,27 @@ fn played() -> (Relay, mpsc::Receiver<TcpStream>) {
 }
 
 fn session(relay: &Relay, streams: &mpsc::Receiver<TcpStream>) -> (TcpStream, TcpStream) {
-    let reader = relay.connect();
-    (reader, streams.recv_timeout(PATIENCE).expect("the relay dials"))
+    let client = relay.connect();
+    (client, streams.recv_timeout(PATIENCE).expect("the relay dials"))
 }
 
 /// How far a session comes before something happens to it.
 const STEPS: [&str; 5] = ["connected", "greeted", "asked", "in the middle", "half closed"];
 
-/// Brings a session to a step; how much the reader has said and the server not yet read.
-fn bring(to: usize, reader: &mut TcpStream, server: &mut TcpStream) -> usize {
+/// Brings a session to a step; how much the client has said and the server not yet read.
+fn bring(to: usize, client: &mut TcpStream, server: &mut TcpStream) -> usize {
     let mut said = 0;
     if to >= 1 {
         server.write_all(b"220 x\r\n").unwrap();
-        assert_eq!(line(&*reader), "220 x\r\n");
+        assert_eq!(line(&*client), "220 x\r\n");
     }
     if to >= 2 {
-        reader.write_all(b"DATA\r\n").unwrap();
+        client.write_all(b"DATA\r\n").unwrap();
         assert_eq!(line(&*server), "DATA\r\n");
     }
     if to >= 3 {
         // More than anybody takes: it is under way in both directions.
-        for (stream, said) in [(&*reader, &mut said), (&*server, &mut 0)] {
+        for (stream, said) in [(&*client, &mut said), (&*server, &mut 0)] {
             stream.set_nonblocking(true).unwrap();
             let block = vec![7; 65536];
             while let Ok(count) = (&mut &*stream).write(&block) {
@@ -70,7 +70,7 @@ fn bring(to: usize, reader: &mut TcpStream, server: &mut TcpStream) -> usize {
         }
     }
     if to >= 4 {
-        reader.shutdown(Shutdown::Write).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
     }
     said
 }
@@ -83,11 +83,11 @@ fn either_side_may_die_at_any_step() {
     let before = relay.descriptors();
     for (step, name) in STEPS.iter().enumerate() {
         for (by_server, by_reset) in [(false, false), (false, true), (true, false), (true, true)] {
-            let (mut reader, mut server) = session(&relay, &streams);
-            let said = bring(step, &mut reader, &mut server);
-            let (gone, stays) = if by_server { (server, reader) } else { (reader, server) };
+            let (mut client, mut server) = session(&relay, &streams);
+            let said = bring(step, &mut client, &mut server);
+            let (gone, stays) = if by_server { (server, client) } else { (client, server) };
             close(gone, by_reset);
-            // Whoever stays sees the end, after whatever was on its way.
+            // The other side sees the end, after what was on its way.
             let (mut buffer, mut heard) = (vec![0; 65536], 0);
             let end = loop {
                 match (&stays).read(&mut buffer) {
@@ -98,8 +98,8 @@ fn either_side_may_die_at_any_step() {
             };
             let story = format!("{name}, by the server: {by_server}, by reset: {by_reset}");
             assert!(matches!(end, Ok(()) | Err(ErrorKind::ConnectionReset)), "{story}: {end:?}");
-            // Before they are joined, a reader that goes only ends the dial.
-            // A reader that has said all, and all of it has arrived, has ended that direction itself.
+            // Before they are joined, a client that goes only ends the dial.
+            // A client that has said all, and all of it has arrived, has ended that direction itself.
             let all = name == &"half closed" && !by_server && heard == said;
             if by_reset && step > 0 && !(all && end.is_ok()) {
                 assert_eq!(end, Err(ErrorKind::ConnectionReset), "a reset is passed on: {story}");
@@ -111,18 +111,18 @@ fn either_side_may_die_at_any_step() {
     // Pipes that are kept.
     let spare = 2 * 16;
     wait_for("its descriptors are closed", || relay.descriptors() <= before + spare);
-    let (mut reader, mut server) = session(&relay, &streams);
-    bring(2, &mut reader, &mut server);
+    let (mut client, mut server) = session(&relay, &streams);
+    bring(2, &mut client, &mut server);
 }
 
 #[test]
-fn a_reader_that_leaves_during_the_dial_ends_it() {
+fn a_client_that_leaves_during_the_dial_ends_it() {
     let off = silent();
     let relay = Relay::start(&fixed(&format!("{}:starttls", off.port())));
     for by_reset in [false, true] {
-        let reader = relay.connect();
+        let client = relay.connect();
         wait_for("it dials", || relay.status().dialling == 1);
-        close(reader, by_reset);
+        close(client, by_reset);
         relay.quiet();
     }
     assert_eq!(relay.status().failed, 0);
@@ -131,14 +131,14 @@ fn a_reader_that_leaves_during_the_dial_ends_it() {
 #[test]
 fn what_a_half_open_peer_still_sends_arrives() {
     let (relay, streams) = played();
-    let (mut reader, mut server) = session(&relay, &streams);
-    reader.write_all(b"QUIT\r\n").unwrap();
-    reader.shutdown(Shutdown::Write).unwrap();
+    let (mut client, mut server) = session(&relay, &streams);
+    client.write_all(b"QUIT\r\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
     assert_eq!(rest(&server), b"QUIT\r\n");
     let long = message(3_000_000, 1);
     let sending = long.clone();
     let sent = thread::spawn(move || server.write_all(&sending).map(|()| drop(server)));
-    assert!(rest(&reader) == long);
+    assert!(rest(&client) == long);
     sent.join().unwrap().unwrap();
     assert_eq!(relay.quiet().ended, 1);
 }
@@ -146,25 +146,25 @@ fn what_a_half_open_peer_still_sends_arrives() {
 #[test]
 fn what_is_said_before_the_greeting_is_kept_for_the_server() {
     let (relay, streams) = played();
-    let mut reader = relay.connect();
-    reader.write_all(b"EHLO early\r\n").unwrap();
-    reader.shutdown(Shutdown::Write).unwrap();
+    let mut client = relay.connect();
+    client.write_all(b"EHLO early\r\n").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
     let server = streams.recv_timeout(PATIENCE).unwrap();
     assert_eq!(rest(server), b"EHLO early\r\n");
 }
 
 #[test]
-fn a_slow_reader_costs_no_memory() {
+fn a_slow_client_costs_no_memory() {
     let (relay, streams) = played();
     drop(session(&relay, &streams));
     relay.quiet();
     let before = relay.resident_kib();
     let mut slow = Vec::new();
     for number in 0..20 {
-        let (reader, server) = session(&relay, &streams);
+        let (client, server) = session(&relay, &streams);
         let long = message(8_000_000, number);
         let sending = thread::spawn(move || (&server).write_all(&long).map(|()| long));
-        slow.push((reader, sending));
+        slow.push((client, sending));
     }
     wait_for("nothing moves any more", || {
         let one = relay.status().received;
@@ -172,10 +172,10 @@ fn a_slow_reader_costs_no_memory() {
         relay.status().received == one
     });
     let grown = relay.resident_kib().saturating_sub(before);
-    assert!(grown < 4096, "{grown} KiB for twenty readers that do not read");
-    for (mut reader, sending) in slow {
+    assert!(grown < 4096, "{grown} KiB for twenty clients that do not read");
+    for (mut client, sending) in slow {
         let mut got = vec![0; 8_000_000];
-        reader.read_exact(&mut got).unwrap();
+        client.read_exact(&mut got).unwrap();
         assert!(got == sending.join().unwrap().unwrap(), "bit for bit, in its own session");
     }
     relay.quiet();
@@ -218,26 +218,26 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
     let limits = ["--max-sessions", &most, "--max-sessions-per-client", &most];
     let relay = Relay::start(&[&fixed(&plan)[..], &limits].concat());
     let round = |first: usize| {
-        let mut readers = Vec::new();
+        let mut clients = Vec::new();
         for _ in 0..sessions {
-            readers.push(relay.connect());
+            clients.push(relay.connect());
         }
         let servers: Vec<TcpStream> =
             (0..sessions).map(|_| streams.recv_timeout(PATIENCE).unwrap()).collect();
-        for reader in &mut readers {
-            let number: usize = line(&*reader).trim().parse().unwrap();
+        for client in &mut clients {
+            let number: usize = line(&*client).trim().parse().unwrap();
             let mut server = &servers[number - first];
-            reader.write_all(&number.to_le_bytes()).unwrap();
+            client.write_all(&number.to_le_bytes()).unwrap();
             let mut got = [0; 8];
             server.read_exact(&mut got).unwrap();
             assert_eq!(usize::from_le_bytes(got), number);
             server.write_all(&got).unwrap();
-            reader.read_exact(&mut got).unwrap();
+            client.read_exact(&mut got).unwrap();
             assert_eq!(usize::from_le_bytes(got), number);
         }
         assert_eq!(relay.status().joined, sessions as u64);
         let used = (relay.resident_kib(), relay.descriptors());
-        drop((readers, servers));
+        drop((clients, servers));
         relay.quiet();
         used
     };
@@ -254,7 +254,7 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
 
 /// Says something of its own in a session of its own, and hears it back.
 fn talk(address: SocketAddr, number: u64) {
-    let mut stream = reader(address);
+    let mut stream = client(address);
     assert_eq!(line(&stream), GREETING, "session {number}");
     let words = message(20_000, number);
     stream.write_all(&words).unwrap();
@@ -307,7 +307,7 @@ fn with_few_descriptors_everybody_is_served_in_turn() {
 }
 
 #[test]
-fn idle_readers_that_fill_the_descriptors_keep_others_waiting_not_out() {
+fn idle_clients_that_fill_the_descriptors_keep_others_waiting_not_out() {
     let plan = format!("{}:starttls", echo());
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 64; exec \"$@\"", "sh", MAILPORT]);
@@ -316,7 +316,7 @@ fn idle_readers_that_fill_the_descriptors_keep_others_waiting_not_out() {
     wait_for("it is full", || relay.log().contains("\"accept_paused\""));
     let mut served = 0;
     for stream in streams {
-        assert_eq!(line(&stream), GREETING, "reader {served}");
+        assert_eq!(line(&stream), GREETING, "client {served}");
         served += 1;
     }
     assert_eq!(served, 40);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
-use relaying::{GREETING, PATIENCE, Relay, echo, fixed, line, reader, rest, run, server, wait_for};
+use relaying::{GREETING, PATIENCE, Relay, client, echo, fixed, line, rest, run, server, wait_for};
 
 /// A relay whose proxy leads to this port.
 fn proxy(port: u16) -> Relay {
@@ -130,7 +130,7 @@ fn a_unix_socket_is_for_its_owner_and_passes_like_any_listener() {
 
 #[test]
 fn a_client_that_reads_mail_never_receives_smtp() {
-    // Nobody listens there, or the answer of whoever does begins otherwise.
+    // No server listens at that address.
     for plan in ["143:starttls", "110:starttls", "993:implicit", "4190:starttls"] {
         let relay = Relay::start(&["--listen", "127.0.0.1:0=127.0.0.99", "--plan", plan]);
         assert_eq!(rest(relay.connect()), b"", "{plan}");
@@ -164,8 +164,8 @@ fn each_listener_has_the_settings_that_the_file_gives_it() {
     let fast = listener("patience = \"50ms\"\nport_delay = \"50ms\"\nattempt_delay = \"20ms\"");
     fs::write(&path, slow + &fast).unwrap();
     let relay = Relay::start(&["--config", path.to_str().unwrap(), "--drain-timeout", "1s"][..2]);
-    let slow = reader(relay.addresses[0]);
-    assert_eq!(line(reader(relay.addresses[1])), GREETING);
+    let slow = client(relay.addresses[0]);
+    assert_eq!(line(client(relay.addresses[1])), GREETING);
     slow.set_nonblocking(true).unwrap();
     assert!((&slow).read(&mut [0]).is_err(), "it still waits for the first service");
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
 use relaying::{
-    GREETING, MAILPORT, PATIENCE, Relay, echo, ending, fixed, free_port, line, reader, rest, run,
+    GREETING, MAILPORT, PATIENCE, Relay, client, echo, ending, fixed, free_port, line, rest, run,
     server, wait_for,
 };
 
@@ -35,7 +35,7 @@ fn a_log_that_nobody_reads_holds_up_neither_sessions_nor_the_end() {
     let unread = child.stderr.take().unwrap();
     wait_for("it listens", || TcpStream::connect(&address).is_ok());
     for _ in 0..1500 {
-        assert_eq!(line(reader(address.parse().unwrap())), GREETING);
+        assert_eq!(line(client(address.parse().unwrap())), GREETING);
     }
     let status = mailport_relay::ask_status(&control.path().join("control").join("relay.sock"));
     let status: mailport_relay::RelayStatus = serde_json::from_str(&status.unwrap()).unwrap();
@@ -64,19 +64,19 @@ fn every_accepted_connection_has_one_end_and_one_line_with_a_reason() {
     fs::write(&path, text).unwrap();
     let relay = Relay::start(&["--config", path.to_str().unwrap()]);
     let [on, off, silent, proxy] = relay.addresses[..] else { panic!("{}", relay.log()) };
-    let mut stream = reader(on);
+    let mut stream = client(on);
     assert_eq!(line(&stream), GREETING);
     stream.write_all(b"QUIT\r\n").unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     rest(&stream);
-    rest(reader(off));
-    let leaves = reader(silent);
+    rest(client(off));
+    let leaves = client(silent);
     wait_for("it is dialled", || relay.status().dialling == 1);
     drop(leaves);
-    let mut stream = reader(proxy);
+    let mut stream = client(proxy);
     stream.write_all(b"CONNECT 127.0.0.1:80 HTTP/1.1\r\n\r\n").unwrap();
     rest(&stream);
-    let broken = reader(on);
+    let broken = client(on);
     assert_eq!(line(&broken), GREETING);
     socket2::SockRef::from(&broken).set_linger(Some(Duration::ZERO)).unwrap();
     drop(broken);
@@ -200,7 +200,7 @@ fn a_reload_finds_the_file_behind_a_link_that_has_changed() {
     relay.signal(Signal::SIGHUP);
     wait_for("it has read the file", || relay.log().contains("\"reload"));
     assert!(relay.log().contains("\"reloaded\""), "{}", relay.log());
-    assert_eq!(line(reader(second.parse().unwrap())), GREETING);
+    assert_eq!(line(client(second.parse().unwrap())), GREETING);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A relay as a process of its own, servers to reach through it, and readers.
+//! A relay as a process of its own, servers to reach through it, and clients.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
@@ -118,9 +118,9 @@ impl Relay {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// A reader at its first listener.
+    /// A client at its first listener.
     pub(crate) fn connect(&self) -> TcpStream {
-        reader(self.addresses[0])
+        client(self.addresses[0])
     }
 }
 
@@ -145,7 +145,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A connection whose reads and writes fail rather than last for ever.
-pub(crate) fn reader(to: SocketAddr) -> TcpStream {
+pub(crate) fn client(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).expect("the relay accepts");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();

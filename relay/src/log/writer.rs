@@ -172,8 +172,8 @@ mod tests {
         assert!(lost > 500, "{lost} lines");
         let mut lines = BufReader::new(reader).lines().map(Result::unwrap);
         assert!(lines.next().unwrap().contains("event number=0 "));
-        let told = lines.find(|line| line.contains("log_lost")).unwrap();
-        assert!(told.contains("log_lost lines="), "{told}");
+        let record = lines.find(|line| line.contains("log_lost")).unwrap();
+        assert!(record.contains("log_lost lines="), "{record}");
         drop(lines);
         log.finish();
     }

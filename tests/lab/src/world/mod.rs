@@ -67,6 +67,8 @@ pub struct World {
     pub sources: [Option<IpAddr>; 2],
     /// Connects that the client's own kernel refuses at once.
     pub troubles: BTreeMap<SocketAddr, Errno>,
+    /// What the client's own kernel says to every further connect to one address and port.
+    pub trouble_again: Option<Errno>,
     /// The pause before the server's first byte, where the dial waits for that byte before a
     /// connection counts.
     pub greet_pause: Option<Duration>,
@@ -94,6 +96,7 @@ impl World {
             kernel: Kernel::default(),
             sources: sources.map(|text| Some(text.parse().expect("an address literal"))),
             troubles: BTreeMap::new(),
+            trouble_again: None,
             greet_pause: None,
             hints: Hints::default(),
             answers: Vec::new(),

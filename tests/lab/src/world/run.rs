@@ -339,6 +339,7 @@ impl Run<'_> {
         if attempt.0 != self.sockets.len() {
             self.fail("attempts are numbered in the order of their start");
         }
+        let is_again = self.sockets.iter().any(|socket| socket.address == Some(address));
         let socket =
             Socket { address: Some(address), started: self.now, connected: None, is_open: true };
         self.sockets.push(socket);
@@ -346,6 +347,7 @@ impl Run<'_> {
         let family = Family::from(address.ip());
         let trouble = match self.world.source(family) {
             None => Some(Errno(libc::ENETUNREACH)),
+            Some(_) if is_again && self.world.trouble_again.is_some() => self.world.trouble_again,
             Some(_) => self.world.troubles.get(&address).copied(),
         };
         let (after, ending) = if let Some(errno) = trouble {

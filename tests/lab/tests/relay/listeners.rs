@@ -71,7 +71,7 @@ fn rules_for_another_mark_make_a_loop_which_is_found() {
 }
 
 #[test]
-fn a_redirected_connection_too_many_is_told_so_where_smtp_greets() {
+fn a_redirected_connection_too_many_receives_421_where_smtp_greets() {
     let world =
         World::with(Software::Postfix, &[&LISTENERS[..], &["--max-sessions", "1"]].concat());
     let mut first = connect(&world, SocketAddr::new(V4, 587));
@@ -127,7 +127,7 @@ fn connect_from(lab: &Lab, port: u16, to: IpAddr, mark: Option<u32>) -> io::Resu
 /// A packet filter remembers connections by addresses and ports for minutes after their end, and a
 /// port is used again sooner than that.
 #[test]
-fn one_port_is_redirected_for_a_reader_and_not_for_the_relay_whoever_had_it_before() {
+fn one_port_is_redirected_for_a_client_and_not_for_the_relay_even_after_the_other() {
     let world = World::new();
     // A firewall that lets answers in, as many machines have it, knows them all the same.
     world.lab.client(|| {
@@ -143,13 +143,13 @@ fn one_port_is_redirected_for_a_reader_and_not_for_the_relay_whoever_had_it_befo
             let own = connect_from(&world.lab, port, address, Some(MARK)).map(drop);
             let own = own.expect_err("what carries the mark is not redirected");
             assert_eq!(own.raw_os_error(), Some(libc::EHOSTUNREACH), "{round}: {own}");
-            let mut reader = connect_from(&world.lab, port, address, None)
+            let mut client = connect_from(&world.lab, port, address, None)
                 .unwrap_or_else(|error| panic!("{address}, {round}: {error}"));
             let mut greeting = [0; 4];
-            reader.read_exact(&mut greeting).expect("a greeting, from port 25");
+            client.read_exact(&mut greeting).expect("a greeting, from port 25");
             assert_eq!(&greeting, b"220 ");
-            // A reset, so that its end keeps nobody from using the port at once.
-            SockRef::from(&reader).set_linger(Some(Duration::ZERO)).expect("a socket");
+            // A reset, so that the port can be used again at once.
+            SockRef::from(&client).set_linger(Some(Duration::ZERO)).expect("a socket");
         }
     }
 }
@@ -294,7 +294,7 @@ fn a_client_of_another_machine_reaches_nothing_on_this_one_by_any_of_its_address
     }
     assert_eq!(relay.log().matches("reason=inward").count(), 10, "{}", last(&relay.log()));
     assert_eq!(from_outside(&lab, &by_address(V4), 587), Some(0), "but what is not here");
-    // This machine's own readers may go there.
+    // This machine's own clients may go there.
     let near = SocketAddr::from(([127, 0, 0, 1], 1080));
     for address in [of("127.0.0.1"), of("10.9.1.2"), by_name("fe80::77%near0")] {
         assert_eq!(lab.client(|| socks(near, &address, 25)), Some(0), "{}", last(&relay.log()));

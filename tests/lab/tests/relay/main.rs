@@ -1,5 +1,5 @@
 //! Mail gets through `mailport relay`, by every way in, from programs that are not changed to a
-//! server that people use, whatever becomes of port 587; and those who may not use it cannot.
+//! server that people use, for every fate of port 587; and clients that may not use it cannot.
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
 //! installs and unpacks; fails without them. TLS is spoken end to end: msmtp and curl check the name
@@ -11,7 +11,9 @@ mod tunnel;
 
 mod dual_stack;
 mod emacs;
+mod fairness;
 mod listeners;
+mod mailers;
 mod programs;
 
 use std::fs::{self, File};
@@ -228,7 +230,7 @@ fn body(subject: &str) -> String {
 }
 
 #[test]
-fn mail_gets_through_every_way_in_whatever_becomes_of_submission() {
+fn mail_gets_through_every_listener_for_every_fate_of_submission() {
     thread::scope(|scope| {
         for case in Case::ALL {
             scope.spawn(move || mail_gets_through(case));
@@ -319,7 +321,7 @@ fn implicit_tls_passes_through_and_is_never_exchanged_for_another() {
 }
 
 #[test]
-fn a_reader_still_refuses_a_certificate_for_another_name() {
+fn a_client_still_refuses_a_certificate_for_another_name() {
     let world = World::new();
     let other = "other.example.test";
     world.lab.hosts(&[(other, V4)]).expect("the lab's own file");

@@ -1,4 +1,4 @@
-//! Mail programs of the command line, each told where to send as its manual says.
+//! Mail programs of the command line, each configured as its manual says.
 
 use std::fmt;
 use std::fs::{self, File, Permissions};
