@@ -66,6 +66,7 @@ PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libn
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
   node-nodemailer node-socks libphp-phpmailer php-cli s-nail \
   git git-email python3-venv libpython3-testsuite emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
+  mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
   libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -115,7 +116,7 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(PYTHON) test
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab
 
-test-peers: ## the tests of CPython's smtplib and of aiosmtplib, with mailport in them
+test-peers: test-peers-emacs ## the test suites of smtplib, aiosmtplib and Emacs, with mailport in them
 	@$(PYTHON) peers
 
 test-readers: tools readers ## of the tests, only those of mail programs that connect by the C library
@@ -124,14 +125,14 @@ test-readers: tools readers ## of the tests, only those of mail programs that co
 readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
 
-.PHONY: test-desktop test-desktop-emacs test-peers test-peers-emacs
+.PHONY: test-desktop test-desktop-emacs test-peers-emacs
 test-desktop: test-desktop-emacs ## programs with windows: Emacs 30 in a frame; after make setup, as root
 
 test-desktop-emacs: emacs
 	bindings/emacs/desktop/chroot.sh target/desktop/trixie
 	bindings/emacs/desktop/run.sh target/desktop/trixie
-
-test-peers: test-peers-emacs ## test suites of other projects, with and without mailport; downloads them
+	MAILPORT_EMACS="$(CURDIR)/bindings/emacs/desktop/emacs.sh $(CURDIR)/target/desktop/trixie" \
+	  $(CARGO) test --locked -p mailport-emacs --test terminal
 
 test-peers-emacs: emacs
 	EMACS=$(EMACS) bindings/emacs/test/peers.sh target/peers
@@ -173,6 +174,7 @@ tools:
 	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \
 	need 'package-lint: apt-get install elpa-package-lint' sh -c 'ls /usr/share/emacs/site-lisp/elpa/package-lint-*/package-lint.el'; \
+	need 'mu4e, notmuch and async: apt-get install mu4e notmuch elpa-notmuch elpa-async' sh -c 'mu --version && notmuch --version && ls /usr/share/emacs/site-lisp/elpa/async-*/async.el /usr/share/emacs/site-lisp/elpa/mu4e-*/mu4e.el /usr/share/emacs/site-lisp/elpa/notmuch-*/notmuch.el'; \
 	need 'Mew: apt-get install mew' test -d /usr/share/emacs/site-lisp/mew; \
 	need 'tmux: apt-get install tmux' tmux -V; \
 	need 'autoreconf and automake: apt-get install autoconf automake' sh -c 'autoreconf --version && automake --version'; \

@@ -42,7 +42,7 @@ ln -s "$soname" "$new/libmailport.so"
 
 # The static library is one object whose only global symbols are mailport_*: a program can be linked
 # with another static library of Rust as well, which has the standard library's symbols, too. Bitcode
-# is left out, and the one group that linkers share by its name gets a name of its own.
+# is left out, and the one group that linkers share by its name gets its own name.
 # shellcheck disable=SC2046
 ${CC:-cc} -r -nostdlib -fno-lto -o "$new/mailport.o" \
     $(awk '!/^#/ { print "-Wl,-u," $1 }' "$here/symbols.txt") -Wl,--gc-sections "$archive"

@@ -10,7 +10,7 @@ use crate::target::{Target, TargetError};
 ///
 /// - `socks5://[USER:PASSWORD@]HOST[:PORT]` is a SOCKS5 proxy (RFC 1928), by default at port 1080.
 ///   It is given the target's name unresolved. User and password (RFC 1929) are percent-encoded
-///   where they must be, an IPv6 address stands in brackets, and nothing follows.
+///   where they must be, an IPv6 address is in brackets, and nothing follows.
 /// - `command:WORDS` is a command that is started for every connection, and whose standard input
 ///   and output are the connection. The words are quoted as in a shell, but no shell reads them
 ///   and nothing in them is expanded but `%h` (the target), `%p` (the port) and `%%` (a percent
@@ -441,7 +441,7 @@ mod tests {
             ("socks5://fe80::1", "write an IPv6 address in brackets"),
             ("socks5://[fe80::1]", "%eth0"),
             ("socks5://[::1", "byte 9 is not closed"),
-            ("socks5://[proxy.example]", "only IPv6"),
+            ("socks5://[proxy.example]", "only an IPv6 address"),
             ("socks5://[::1]1080", "byte 14"),
             ("socks5://h:", "port, at byte 11"),
             ("socks5://h:0", "port, at byte 11"),

@@ -30,7 +30,7 @@ Nil stands for DEFAULT, a number or a string that describes it."
 (mailport--defseconds mailport-port-delay 0.5
   "Seconds of silence after which the next port is tried in parallel.")
 (mailport--defseconds mailport-patience
-    "automatic: what a connection to a later port proves, or at least 1.3 s"
+    "1.3 s at least, unless a later port proves more"
   "Seconds for which a silent attempt may hold back the connection of a later port.")
 (mailport--defseconds mailport-timeout 30
   "Seconds after which a dial fails.")

@@ -9,6 +9,7 @@ mod man;
 mod options;
 mod probe;
 mod relay;
+mod run;
 #[cfg(test)]
 mod scene;
 mod svg_file;
@@ -40,6 +41,7 @@ enum Command {
     Probe(Box<probe::Args>),
     Cache(cache::Args),
     Relay(Box<relay::Args>),
+    Run(run::Args),
     Defaults(defaults::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Probe(args) }) => probe::run(&args),
         Ok(Cli { command: Command::Cache(args) }) => cache::run(&args),
         Ok(Cli { command: Command::Relay(args) }) => relay::run(&args),
+        Ok(Cli { command: Command::Run(args) }) => run::run(&args),
         Ok(Cli { command: Command::Defaults(args) }) => defaults::run(&args),
         Ok(Cli { command: Command::Completions(args) }) => completions::run(&args),
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),

@@ -84,7 +84,7 @@ fn giving_up_ends_the_dial() {
     dial.answer(dial.question().unwrap().number, Answer::GiveUp).unwrap();
     assert_eq!(watch(&mut dial, Status::Pending), Status::Failed);
     assert_eq!(dial.report().end, Some(End::Declined));
-    assert!(dial.take().unwrap_err().to_string().contains("not falling back"));
+    assert!(dial.take().unwrap_err().to_string().contains("the fallback was declined"));
 }
 
 #[test]

@@ -14,9 +14,8 @@ use super::bytes::Bytes;
 
 const KEYS: [&str; 6] = ["attempts", "connected", "elapsed_ms", "error", "summary", "version"];
 const CONNECTED_KEYS: [&str; 4] = ["address", "family", "port", "tls"];
-const ATTEMPT_KEYS: [&str; 12] = [
+const ATTEMPT_KEYS: [&str; 11] = [
     "address",
-    "case",
     "ended_ms",
     "errno",
     "family",
@@ -28,7 +27,7 @@ const ATTEMPT_KEYS: [&str; 12] = [
     "syns",
     "tls",
 ];
-const ICMP_KEYS: [&str; 4] = ["code", "from", "type", "version"];
+const ICMP_KEYS: [&str; 4] = ["code", "sender", "type", "version"];
 
 /// Whatever a report holds, its JSON is one line of the documented keys, and says what it says.
 pub fn json(data: &[u8]) {
@@ -72,7 +71,10 @@ fn told(read: &Value, attempt: &Attempt) {
     keys(read, &ICMP_KEYS);
     assert_eq!(read["version"], if icmp.family == Family::Ipv4 { 4 } else { 6 });
     assert_eq!((&read["type"], &read["code"]), (&icmp.kind.into(), &icmp.code.into()));
-    assert_eq!(read["from"].as_str().map(|from| from.parse::<IpAddr>().unwrap()), icmp.sender);
+    assert_eq!(
+        read["sender"].as_str().map(|sender| sender.parse::<IpAddr>().unwrap()),
+        icmp.sender
+    );
 }
 
 fn keys(value: &Value, expected: &[&str]) {

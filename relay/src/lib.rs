@@ -53,6 +53,7 @@ mod session;
 mod signals;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 mod status;
+mod taken_over;
 
 pub use config::{
     Asked, Limits, ListenAddress, Listener, MAIL_PORTS, MAILBOX_PORTS, MARK, Mode, Prefer,
@@ -67,3 +68,4 @@ pub use sandbox::{Confinement, confine, drop_privileges};
 pub use service_manager::{inherited, notify_ready};
 pub use signals::Signals;
 pub use status::{DIAL_TIMES_MS, DialTimes, RelayStatus};
+pub use taken_over::{Dialled, TakenOver};

@@ -215,7 +215,7 @@ pub(super) fn record(listener: &Listener) -> LogRecord {
     let record = record.with("mode", listener.mode.name());
     match &listener.mode {
         Mode::Fixed { target, plan } => record.with("host", target).with("plan", plan),
-        Mode::Proxy(_) | Mode::Transparent(_) => record,
+        Mode::Proxy(_) | Mode::Transparent(_) | Mode::TakenOver(..) => record,
     }
 }
 

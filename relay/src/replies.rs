@@ -32,7 +32,7 @@ impl ReplyStyle {
             if is_smtp { ReplyStyle::Smtp } else { ReplyStyle::Silent }
         };
         match mode {
-            Mode::Proxy(_) => ReplyStyle::Silent,
+            Mode::Proxy(_) | Mode::TakenOver(..) => ReplyStyle::Silent,
             Mode::Fixed { plan, .. } => style(plan),
             Mode::Transparent(_) => {
                 // A port that no plan falls back from may be anybody's.

@@ -42,7 +42,7 @@ fn ndots_of(file: &str, variable: Option<&str>) -> usize {
         // What is no number is 0, as the C library reads it.
         Some(digits[..end].parse().unwrap_or(if end == 0 { 0 } else { MOST_NDOTS }))
     });
-    counts.last().unwrap_or(1).min(MOST_NDOTS)
+    counts.fold(1, |_, later| later).min(MOST_NDOTS)
 }
 
 #[cfg(test)]

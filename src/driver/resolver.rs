@@ -57,12 +57,15 @@ pub struct Resolver {
     shared: PerProcess<Shared>,
 }
 
+type Filter = dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync;
+type Answer = dyn Fn(&str, Query) -> LookupResult + Send + Sync;
+
 /// Who is asked.
 #[derive(Clone)]
 enum Look {
     /// The system; what it gives goes through this filter.
-    System(Arc<dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync>),
-    Custom(Arc<dyn Fn(&str, Query) -> LookupResult + Send + Sync>),
+    System(Arc<Filter>),
+    Custom(Arc<Answer>),
 }
 
 impl Default for Resolver {

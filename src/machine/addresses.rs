@@ -249,7 +249,7 @@ pub(crate) fn usable(
             continue;
         }
         let of_family = seen.iter().filter(|seen| Family::from(seen.ip()) == family).count();
-        // Others are tried as they come: a resolver may give addresses of its own meaning, which a
+        // Others are tried as they come: a resolver may give addresses with a private meaning, which a
         // shim of connect(2) understands (proxychains: 224.0.0.0/8).
         if address.ip().is_unspecified() {
             refused = Some(address.ip());

@@ -7,6 +7,11 @@ if [ ! -e "$root/.complete" ]; then
 	rm -rf "$root"
 	mkdir -p "$root"
 	debootstrap --variant=minbase --include="$packages" trixie "$root" "${MIRROR:-http://deb.debian.org/debian}"
+	# Nothing is to be started by an installation.
+	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+	chmod +x "$root/usr/sbin/policy-rc.d"
+	cp /etc/resolv.conf "$root/etc/"
+	chroot "$root" apt-get install -y --no-install-recommends dovecot-imapd dovecot-pop3d
 	# A mirror or a proxy may have its own certificate.
 	cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" 2>/dev/null || :
 	touch "$root/.complete"

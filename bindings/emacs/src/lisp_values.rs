@@ -1,13 +1,12 @@
 //! Questions, reports and errors as Lisp values: property lists of symbols, strings and numbers.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use emacs::{Env, FromLisp, IntoLisp, Result, Value};
 use mailport::Outcome;
 use mailport::machine::Question;
-use mailport::report::{Attempt, End};
+use mailport::report::{Attempt, End, format_host};
 use mailport::{Config, Family, GreetingWait, Patience, Report};
 
 /// A property list under construction.
@@ -73,14 +72,6 @@ fn millis(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1000.0
 }
 
-/// Formats the host of an address, with its IPv6 zone.
-fn host_of(address: SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() > 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        _ => address.ip().to_string(),
-    }
-}
-
 pub(crate) fn question<'e>(env: &'e Env, question: &Question) -> Result<Value<'e>> {
     let mut list = Plist::new(env);
     list.put("number", question.number)?;
@@ -102,7 +93,7 @@ pub(crate) fn report<'e>(env: &'e Env, report: &Report, error: Option<&str>) -> 
     if let Some(winner) = report.winner() {
         list.put("port", winner.service.port())?;
         list.put_symbol("tls", winner.service.tls().name())?;
-        list.put("address", winner.address.map(host_of))?;
+        list.put("address", winner.address.map(format_host))?;
         list.put_symbol("family", winner.family.map_or("nil", Family::name))?;
     }
     list.put("attempts", attempts(env, &report.attempts)?)?;
@@ -119,7 +110,7 @@ fn attempt<'e>(env: &'e Env, attempt: &Attempt) -> Result<Value<'e>> {
     list.put("port", attempt.service.port())?;
     list.put_symbol("tls", attempt.service.tls().name())?;
     list.put_symbol("family", attempt.family.map_or("nil", Family::name))?;
-    list.put("address", attempt.address.map(host_of))?;
+    list.put("address", attempt.address.map(format_host))?;
     list.put("started", millis(attempt.started))?;
     list.put("ended", millis(attempt.ended))?;
     list.put_symbol("outcome", attempt.outcome.map_or("nil", Outcome::name))?;

@@ -5,6 +5,7 @@
 #[path = "../../../tests/common/mod.rs"]
 mod common;
 
+use std::env;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
@@ -19,7 +20,8 @@ const BINDING: &str = env!("CARGO_MANIFEST_DIR");
 /// The name of its buffer as soon as the keys are bound.
 const READY: &str = "*keys are bound*";
 
-/// An Emacs in a terminal of its own; dropping it ends both.
+/// An Emacs in a terminal of its own; dropping it ends both. `MAILPORT_EMACS` is a command that
+/// starts another Emacs than the one in the path.
 struct Terminal {
     socket: String,
 }
@@ -38,7 +40,8 @@ impl Terminal {
             plan.join(",")
         );
         let terminal = Terminal { socket: format!("mailport-{}-{name}", id()) };
-        let emacs = format!("emacs -nw -Q -L '{BINDING}' --eval \"$SCRIPT\"");
+        let emacs = env::var("MAILPORT_EMACS").unwrap_or_else(|_| "emacs".to_owned());
+        let emacs = format!("{emacs} -nw -Q -L '{BINDING}' --eval \"$SCRIPT\"");
         let started = terminal
             .tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "24"])
             .args(["-e", &format!("SCRIPT={script}"), "-e", "LANG=C.UTF-8", &emacs])

@@ -1,19 +1,22 @@
-"""The time of a connect on loopback, beside what Python has already: ratios of one run.
+"""The time of a connect on loopback, beside other clients; memory of a dial; time of the import.
 
 ``python benches/connect.py [ROUNDS]`` in an environment with mailport, uvloop and aiohappyeyeballs.
-Each client connects once in each round, in turn, so that what slows the machine slows them all. The
-ratio is to the first client of the same loop, and of medians.
+Each client connects once in each round, in turn, so that load slows them all. The ratio is to the
+first client of the same loop, and of medians.
 """
 
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import statistics
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import aiohappyeyeballs
 import uvloop
@@ -82,9 +85,10 @@ async def in_loop(port: int, rounds: int) -> Times:
         return (await mailport.open_connection(HERE, plan=plan))[1].transport.abort
 
     clients: dict[str, Callable[[], Awaitable[Callable[[], None]]]] = {
-        "loop.create_connection(happy_eyeballs_delay=)": asyncio_s,
+        # Given the address, so that neither of these two looks a name up.
         "aiohappyeyeballs.start_connection": theirs,
         "mailport.aconnect": ours,
+        "loop.create_connection(happy_eyeballs_delay=)": asyncio_s,
         "mailport.open_connection": streams,
     }
     if isinstance(loop, uvloop.Loop):
@@ -99,6 +103,62 @@ async def in_loop(port: int, rounds: int) -> Times:
             close()
             await asyncio.sleep(0)
     return times
+
+
+def memory(count: int = 2000) -> float:
+    """Bytes of this process for a dial that waits: an address, one attempt, a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * count + 1000), hard))
+    with socket.socket() as listener:
+        listener.bind((HERE, 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        # Its queue is full with two, and every further SYN is dropped.
+        held = [socket.socket() for _ in range(3)]
+        for sock in held:
+            sock.setblocking(False)
+            sock.connect_ex((HERE, port))
+        plan = mailport.Plan(f"{port}:starttls")
+
+        def pending() -> mailport.Dial:
+            dial = mailport.Dial(HERE, plan=plan)
+            assert dial.process() == "pending"
+            return dial
+
+        dials = [pending() for _ in range(100)]
+        before = resident()
+        dials += [pending() for _ in range(count)]
+        grown = resident() - before
+        for dial in dials:
+            dial.close()
+        for sock in held:
+            sock.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return grown / count
+
+
+def resident() -> int:
+    """The memory of this process, in bytes."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def importing(rounds: int = 15) -> float:
+    """Seconds that the import takes beyond that of what it needs from the standard library."""
+    taken: dict[str, list[float]] = {"": [], ", mailport": []}
+    for _ in range(rounds):
+        for more, times in taken.items():
+            program = (
+                "import time; begun = time.perf_counter()\n"
+                f"import asyncio, smtplib, ssl{more}\n"
+                "print(time.perf_counter() - begun)"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", program], capture_output=True, text=True, check=True
+            )
+            times.append(float(done.stdout))
+    bare, whole = (statistics.median(times) for times in taken.values())
+    return whole - bare
 
 
 def show(title: str, times: Times) -> None:
@@ -119,6 +179,8 @@ def main() -> None:
         port, refused = listener.getsockname()[1], held.getsockname()[1]
         thread = threading.Thread(target=accept, args=(listener,))
         thread.start()
+        print(f"memory of a pending dial: {memory() / 1024:.1f} KiB")
+        print(f"import beyond asyncio, smtplib and ssl: {importing() * 1e3:.1f} ms")
         print(f"Python {sys.version.split()[0]}, mailport {mailport.__version__}, {rounds} rounds")
         show("blocking", blocking(port, refused, rounds))
         for name, make in [("asyncio", asyncio.new_event_loop), ("uvloop", uvloop.new_event_loop)]:

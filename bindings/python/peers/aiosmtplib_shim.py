@@ -6,6 +6,7 @@ port is tried alone.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import Any
 
@@ -20,15 +21,15 @@ create_connection: Any = SMTP._create_connection
 
 async def dialled(smtp: Any, timeout: float | None) -> Any:
     """Connects as aiosmtplib does where it is given a socket, and raises what it raises."""
-    if smtp.sock is not None or smtp.socket_path is not None:
+    if smtp.loop is None or smtp.sock is not None or smtp.socket_path is not None:
         return await create_connection(smtp, timeout)
     host = "localhost" if smtp.hostname is None else smtp.hostname
     port = smtp._get_default_port() if smtp.port is None else smtp.port
     plan = mailport.Plan(f"{port}:cleartext", allow_cleartext=True)
     try:
-        smtp.sock = await mailport.aconnect(
-            host, plan=plan, timeout=timeout or None, local_addr=smtp.source_address
-        )
+        # Its timeout may be 0, which only `wait_for` takes.
+        dial = mailport.aconnect(host, plan=plan, timeout=None, local_addr=smtp.source_address)
+        smtp.sock = await asyncio.wait_for(dial, timeout)
     except TimeoutError as error:
         raise aiosmtplib.SMTPConnectTimeoutError(
             f"Timed out connecting to {host} on port {port}"

@@ -255,6 +255,14 @@ def starttls(*ports: int) -> str:
     return ",".join(f"{port}:starttls" for port in ports)
 
 
+def outcomes(attempts: tuple[mailport.Attempt, ...]) -> dict[int, set[str]]:
+    """The outcomes of each port; a silent one may have a second attempt."""
+    found: dict[int, set[str]] = {}
+    for attempt in attempts:
+        found.setdefault(attempt.service.port, set()).add(str(attempt.outcome))
+    return found
+
+
 # Short enough that a silent port is given up while a test runs.
 HASTY = mailport.Config(attempt_delay=0.01, port_delay=0.01, patience=0.02)
 

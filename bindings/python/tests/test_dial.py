@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import mailport
-from conftest import HASTY, Silent, descriptors, starttls
+from conftest import HASTY, Silent, descriptors, outcomes, starttls
 from mailport import (
     Answer,
     Config,
@@ -72,7 +72,10 @@ def test_a_silent_port_gives_way_to_the_next(silent: Silent, opened: socket.sock
     plan = starttls(silent.port, port_of(opened))
     connected = mailport.dial(HERE, plan=plan, config=HASTY)
     with connected.socket:
-        assert [a.outcome for a in connected.report.attempts] == ["timeout", "connected"]
+        assert outcomes(connected.report.attempts) == {
+            silent.port: {"timeout"},
+            port_of(opened): {"connected"},
+        }
 
 
 @pytest.mark.parametrize("timeout", [5, 2.5, None, math.inf])
@@ -95,9 +98,9 @@ def test_a_failure_names_host_services_and_reasons(refused: int, silent: Silent)
     said = str(error)
     assert "\n" not in said
     assert all(part in said for part in [HERE, f"{silent.port} is silent", f"{refused} is refused"])
-    assert [attempt.service.port for attempt in error.attempts] == [silent.port, refused]
+    assert outcomes(error.attempts) == {silent.port: {"timeout"}, refused: {"reset"}}
     assert error.report is not None
-    assert error.report.timeline(60).count("\n") == 2
+    assert error.report.timeline(60).count("\n") == len(error.attempts)
 
 
 def test_silence_is_etimedout(silent: Silent) -> None:

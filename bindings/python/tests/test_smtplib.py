@@ -382,3 +382,30 @@ def test_starttls_can_be_overridden(server: Server) -> None:
         smtp.mine = server.context
         assert smtp.starttls()[0] == 220
         assert smtp.login("user", "password")[0] == 235
+
+
+@pytest.mark.parametrize(
+    ("arguments", "plan"),
+    [
+        ((), "587:starttls,25:starttls"),
+        ((0,), "587:starttls,25:starttls"),
+        ((587,), "587:starttls,25:starttls"),
+        ((25,), "25:starttls,587:starttls"),
+        (("25",), "25:starttls,587:starttls"),
+        ((465,), "465:implicit"),
+    ],
+)
+def test_the_port_that_was_asked_for_comes_first(
+    monkeypatch: pytest.MonkeyPatch, arguments: tuple[Any, ...], plan: str
+) -> None:
+    seen = []
+
+    def dial(*_: Any, plan: mailport.Plan, **__: Any) -> None:
+        seen.append(str(plan))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("mailport._smtplib.dial", dial)
+    for call in (SMTP, SMTP.for_submission):
+        with pytest.raises(ConnectionRefusedError):
+            call(HERE, *arguments)
+    assert seen == [plan, plan]

@@ -135,7 +135,9 @@ fn a_user_who_is_asked_decides() {
     let (refused, open) = (refused(), open());
     let plan = plan(&[refused.port(), open.port()]);
     let program = program("examples/c/ask.c", &[]);
-    for (answer, code, words) in [("y\n", 0, "connected to"), ("n\n", 1, "not falling back")] {
+    for (answer, code, words) in
+        [("y\n", 0, "connected to"), ("n\n", 1, "the fallback was declined")]
+    {
         let mut child = Command::new(&program)
             .args(["127.0.0.1", &plan])
             .stdin(Stdio::piped())

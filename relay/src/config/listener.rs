@@ -10,6 +10,7 @@ use mailport::{Config, Via};
 
 use super::error::SettingsError;
 use super::listen_address::ListenAddress;
+use crate::taken_over::TakenOver;
 
 /// The ports to which mail clients submit mail: SMTP, submissions, submission.
 pub const MAIL_PORTS: [u16; 3] = [25, 465, 587];
@@ -69,6 +70,9 @@ pub enum Mode {
     Proxy(Asked),
     /// It is where the connection was going before a packet filter redirected it.
     Transparent(Asked),
+    /// This process has made the connection on behalf of a program, and knows where it was going.
+    /// No file of settings has this mode.
+    TakenOver(Asked, TakenOver),
 }
 
 /// What a client may ask for, and how that is served.
@@ -118,7 +122,9 @@ impl Mode {
     pub fn asked(&self) -> Option<&Asked> {
         match self {
             Mode::Fixed { .. } => None,
-            Mode::Proxy(asked) | Mode::Transparent(asked) => Some(asked),
+            Mode::Proxy(asked) | Mode::Transparent(asked) | Mode::TakenOver(asked, _) => {
+                Some(asked)
+            }
         }
     }
 
@@ -140,6 +146,7 @@ impl Mode {
             Mode::Fixed { .. } => "fixed",
             Mode::Proxy(_) => "proxy",
             Mode::Transparent(_) => "transparent",
+            Mode::TakenOver(..) => "taken_over",
         }
     }
 }

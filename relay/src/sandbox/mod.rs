@@ -142,7 +142,9 @@ fn ports(settings: &Settings) -> Option<BTreeSet<u16>> {
             Mode::Fixed { plan, .. } => {
                 ports.extend(plan.services().iter().map(|service| service.port()));
             }
-            Mode::Proxy(asked) | Mode::Transparent(asked) => ports.extend(&asked.ports),
+            Mode::Proxy(asked) | Mode::Transparent(asked) | Mode::TakenOver(asked, _) => {
+                ports.extend(&asked.ports);
+            }
         }
         // `socks5://HOST:PORT`, always with the port.
         let via = listener.via.as_ref().map(ToString::to_string);

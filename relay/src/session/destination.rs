@@ -59,7 +59,7 @@ fn known(target: &Target, plan: &Plan) -> Vec<SocketAddr> {
 }
 
 /// An address as a target; `None` where it cannot be one.
-pub(super) fn literal(address: SocketAddr) -> Option<Target> {
+pub(crate) fn literal(address: SocketAddr) -> Option<Target> {
     match address {
         SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
         address => address.ip().to_string(),

@@ -18,6 +18,7 @@ use crate::context::{Context, SessionEnd};
 use crate::loop_detection::Endpoints;
 use crate::replies::ReplyStyle;
 use crate::resolvers::was_inward;
+use crate::taken_over::Wanted;
 use mailport::outcome::Errno;
 use mailport::report::End;
 use mailport::{ConnectError, Connected, Status};
@@ -86,6 +87,31 @@ impl Session {
             return self.failed(destination, &error, context, now);
         }
         step
+    }
+
+    /// Dials where a program was going whose connection was taken over.
+    pub(super) fn dial_for_program(
+        &mut self,
+        wanted: Wanted,
+        context: &mut Context,
+        now: Instant,
+    ) -> Step {
+        let target = wanted.target();
+        let Wanted { to, addresses, result } = wanted;
+        self.result = Some(result);
+        let plan = self.listener.mode.plan(to.port());
+        let (Some(target), Some(plan)) = (target, plan) else {
+            return self.refuse(Refusal::Port, context, now);
+        };
+        let destination = Destination {
+            target,
+            plan,
+            timeout: self.listener.dial.timeout,
+            began: None,
+            is_named: false,
+            addresses: Some(addresses.into()),
+        };
+        self.dial(destination, context, now)
     }
 
     fn is_remote(&self, context: &Context) -> bool {
@@ -190,6 +216,10 @@ impl Session {
         }
         self.send(&self.style.failure(error));
         self.end(&SessionEnd::Failed(error.to_string()), context);
+        if let Some(result) = &self.result {
+            result.send(Err(error.errno().map_or(libc::ECONNREFUSED, |Errno(number)| number)));
+            return self.reset();
+        }
         self.begin_closing(now)
     }
 
@@ -215,6 +245,9 @@ impl Session {
         }
         context.status.count_dial(&report, &destination.plan);
         context.log.write(&self.record("joined").with("report", report.summary()));
+        if let Some(result) = self.result.take() {
+            result.send(Ok(()));
+        }
         let established = Established { far, endpoints, plan: destination.plan };
         let reply = self.style.success();
         if reply.is_empty() {

@@ -18,6 +18,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use self::destination::Destination;
+pub(super) use self::destination::literal;
 use self::joined::{Established, JoinedPair};
 use super::access::Refusal;
 use super::clients::{ClientAddress, ClientId, Counted};
@@ -29,6 +30,7 @@ use super::listeners::Accepted;
 use super::log::LogRecord;
 use super::loop_detection::Endpoints;
 use super::replies::ReplyStyle;
+use super::taken_over::DialResult;
 use mailport::Dial;
 
 /// How long a client of a proxy may take to say where it wants to go.
@@ -90,6 +92,8 @@ pub(super) struct Session {
     /// The client's socket, until the pair has it.
     near: Option<Socket>,
     state: State,
+    /// Where the end of the dial is sent, of a connection that was taken over.
+    result: Option<DialResult>,
     /// Whether a look-up of it counts against quotas.
     has_lookup: bool,
     has_ended: bool,
@@ -134,6 +138,7 @@ impl Session {
             port: None,
             near: Some(socket),
             state: State::Closing,
+            result: None,
             has_lookup: false,
             has_ended: false,
             timer: None,
@@ -155,13 +160,20 @@ impl Session {
                 };
                 self.dial(destination, context, now)
             }
+            Mode::TakenOver(_, expected) => {
+                let wanted = self.client.tcp().and_then(|from| expected.take(from));
+                match wanted {
+                    Some(wanted) => self.dial_for_program(wanted, context, now),
+                    None => self.refuse(Refusal::NotRedirected, context, now),
+                }
+            }
             Mode::Proxy(_) => {
                 self.state = State::Handshake(Handshake::New);
                 self.shake_hands(context, now)
             }
             Mode::Transparent(_) => match self.to {
                 Some(to) if !context.own.contains(&to) => {
-                    let target = destination::literal(to);
+                    let target = literal(to);
                     self.connect_to(target, to.port(), context, now)
                 }
                 _ => self.refuse(Refusal::NotRedirected, context, now),
@@ -287,6 +299,9 @@ impl Session {
     ) -> Step {
         self.send(reply);
         self.end(&SessionEnd::Refused(refusal), context);
+        if matches!(self.listener.mode, Mode::TakenOver(..)) {
+            return self.reset();
+        }
         self.begin_closing(now)
     }
 
@@ -311,6 +326,14 @@ impl Session {
             Err(Errno::AGAIN | Errno::INTR) => Peeked::Nothing,
             Err(_) => Peeked::Broken,
         }
+    }
+
+    /// Ends the client's connection by a reset, as one that has failed.
+    fn reset(&mut self) -> Step {
+        self.result = None;
+        // It fails for a client that has gone already.
+        let _ = self.near().set_linger(Some(Duration::ZERO));
+        Step::Done
     }
 
     fn leave(&mut self, context: &mut Context) -> Step {

@@ -316,7 +316,7 @@ pub(super) fn get_addr_info(
     let result =
         unsafe { libc::getaddrinfo(name.as_ptr(), ptr::null(), &raw const hints, &raw mut list) };
     if result != 0 {
-        return Err(lookup_error(result, io::Error::last_os_error()));
+        return Err(lookup_error(result, &io::Error::last_os_error()));
     }
     let mut addresses = Vec::new();
     let mut entry = list;
@@ -333,7 +333,7 @@ pub(super) fn get_addr_info(
 }
 
 /// What a look-up failed with; `errno` is what it left behind, 0 at its beginning.
-fn lookup_error(code: libc::c_int, errno: io::Error) -> LookupError {
+fn lookup_error(code: libc::c_int, errno: &io::Error) -> LookupError {
     // Not in the libc crate: the name exists, but has no address of this family.
     const EAI_NODATA: libc::c_int = -5;
     const EAI_ADDRFAMILY: libc::c_int = -9;

@@ -59,7 +59,7 @@ impl Socket {
             // On loopback the handshake is over before connect returns.
             Err(error) if is_under_way(&error) => socket.look_for_connection(),
             Err(error) => {
-                let immediate = socket.meaning_of(errno(&error), address, config);
+                let immediate = meaning_of(errno(&error), address, config);
                 socket.failure(Some(immediate)).unwrap_or_else(|| {
                     let errno = Some(immediate);
                     let failure = Failure { errno, ..Failure::new(crate::Outcome::Local) };
@@ -68,17 +68,6 @@ impl Socket {
             }
         };
         Ok((socket, found))
-    }
-
-    /// The error of a connect that failed at once. `EADDRNOTAVAIL` is a lack of ports, except where
-    /// this machine has no address of the family at all (IPv6 switched off), and so no route.
-    fn meaning_of(&self, errno: Errno, address: SocketAddr, config: &Config) -> Errno {
-        let has_no_route = || source_towards(address, config).is_none();
-        if errno.0 == libc::EADDRNOTAVAIL && config.source.is_none() && has_no_route() {
-            Errno(libc::ENETUNREACH)
-        } else {
-            errno
-        }
     }
 
     /// Looks whether the connect has ended, and how.
@@ -156,6 +145,17 @@ impl Socket {
             own_addresses: own_addresses.as_slice(),
         })?;
         Some(Found::Failed { failure, by_errno: by_errno && immediate.is_none() })
+    }
+}
+
+/// The error of a connect that failed at once. `EADDRNOTAVAIL` is a lack of ports, except where
+/// this machine has no address of the family at all (IPv6 switched off), and so no route.
+fn meaning_of(errno: Errno, address: SocketAddr, config: &Config) -> Errno {
+    let has_no_route = || source_towards(address, config).is_none();
+    if errno.0 == libc::EADDRNOTAVAIL && config.source.is_none() && has_no_route() {
+        Errno(libc::ENETUNREACH)
+    } else {
+        errno
     }
 }
 

@@ -236,7 +236,7 @@ fn mail_is_sent_in_every_way_by_the_port_that_is_left() {
         (Fate::Open, 587, "587:starttls"),
         (Fate::Reset, 587, "25:starttls"),
         (Fate::Silent, 587, "25:starttls"),
-        (Fate::Open, 25, "587:starttls"),
+        (Fate::Open, 25, "25:starttls"),
         (Fate::Open, 465, "465:implicit"),
     ] {
         for address in [V4, V6] {

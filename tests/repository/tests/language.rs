@@ -33,6 +33,7 @@ const NOT_SHIPPED: &[&str] = &[
     "bindings/python/tests",
     "bindings/emacs/test",
     "bindings/emacs/tests",
+    "bindings/emacs/desktop",
     "examples/demo/tests",
 ];
 /// Texts of others: patches of programs.

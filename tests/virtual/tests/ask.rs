@@ -236,8 +236,8 @@ mod the_answer {
         );
         assert_eq!(
             history.report.summary(),
-            "mail.example.com: 587 is refused at 192.0.2.1 after 40 ms; not falling back, as you \
-             wish (after 2.04 s)"
+            "mail.example.com: 587 is refused at 192.0.2.1 after 40 ms; the fallback was \
+             declined (after 2.04 s)"
         );
     }
 
@@ -405,7 +405,7 @@ fn a_service_without_an_address_is_asked_about_and_declined_in_words() {
         assert_eq!(words(&history), ["587 over IPv6 has no address. Fall back to 25 (STARTTLS)?"]);
         assert_eq!(history.report.end, Some(End::Declined));
         let summary = history.report.summary();
-        assert!(summary.contains("nothing answered; not falling back"), "{summary}");
+        assert!(summary.contains("nothing answered; the fallback was declined"), "{summary}");
     }
 }
 

@@ -239,9 +239,9 @@ class SMTP(_PlannedSMTP):
 
     host, port, local_hostname, timeout, source_address
         As in smtplib; *port* may be digits in a string, and becomes a plan
-        (:meth:`Plan.for_port`). The *timeout* is in seconds, for the dial and then for each
-        operation of the socket. By default :func:`socket.getdefaulttimeout`, or else 30 for the
-        dial and none for the socket.
+        (:meth:`Plan.for_port`). Without a port, 587 comes first, and 25 next. The *timeout* is in
+        seconds, for the dial and then for each operation of the socket. By default
+        :func:`socket.getdefaulttimeout`, or else 30 for the dial and none for the socket.
     context
         The TLS context. Default ``None``: :func:`ssl.create_default_context`.
     ask
@@ -258,6 +258,9 @@ class SMTP(_PlannedSMTP):
     >>> code
     220
     """
+
+    # What a port of 0 means. It is 25 in smtplib, which is for relays between servers.
+    default_port = 587
 
     def __init__(
         self,

@@ -1,0 +1,134 @@
+//! Connections that this process has made on behalf of a program, and where each was going.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mailport::target::Target;
+
+use super::session::literal;
+
+/// The connections to a listener of the mode [`Mode::TakenOver`](super::Mode::TakenOver) that will
+/// be accepted. All others are refused. Clones share one table.
+#[derive(Debug, Clone, Default)]
+pub struct TakenOver(Arc<Mutex<HashMap<SocketAddr, Wanted>>>);
+
+/// Where a connection was going.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    /// The address and port that the program has asked for.
+    pub(super) to: SocketAddr,
+    /// The addresses that are tried, the first one first; the same one, and others of the name.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Receives how the dial ends.
+    pub(super) result: DialResult,
+}
+
+/// How the dial of a connection that was taken over ends: it connects, or with an error number.
+pub type Dialled = Result<(), i32>;
+
+/// Where the end of a dial is sent; dropping it tells that there is no connection.
+#[derive(Debug)]
+pub(super) struct DialResult(Sender<Dialled>);
+
+impl DialResult {
+    pub(super) fn send(&self, dialled: Dialled) {
+        // A program that does not wait for it needs nothing.
+        let _ = self.0.send(dialled);
+    }
+}
+
+impl Wanted {
+    /// The target of its dial. Where other addresses are of the other family, it is a name, for an
+    /// address allows one family alone; it is not looked up.
+    pub(super) fn target(&self) -> Option<Target> {
+        let is_mixed = self.addresses.iter().any(|other| other.is_ipv4() != self.to.is_ipv4());
+        if is_mixed { reverse_name(self.to.ip()).parse().ok() } else { literal(self.to) }
+    }
+}
+
+/// The name of an address in the DNS (RFC 1035 section 3.5, RFC 3596 section 2.5).
+fn reverse_name(address: IpAddr) -> String {
+    let mut name = String::new();
+    match address {
+        IpAddr::V4(v4) => {
+            for byte in v4.octets().iter().rev() {
+                name += &format!("{byte}.");
+            }
+            name + "in-addr.arpa"
+        }
+        IpAddr::V6(v6) => {
+            for byte in v6.octets().iter().rev() {
+                name += &format!("{:x}.{:x}.", byte & 15, byte >> 4);
+            }
+            name + "ip6.arpa"
+        }
+    }
+}
+
+impl TakenOver {
+    /// Expects a connection from this address, which was going to `to`; `others` are further
+    /// addresses of the same server. Returns where the end of its dial is received; it is closed
+    /// without one where the connection was refused.
+    pub fn expect(
+        &self,
+        from: SocketAddr,
+        to: SocketAddr,
+        others: &[SocketAddr],
+    ) -> Receiver<Dialled> {
+        let (sender, receiver) = mpsc::channel();
+        let mut addresses = vec![to];
+        addresses.extend(others.iter().filter(|other| other.ip() != to.ip()));
+        let wanted = Wanted { to, addresses, result: DialResult(sender) };
+        self.lock().insert(from, wanted);
+        receiver
+    }
+
+    /// Expects it no more: it could not be made.
+    pub fn forget(&self, from: SocketAddr) {
+        self.lock().remove(&from);
+    }
+
+    pub(super) fn take(&self, from: SocketAddr) -> Option<Wanted> {
+        self.lock().remove(&from)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<SocketAddr, Wanted>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Two are equal if they share one table.
+impl PartialEq for TakenOver {
+    fn eq(&self, other: &TakenOver) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TakenOver {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(to: &str, others: &[&str]) -> String {
+        let table = TakenOver::default();
+        let from = "127.0.0.1:1".parse().unwrap();
+        let others: Vec<SocketAddr> = others.iter().map(|other| other.parse().unwrap()).collect();
+        table.expect(from, to.parse().unwrap(), &others);
+        let wanted = table.take(from).expect("it is expected");
+        assert!(table.take(from).is_none(), "once");
+        assert_eq!(wanted.addresses.len(), others.len() + 1);
+        wanted.target().expect("a target").to_string()
+    }
+
+    #[test]
+    fn addresses_of_both_families_have_a_name_as_their_target() {
+        assert_eq!(target("192.0.2.1:25", &[]), "192.0.2.1");
+        assert_eq!(target("192.0.2.1:25", &["192.0.2.9:25"]), "192.0.2.1");
+        assert_eq!(target("192.0.2.1:25", &["[2001:db8::1]:25"]), "1.2.0.192.in-addr.arpa");
+        let name = target("[2001:db8::1]:25", &["192.0.2.1:25"]);
+        assert_eq!(name, format!("1.{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(23)));
+    }
+}
