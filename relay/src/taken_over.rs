@@ -50,19 +50,15 @@ impl Wanted {
 
 /// The name of an address in the DNS (RFC 1035 section 3.5, RFC 3596 section 2.5).
 fn reverse_name(address: IpAddr) -> String {
-    let mut name = String::new();
     match address {
         IpAddr::V4(v4) => {
-            for byte in v4.octets().iter().rev() {
-                name += &format!("{byte}.");
-            }
-            name + "in-addr.arpa"
+            let labels = v4.octets().into_iter().rev().map(|byte| format!("{byte}."));
+            labels.chain(["in-addr.arpa".to_owned()]).collect()
         }
         IpAddr::V6(v6) => {
-            for byte in v6.octets().iter().rev() {
-                name += &format!("{:x}.{:x}.", byte & 15, byte >> 4);
-            }
-            name + "ip6.arpa"
+            let bytes = v6.octets().into_iter().rev();
+            let labels = bytes.map(|byte| format!("{:x}.{:x}.", byte & 15, byte >> 4));
+            labels.chain(["ip6.arpa".to_owned()]).collect()
         }
     }
 }
