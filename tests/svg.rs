@@ -337,10 +337,7 @@ fn panels_share_one_scale() {
     let svg = together();
     let document = Document::parse(&svg).unwrap();
     let root = document.root_element();
-    assert_eq!(
-        of_class(root, "title").iter().filter(|n| said(**n).contains("timeout")).count(),
-        1
-    );
+    assert_eq!(of_class(root, "title").iter().filter(|n| said(**n).contains("timeout")).count(), 1);
     let zeros: Vec<f64> = of_class(root, "middle")
         .into_iter()
         .filter(|node| said(*node) == "30 s")

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mailport::target::Target;
 
-use super::session::literal;
-
 /// The connections to a listener of the mode [`Mode::TakenOver`](super::Mode::TakenOver) that will
 /// be accepted. All others are refused. Clones share one table.
 #[derive(Debug, Clone, Default)]
@@ -44,7 +42,11 @@ impl Wanted {
     /// address allows one family alone; it is not looked up.
     pub(super) fn target(&self) -> Option<Target> {
         let is_mixed = self.addresses.iter().any(|other| other.is_ipv4() != self.to.is_ipv4());
-        if is_mixed { reverse_name(self.to.ip()).parse().ok() } else { literal(self.to) }
+        if is_mixed {
+            reverse_name(self.to.ip()).parse().ok()
+        } else {
+            Target::try_from(self.to).ok()
+        }
     }
 }
 
