@@ -48,9 +48,10 @@
  * are no callbacks.
  *
  * Look-ups. Names are looked up by getaddrinfo(3) on threads of the library, one resolver for the
- * whole process: at most 16 at once, not counting those that have been stuck for more than 5 s, and
- * 64 altogether. They end when there is no look-up left, block every signal, and hold no descriptor
- * of a dial. An address needs none, and neither do given addresses.
+ * whole process: at most 16 look-ups at once, not counting those that have been stuck for more than
+ * 5 s, and 64 altogether; a dial has up to three. A thread ends 0.5 s after its last look-up, blocks
+ * every signal but those that it raises itself (SIGSYS, SIGSEGV and the like), and holds no
+ * descriptor of a dial. An address needs none, and neither do given addresses.
  *
  * Fork. A dial belongs to the process that started it. In a forked child a call returns
  * MAILPORT_ERR_FORKED, and a getter what it returns for NULL. Free the dial there, which leaves the
@@ -58,9 +59,11 @@
  * looked up can dial addresses; for names it must exec first, because the C library's look-up may
  * hold a lock that no thread of the child releases.
  *
- * Signals. No handler is set and no mask is changed; only a dial through a command has a child
- * process, for which a handler of SIGCHLD is called once. A signal ends mailport_dial_wait() with
- * MAILPORT_PENDING; mailport_connect() goes on. There is never a SIGPIPE.
+ * Signals. No handler is set and no mask is changed. A command is not a child of this process and
+ * its end sends no signal, unless this process is an init process or a subreaper: then SIGCHLD
+ * comes, and the library waits for it. A signal ends mailport_dial_wait() with MAILPORT_PENDING;
+ * mailport_connect() goes on. There is never a SIGPIPE. pthread_cancel(3) on a thread in a call
+ * takes effect after the call, for the deferred type of cancellation.
  *
  * errno has the same value after a call as before, always.
  *

@@ -28,7 +28,7 @@ fn target(host: &str) -> Target {
 
 /// Waits for the dial's descriptor, as a caller's loop does.
 fn watch(dial: &mut Dial) {
-    common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
+    common::wait_readable(dial.descriptor().expect("a descriptor").as_raw_fd());
 }
 
 /// A dial through every kind of step: two look-ups, a silent port, a refused one, an open one.
@@ -151,7 +151,7 @@ fn want_of_descriptors_never_leads_to_the_next_service() {
     let mut dial = Dialer::default()
         .with_plan(plan.clone())
         .with_config(hasty())
-        .start(&target("127.0.0.1"))
+        .start(target("127.0.0.1"))
         .expect("a dial");
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, 3, hard).expect("a lower limit");
@@ -184,7 +184,7 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
         .clone()
         .with_plan(plan.clone())
         .with_config(config.clone())
-        .start(&target("stuck.example"))
+        .start(target("stuck.example"))
         .expect("a dial");
     assert_eq!(held_up.process(), Status::Pending);
     assert!(
@@ -192,7 +192,7 @@ fn a_resolver_that_never_returns_delays_only_its_own_dials_and_ends_with_their_d
             .clone()
             .with_plan(plan.clone())
             .with_config(hasty())
-            .connect(&target("mail.example"))
+            .connect(target("mail.example"))
             .is_ok()
     );
     while held_up.process() == Status::Pending {
@@ -214,15 +214,16 @@ fn a_descriptor_that_has_ended_stays_open_and_silent() {
         .with_resolver(resolver(Duration::ZERO))
         .with_plan(plan(&[open.port()]))
         .with_config(hasty())
-        .start(&target("mail.example"))
+        .start(target("mail.example"))
         .expect("a dial");
     while dial.process() == Status::Pending {
         watch(&mut dial);
     }
     #[allow(unsafe_code, reason = "poll wants a borrowed descriptor")]
     // SAFETY: the dial keeps its descriptor open as long as it lives.
-    let descriptor =
-        unsafe { std::os::fd::BorrowedFd::borrow_raw(dial.descriptor().unwrap().as_raw_fd()) };
+    let descriptor = unsafe {
+        std::os::fd::BorrowedFd::borrow_raw(dial.descriptor().expect("a descriptor").as_raw_fd())
+    };
     let mut watched = [PollFd::new(descriptor, PollFlags::POLLIN)];
     assert_eq!(poll(&mut watched, PollTimeout::from(200u8)), Ok(0));
     assert_eq!(dial.poll_timeout(), None);
@@ -238,7 +239,7 @@ fn the_winner_is_handed_over_as_it_would_be_by_connect() {
     let connected = Dialer::new()
         .with_plan(plan(&[open.port()]))
         .with_config(Config::default())
-        .connect(&target("127.0.0.1"));
+        .connect(target("127.0.0.1"));
     let connected = connected.expect("connected");
     let flags = nix::fcntl::fcntl(&connected.stream, nix::fcntl::FcntlArg::F_GETFD);
     assert_eq!(flags, Ok(nix::fcntl::FdFlag::FD_CLOEXEC.bits()));
@@ -253,7 +254,7 @@ fn the_winner_is_handed_over_as_it_would_be_by_connect() {
     let mut dial = Dialer::default()
         .with_plan(plan(&[open.port()]))
         .with_config(Config::default())
-        .start(&target("127.0.0.1"))
+        .start(target("127.0.0.1"))
         .expect("a dial");
     while dial.process() == Status::Pending {
         watch(&mut dial);
@@ -283,7 +284,7 @@ fn thousands_of_dials_leave_no_descriptor_thread_or_memory() {
     for round in 0..dials {
         let (host, plan, connects) = &fates[round % fates.len()];
         let result =
-            names.clone().with_plan(plan.clone()).with_config(hasty()).connect(&target(host));
+            names.clone().with_plan(plan.clone()).with_config(hasty()).connect(target(host));
         assert_eq!(result.is_ok(), *connects, "dial {round}: {result:?}");
         while open.accept().is_ok() {}
         if round == dials / 5 {
@@ -307,7 +308,7 @@ fn a_question_can_be_left_alone_and_dropped() {
     let mut dial = Dialer::default()
         .with_plan(plan.clone())
         .with_config(config.clone())
-        .start(&target("127.0.0.1"))
+        .start(target("127.0.0.1"))
         .expect("a dial");
     while dial.process() == Status::Pending {
         watch(&mut dial);

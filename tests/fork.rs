@@ -77,7 +77,7 @@ fn forked_in_every_turn(dialer: &Dialer, plan: &Plan) -> (u16, usize) {
             break;
         }
         turns += 1;
-        common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
+        common::wait_readable(dial.descriptor().expect("a descriptor").as_raw_fd());
     }
     let connected = dial.take().expect("the parent's dial has gone on");
     (connected.service.port(), forks)

@@ -47,7 +47,7 @@ fn server(words: &'static [u8], keeps: bool) -> (u16, thread::JoinHandle<()>) {
 }
 
 fn dial(ports: &[u16], config: &Config) -> Connected {
-    Dialer::default().with_plan(plan(ports)).with_config(config.clone()).connect(&here()).unwrap()
+    Dialer::default().with_plan(plan(ports)).with_config(config.clone()).connect(here()).unwrap()
 }
 
 fn outcomes(connected: &Connected) -> Vec<Outcome> {
@@ -82,7 +82,7 @@ fn a_close_long_after_the_connect_is_one_too() {
     let mut dial = Dialer::default()
         .with_plan(plan(&[closing, open]))
         .with_config(waits_for_greeting(LONG))
-        .start(&here())
+        .start(here())
         .unwrap();
     assert_eq!(dial.process(), Status::Pending);
     let accepted = listener.accept().unwrap().0;
@@ -153,7 +153,7 @@ fn implicit_tls_has_no_greeting_to_wait_for() {
     let connected = Dialer::default()
         .with_plan(plan.clone())
         .with_config(waits_for_greeting(LONG))
-        .connect(&here())
+        .connect(here())
         .unwrap();
     assert_eq!(connected.report.attempts[0].greeting, None);
 }

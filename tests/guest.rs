@@ -46,7 +46,7 @@ fn a_command_ends_when_its_dial_is_dropped_before_it_has_connected() {
         .with_config(config)
         .start(target())
         .unwrap();
-    while !runs("sleep\07531") {
+    while !runs("sleep\x007531") {
         assert_eq!(dial.process(), Status::Pending);
         wait_readable(std::os::fd::AsRawFd::as_raw_fd(&dial.descriptor().unwrap()));
     }
@@ -54,7 +54,7 @@ fn a_command_ends_when_its_dial_is_dropped_before_it_has_connected() {
         assert_eq!(dial.wait(Some(Duration::from_millis(20))), Status::Pending);
     }
     drop(dial);
-    wait_until(|| !runs("sleep\07531"));
+    wait_until(|| !runs("sleep\x007531"));
 }
 
 #[test]

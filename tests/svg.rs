@@ -65,10 +65,10 @@ fn report(attempts: Vec<Attempt>, end: End, elapsed: Duration) -> Report {
     report
 }
 
-fn failed_lookup(ended: Option<Duration>, error: LookupError) -> Option<Lookup> {
+fn failed_lookup(ended: Option<Duration>, error: LookupError) -> Lookup {
     let mut lookup = begun().lookup.unwrap();
     (lookup.ended, lookup.result) = (ended, Err(error));
-    Some(lookup)
+    lookup
 }
 
 /// The README's example, as the machine dials it: 587 is silent over both families, and 25 answers
@@ -152,7 +152,7 @@ fn scenes() -> Vec<(&'static str, Report)> {
             }
         }
         let mut report = report(attempts, End::Timeout, 30_000 * MS);
-        report.lookup = failed_lookup(None, LookupError::Unanswered);
+        report.lookup = Some(failed_lookup(None, LookupError::Unanswered));
         report
     });
     add("loopback", {
@@ -186,7 +186,7 @@ fn scenes() -> Vec<(&'static str, Report)> {
     });
     add("nowhere", {
         let mut nowhere = report(Vec::new(), End::Unresolved, 5000 * MS);
-        nowhere.lookup = failed_lookup(Some(5000 * MS), LookupError::TryAgain);
+        nowhere.lookup = Some(failed_lookup(Some(5000 * MS), LookupError::TryAgain));
         nowhere
     });
     add("nothing", report(Vec::new(), End::Unresolved, MS));
@@ -468,7 +468,7 @@ prop_compose! {
             attempts.push(seed.grown(began, step));
             began = attempts[attempts.len() - 1].started;
         }
-        let failed = |words| failed_lookup(Some(MS), LookupError::Failed(words));
+        let failed = |words| Some(failed_lookup(Some(MS), LookupError::Failed(words)));
         let lookup = failure.and_then(failed);
         let decision = Some(Decision { at: step * at, words, winner });
         Panel { title, host, lookup, attempts, decision }

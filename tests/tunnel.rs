@@ -51,7 +51,7 @@ fn a_dial_through_a_proxy_dropped_at_any_step_leaves_nothing_open() {
     let before = descriptors();
     for turns in 0.. {
         let mut dial =
-            dialer.clone().with_plan(plan(&[587])).with_config(hasty()).start(&target()).unwrap();
+            dialer.clone().with_plan(plan(&[587])).with_config(hasty()).start(target()).unwrap();
         let mut status = Status::Pending;
         for _ in 0..turns {
             status = dial.process();
@@ -191,7 +191,7 @@ fn a_command_that_cannot_be_started_ends_the_dial() {
     let (_folder, path) = script("#!/bin/sh\n");
     let dialer = dialer(&format!("command:{}", path.display()));
     let mut dial =
-        dialer.clone().with_plan(plan(&[587])).with_config(hasty()).start(&target()).unwrap();
+        dialer.clone().with_plan(plan(&[587])).with_config(hasty()).start(target()).unwrap();
     fs::remove_file(path).unwrap();
     while dial.process() == Status::Pending {
         common::wait_readable(dial.descriptor().unwrap().as_raw_fd());
@@ -317,7 +317,7 @@ fn a_dial_through_a_command_dropped_at_any_step_leaves_nothing_behind() {
     let before = descriptors();
     for turns in 0.. {
         let mut dial =
-            dialer(&via).with_plan(plan(&[587])).with_config(hasty()).start(&target()).unwrap();
+            dialer(&via).with_plan(plan(&[587])).with_config(hasty()).start(target()).unwrap();
         let mut status = Status::Pending;
         for _ in 0..turns {
             status = dial.process();

@@ -140,7 +140,7 @@ fn a_login_is_given_to_a_proxy_that_asks_and_shown_nowhere() {
         let url = proxy.url.replace("//", "//anne:s3cr3t@");
         let dialer = dialer(&url);
         let result =
-            dialer.clone().with_plan(plan(&[587, 25])).with_config(hasty()).connect(&target());
+            dialer.clone().with_plan(plan(&[587, 25])).with_config(hasty()).connect(target());
         let report = match &result {
             Ok(connected) => &connected.report,
             Err(error) => error.report().unwrap(),
@@ -243,7 +243,7 @@ fn the_proxys_name_is_looked_up_and_the_targets_is_not() {
     });
     let via: Via = proxy.url.replace("127.0.0.1", "proxy.example").parse().unwrap();
     let dialer = Dialer::default().with_via(via).with_resolver(resolver);
-    assert!(dialer.clone().with_plan(plan(&[587])).with_config(hasty()).connect(&target()).is_ok());
+    assert!(dialer.clone().with_plan(plan(&[587])).with_config(hasty()).connect(target()).is_ok());
 }
 
 #[test]

@@ -133,12 +133,10 @@ fn a_reset_is_acted_on_at_once_while_the_other_side_takes_nothing() {
     let block = vec![7; 65536];
     let mut full = 0;
     while full < 50 {
-        match (&stream).write(&block) {
-            Ok(_) => full = 0,
-            Err(_) => {
-                full += 1;
-                thread::sleep(Duration::from_millis(2));
-            }
+        let written = (&stream).write(&block).unwrap_or(0);
+        full = if written > 0 { 0 } else { full + 1 };
+        if written == 0 {
+            thread::sleep(Duration::from_millis(2));
         }
     }
     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();

@@ -57,12 +57,12 @@ impl Attempt {
 
 /// One dial of 587 and then 25; names are known at once.
 pub(crate) fn dial(host: &Host, policy: &Policy, mut hints: Hints) -> Dialled {
+    static TARGET: OnceLock<Target> = OnceLock::new();
+    static PLAN: OnceLock<Plan> = OnceLock::new();
     if policy.once {
         hints.known.clear();
         hints.round_trips.clear();
     }
-    static TARGET: OnceLock<Target> = OnceLock::new();
-    static PLAN: OnceLock<Plan> = OnceLock::new();
     let target = TARGET.get_or_init(|| "mail.example.com".parse().expect("a host name"));
     let plan = PLAN.get_or_init(Plan::submission);
     let start = Instant::now();

@@ -152,9 +152,10 @@ impl Host {
     fn round_trip(&self, address: SocketAddr, random: &mut Rng) -> Duration {
         let mut of_place = chance(0, [address.port().into(), u64::from(address.is_ipv4()), 2, 2]);
         let near = self.world == World::NearbyDevice && address.port() == 25;
-        let usual = match near {
-            true => Duration::from_millis(1) + self.round_trip.div_f64(150.0),
-            false => self.round_trip.mul_f64(0.95 + 0.1 * of_place.f64()),
+        let usual = if near {
+            Duration::from_millis(1) + self.round_trip.div_f64(150.0)
+        } else {
+            self.round_trip.mul_f64(0.95 + 0.1 * of_place.f64())
         };
         let jitter = usual.mul_f64(0.9 + 0.3 * random.f64());
         // A tenth is longer by a Pareto distribution with an exponent of 1.5.

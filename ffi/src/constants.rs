@@ -411,6 +411,7 @@ mod tests {
         use Outcome::{
             Cancelled, Closed, Connected, IcmpHard, IcmpSoft, Local, Reset, Timeout, Via,
         };
+        use ViaError::{Login, NotStarted, Protocol, Reply, Unreachable};
         let all = [Connected, Reset, IcmpHard, IcmpSoft, Timeout, Local, Closed, Via, Cancelled];
         assert_eq!(all.len(), OUTCOME_NAMES.len());
         for outcome in all {
@@ -420,7 +421,6 @@ mod tests {
         for tls in [Tls::Implicit, Tls::StartTls, Tls::Cleartext] {
             assert_eq!(name_in(TLS_NAMES, from_tls(tls)).to_bytes(), tls.name().as_bytes());
         }
-        use ViaError::{Login, NotStarted, Protocol, Reply, Unreachable};
         for error in [Reply(5), Unreachable, Login, Protocol, NotStarted] {
             let name = name_in(VIA_ERROR_NAMES, from_via_error(error));
             assert_eq!(name.to_bytes(), error.name().as_bytes());

@@ -5,6 +5,7 @@
 mod bytes;
 mod control;
 mod error_queue;
+mod http_connect;
 mod json;
 mod machine;
 mod plan;
@@ -16,6 +17,7 @@ mod via;
 
 pub use control::control;
 pub use error_queue::error_queue;
+pub use http_connect::http_connect;
 pub use json::json;
 pub use machine::machine;
 pub use plan::plan;

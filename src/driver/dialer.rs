@@ -101,10 +101,9 @@ impl Dialer {
     /// proxy; a command takes none of them.
     ///
     /// A command runs for each service that is tried, with this process's environment but for
-    /// `MAILPORT_VIA`. It is not this process's child: a child of this process starts it and ends
-    /// at once, for which a handler of SIGCHLD is called once. It ends when the connection is
-    /// closed, if it ends with its input. The last line of its standard error (in memory, at most
-    /// 1 MiB) is for the report.
+    /// `MAILPORT_VIA`. It is not a child of this process, and has a session of its own. It ends when
+    /// the dial is dropped before it has connected, and then with its input, when the connection is
+    /// closed. The last line of its standard error (in memory, at most 1 MiB) is for the report.
     #[must_use]
     pub fn with_via(self, via: Via) -> Dialer {
         Dialer { via: Some(via), ..self }

@@ -243,6 +243,10 @@ impl Race {
         at: Instant,
     ) -> AttemptId {
         let (id, failures_before) = (self.tries.len(), self.failures(service));
+        // Most dials make one attempt or two, and there is one of these for each pending dial.
+        if self.tries.len() == self.tries.capacity() {
+            self.tries.reserve_exact(2);
+        }
         self.tries.push(Try {
             service,
             place,

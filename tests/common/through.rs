@@ -28,7 +28,7 @@ pub(crate) fn through(
     ports: &[u16],
     config: &Config,
 ) -> Result<Connected, ConnectError> {
-    dialer(via).with_plan(plan(ports)).with_config(config.clone()).connect(&target())
+    dialer(via).with_plan(plan(ports)).with_config(config.clone()).connect(target())
 }
 
 pub(crate) fn failed(result: Result<Connected, ConnectError>) -> Report {

@@ -108,7 +108,7 @@ async def in_loop(port: int, rounds: int) -> Times:
 def memory(count: int = 2000) -> float:
     """Bytes of this process for a dial that waits: an address, one attempt, a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 3 * count + 100), hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4 * count + 1000), hard))
     with socket.socket() as listener:
         listener.bind((HERE, 0))
         listener.listen(0)

@@ -93,18 +93,17 @@ impl Dial {
     /// Ends the dial, from any thread; a wait returns. A closed dial has ended already.
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let made = self.canceller().clone();
-        let canceller = match made {
-            Some(canceller) => canceller,
-            None => {
-                // A thread that waits has made it, so this waits for a short call at most.
-                let made = py.detach(|| {
-                    let mut dial = self.dial.lock().unwrap_or_else(PoisonError::into_inner);
-                    dial.as_mut().map(mailport::Dial::canceller)
-                });
-                match made {
-                    None => return Ok(()),
-                    Some(made) => made.map_err(error_of)?,
-                }
+        let canceller = if let Some(canceller) = made {
+            canceller
+        } else {
+            // A thread that waits has made it, so this waits for a short call at most.
+            let made = py.detach(|| {
+                let mut dial = self.dial.lock().unwrap_or_else(PoisonError::into_inner);
+                dial.as_mut().map(mailport::Dial::canceller)
+            });
+            match made {
+                None => return Ok(()),
+                Some(made) => made.map_err(error_of)?,
             }
         };
         canceller.cancel();

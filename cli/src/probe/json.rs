@@ -95,7 +95,7 @@ impl<'a> HostObject<'a> {
         let sessions = sessions.iter().map(|session| tls::Object::new(session, host, now));
         HostObject {
             host,
-            lookup: probed.lookup().map(LookupObject::new),
+            lookup: probed.lookup().as_ref().map(LookupObject::new),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
@@ -106,7 +106,7 @@ impl<'a> HostObject<'a> {
 }
 
 impl LookupObject {
-    fn new(lookup: Lookup) -> LookupObject {
+    fn new(lookup: &Lookup) -> LookupObject {
         let list = lookup.result.as_deref().unwrap_or_default();
         LookupObject {
             hedged: lookup.hedged,

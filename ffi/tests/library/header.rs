@@ -31,7 +31,7 @@ const VERSION: &str = "
 
 /// The version as a number that `#if` can compare: 0x000100 is 0.1.0.
 fn version_number() -> String {
-    let numbers = env!("CARGO_PKG_VERSION").split('.').map(|number| number.parse::<u8>());
+    let numbers = env!("CARGO_PKG_VERSION").split('.').map(str::parse::<u8>);
     numbers.fold("0x".to_owned(), |hex, number| format!("{hex}{:02x}", number.expect("a number")))
 }
 

@@ -7,6 +7,7 @@ mod c;
 mod common;
 mod complete;
 mod docs;
+mod guest;
 mod header;
 mod package;
 mod page;

@@ -48,9 +48,10 @@
  * are no callbacks.
  *
  * Look-ups. Names are looked up by getaddrinfo(3) on threads of the library, one resolver for the
- * whole process: at most 16 at once, not counting those that have been stuck for more than 5 s, and
- * 64 altogether. They end when there is no look-up left, block every signal, and hold no descriptor
- * of a dial. An address needs none, and neither do given addresses.
+ * whole process: at most 16 look-ups at once, not counting those that have been stuck for more than
+ * 5 s, and 64 altogether; a dial has up to three. A thread ends 0.5 s after its last look-up, blocks
+ * every signal but those that it raises itself (SIGSYS, SIGSEGV and the like), and holds no
+ * descriptor of a dial. An address needs none, and neither do given addresses.
  *
  * Fork. A dial belongs to the process that started it. In a forked child a call returns
  * MAILPORT_ERR_FORKED, and a getter what it returns for NULL. Free the dial there, which leaves the
@@ -58,9 +59,11 @@
  * looked up can dial addresses; for names it must exec first, because the C library's look-up may
  * hold a lock that no thread of the child releases.
  *
- * Signals. No handler is set and no mask is changed; only a dial through a command has a child
- * process, for which a handler of SIGCHLD is called once. A signal ends mailport_dial_wait() with
- * MAILPORT_PENDING; mailport_connect() goes on. There is never a SIGPIPE.
+ * Signals. No handler is set and no mask is changed. A command is not a child of this process and
+ * its end sends no signal, unless this process is an init process or a subreaper: then SIGCHLD
+ * comes, and the library waits for it. A signal ends mailport_dial_wait() with MAILPORT_PENDING;
+ * mailport_connect() goes on. There is never a SIGPIPE. pthread_cancel(3) on a thread in a call
+ * takes effect after the call, for the deferred type of cancellation.
  *
  * errno has the same value after a call as before, always.
  *
@@ -457,6 +460,16 @@ typedef int32_t mailport_reason;
 #define MAILPORT_REASON_AGAIN 11
 
 /**
+ * The same candidate again: its first attempt has no answer.
+ */
+#define MAILPORT_REASON_SECOND_ATTEMPT 12
+
+/**
+ * The same candidate again: a later service has connected, so the path is good now.
+ */
+#define MAILPORT_REASON_PROOF 13
+
+/**
  * What a proxy or a command did instead of connecting.
  */
 typedef int32_t mailport_via_error;
@@ -688,20 +701,24 @@ mailport_status mailport_options_set_attempt_delay_ms(mailport_options *options,
 
 /**
  * Sets the delay before the next service is tried in parallel while no attempt of a service has an
- * answer. Default 1,000 ms, at least 10 ms. A shorter one sends needless SYNs to a later port.
+ * answer. Default 500 ms, at least 10 ms. Left at its default, it is 1,000 ms where the cache says
+ * that the service has connected lately, and where the patience is set. A shorter one sends needless
+ * SYNs to a later port.
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_port_delay_ms(mailport_options *options, int32_t ms);
+mailport_status mailport_options_set_port_delay_ms(mailport_options *options,
+                                                   int32_t ms);
 
 /**
  * Sets how long an attempt without an answer may hold back the connection of a later service: at
- * least 10 ms, or MAILPORT_AUTOMATIC, the default: 1,300 ms, or 1 s and two round trips if that is
- * longer.
+ * least 10 ms, or MAILPORT_AUTOMATIC, the default: until a SYN that was sent while the path was good
+ * has had no answer, and where the service has connected lately, at least 1,300 ms.
  *
  * Since 0.1.
  */
-mailport_status mailport_options_set_patience_ms(mailport_options *options, int32_t ms);
+mailport_status mailport_options_set_patience_ms(mailport_options *options,
+                                                 int32_t ms);
 
 /**
  * Sets how long to wait for the server's greeting before a connection counts as established: at

@@ -34,8 +34,10 @@ fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>, usize) {
         lab.set(address, port, scenario.network.fate(address, port));
     }
     let before = to_25(lab);
-    let addresses: Vec<SocketAddr> =
+    let mut addresses: Vec<SocketAddr> =
         scenario.network.addresses().map(|ip| SocketAddr::new(ip, 0)).collect();
+    // As the system orders them here: IPv6 first.
+    addresses.sort_by_key(SocketAddr::is_ipv4);
     let names = Resolver::custom(move |_| Ok(addresses.clone()));
     let (took, port) = lab.client(|| {
         let dialer = Dialer::default().with_resolver(names.clone());

@@ -121,7 +121,7 @@ fn the_source_address_is_used_and_narrows_the_families() {
             .expect("connected");
         assert_eq!(connected.stream.local_addr().expect("bound").ip(), CLIENT_V4);
         let report = connected.report;
-        assert_eq!(report.lookup.is_some(), true, "{report:?}");
+        assert!(report.lookup.is_some(), "{report:?}");
     });
 }
 

@@ -44,6 +44,15 @@ struct Machine {
     zone: Zone,
 }
 
+/// Writes a file of /etc in place: another file would not be the one that is mounted.
+fn file(name: &str, text: &str) {
+    fs::write(Path::new("/etc").join(name), text).unwrap();
+}
+
+fn resolv_conf(more: &str) {
+    file("resolv.conf", &format!("nameserver 127.0.0.1\n{more}\n"));
+}
+
 impl Machine {
     /// Runs a test inside of namespaces, in a process of its own.
     fn run(test: &str, body: impl FnOnce(&Machine)) {
@@ -91,15 +100,6 @@ impl Machine {
         let zone = Zone::default();
         serve(UdpSocket::bind("127.0.0.1:53").unwrap(), Arc::clone(&zone));
         Machine { zone }
-    }
-
-    fn file(&self, name: &str, text: &str) {
-        // In place: another file would not be the one that is mounted.
-        fs::write(Path::new("/etc").join(name), text).unwrap();
-    }
-
-    fn resolv_conf(&self, more: &str) {
-        self.file("resolv.conf", &format!("nameserver 127.0.0.1\n{more}\n"));
     }
 
     fn says(&self, name: &str, kind: u16, answer: Says) {
@@ -214,7 +214,7 @@ fn a_hosts_line_of_one_family_is_the_whole_answer() {
     Machine::run("a_hosts_line_of_one_family_is_the_whole_answer", |machine| {
         machine.name("mail.example.test", gives(0, &[STRANGER_V4]), gives(0, &[STRANGER_V6]));
         for address in [V4, V6] {
-            machine.file("hosts", &format!("127.0.0.1 localhost\n{address} mail.example.test\n"));
+            file("hosts", &format!("127.0.0.1 localhost\n{address} mail.example.test\n"));
             for families in [Families::Any, Families::PreferIpv4, Families::PreferIpv6] {
                 let mut config = Config::default();
                 config.families = families;
@@ -235,7 +235,7 @@ fn a_search_list_never_adds_the_addresses_of_another_host() {
             machine.name(&elsewhere, gives(0, &[STRANGER_V4]), gives(0, &[STRANGER_V6]));
         }
         for ndots in 1..=2 {
-            machine.resolv_conf(&format!("search corp.test\noptions ndots:{ndots}"));
+            resolv_conf(&format!("search corp.test\noptions ndots:{ndots}"));
             for (name, own) in [("four.example.test", V4), ("six.example.test", V6)] {
                 for name in [name.to_owned(), format!("{name}.")] {
                     let report = dial(&name);
@@ -246,7 +246,7 @@ fn a_search_list_never_adds_the_addresses_of_another_host() {
         }
         // Where the search list comes first, its host is the one that every program means.
         for ndots in 3..=5 {
-            machine.resolv_conf(&format!("search corp.test\noptions ndots:{ndots}"));
+            resolv_conf(&format!("search corp.test\noptions ndots:{ndots}"));
             let strangers = BTreeSet::from([STRANGER_V4.to_owned(), STRANGER_V6.to_owned()]);
             let report = dial("four.example.test");
             assert!(tried(&report).is_subset(&strangers), "ndots:{ndots}: {report:?}");
@@ -254,7 +254,7 @@ fn a_search_list_never_adds_the_addresses_of_another_host() {
         }
         // One label is for the search list alone.
         machine.name("box.corp.test", gives(0, &[V4]), none());
-        machine.resolv_conf("search corp.test");
+        resolv_conf("search corp.test");
         assert_eq!(tried(&dial("box")), BTreeSet::from([V4.to_owned()]));
     });
 }
@@ -265,7 +265,7 @@ fn a_slow_name_that_a_search_list_may_mean_is_waited_for() {
         // The name itself is another host than the one of the search list, which comes first.
         machine.name("smtp.dev.test", gives(0, &[STRANGER_V4]), none());
         machine.name("smtp.dev.test.corp.test", gives(300, &[V4]), none());
-        machine.resolv_conf("search corp.test\noptions ndots:5");
+        resolv_conf("search corp.test\noptions ndots:5");
         assert_eq!(tried(&dial("smtp.dev.test")), BTreeSet::from([V4.to_owned()]));
     });
 }
@@ -273,7 +273,7 @@ fn a_slow_name_that_a_search_list_may_mean_is_waited_for() {
 #[test]
 fn gai_conf_decides_the_order() {
     Machine::run("gai_conf_decides_the_order", |machine| {
-        machine.file("gai.conf", "precedence ::ffff:0:0/96 100\n");
+        file("gai.conf", "precedence ::ffff:0:0/96 100\n");
         machine.name("mail.example.test", gives(0, &[V4]), gives(0, &[V6]));
         assert_eq!(first(&dial("mail.example.test")).as_deref(), Some(V4));
     });
@@ -366,7 +366,7 @@ fn on_a_machine_with_ipv4_only_no_attempt_goes_to_25() {
 #[test]
 fn no_such_name_no_address_and_a_temporary_failure_are_told_apart() {
     Machine::run("no_such_name_no_address_and_a_temporary_failure_are_told_apart", |machine| {
-        machine.resolv_conf("options timeout:1 attempts:1");
+        resolv_conf("options timeout:1 attempts:1");
         machine.name("empty.example.test", none(), none());
         machine.name("broken.example.test", Says::Code(0, 2), Says::Code(0, 2));
         for (name, expected) in [
@@ -436,12 +436,12 @@ fn threads_in_different_namespaces_never_share_an_answer() {
 fn a_dial_never_waits_for_a_look_up_that_began_in_an_earlier_network() {
     Machine::run("a_dial_never_waits_for_a_look_up_that_began_in_an_earlier_network", |machine| {
         // A server that never answers, as one of the network before.
-        machine.file("resolv.conf", "nameserver 192.0.2.66\noptions timeout:10 attempts:3\n");
+        file("resolv.conf", "nameserver 192.0.2.66\noptions timeout:10 attempts:3\n");
         let silent = UdpSocket::bind((STRANGER_V4, 53)).unwrap();
         let mut old = Dialer::new().start("two.test").unwrap();
         old.process();
         thread::sleep(Duration::from_millis(1100));
-        machine.resolv_conf("");
+        resolv_conf("");
         machine.name("two.test", gives(0, &[V4]), gives(0, &[V6]));
         let report = dial("two.test");
         assert!(report.elapsed < Duration::from_secs(5), "{report:?}");

@@ -102,6 +102,11 @@ fn any_bytes_are_a_request_of_socks_or_a_named_mistake() {
 }
 
 #[test]
+fn any_bytes_are_a_request_of_http_or_a_named_error() {
+    fuzz("http_connect", targets::http_connect, 100_000);
+}
+
+#[test]
 fn any_bytes_on_the_control_socket_are_a_request_or_a_named_mistake() {
     fuzz("control", targets::control, 50_000);
 }

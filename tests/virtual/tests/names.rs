@@ -190,6 +190,7 @@ fn where_look_ups_end_within_the_hedge_the_first_address_does_not_depend_on_thei
 
 #[test]
 fn the_order_of_families_is_the_callers_then_the_caches_then_the_authoritys() {
+    use Family::{Ipv4, Ipv6};
     let mixed = |first, second| Answer::Addresses { after: ms(0), list: vec![first, second] };
     let first = |list: Answer, families, cached: Option<Family>| {
         let mut world = world(gives(0, V6), gives(0, V4), &[]);
@@ -198,7 +199,6 @@ fn the_order_of_families_is_the_callers_then_the_caches_then_the_authoritys() {
         config.families = families;
         world.dial(&Plan::submission(), &config).report.attempts[0].family.unwrap()
     };
-    use Family::{Ipv4, Ipv6};
     assert_eq!(first(mixed(V6, V4), Families::Any, None), Ipv6);
     assert_eq!(first(mixed(V4, V6), Families::Any, None), Ipv4);
     assert_eq!(first(mixed(V4, V6), Families::Any, Some(Ipv6)), Ipv6);

@@ -41,26 +41,33 @@ class Connected:
 
     socket : socket.socket
         The connected socket. The caller closes it.
-    service : Service
-        The service that was reached.
     """
 
-    __slots__ = ("__weakref__", "_host", "_native", "_report", "service", "socket")
-    service: Service
+    __slots__ = ("__weakref__", "_host", "_native", "_report", "_service", "socket")
 
     def __init__(
-        self, connection: socket.socket, service: Service, native: _native.Report, host: str
+        self,
+        connection: socket.socket,
+        service: tuple[int, str, str | None],
+        native: _native.Report,
+        host: str,
     ) -> None:
+        # Service and report are made when they are asked for: most callers want the socket.
         self.socket = connection
-        self.service = service
+        self._service = service
         self._native = native
         self._host = host
         self._report: Report | None = None
 
     @property
+    def service(self) -> Service:
+        """The service that was reached."""
+        return service_of(self._service)
+
+    @property
     def tls(self) -> TLSMode:
         """The TLS mode that the plan demands. Insist on it, and send no credentials before."""
-        return self.service.tls
+        return TLSMode(self._service[1])
 
     @property
     def report(self) -> Report:
@@ -294,15 +301,17 @@ def _source_of(source_address: tuple[str, int]) -> str | None:
 
 def take(host: str, native: _native.Dial, timeout: float | None) -> Connected:
     """The result of a dial that has ended; *timeout* is that of the socket."""
-    with translated(host):
+    try:
         taken, report = native.take()
+    except OSError as error:
+        raise _setup_error(host, error) from None
     if taken is None:
         raise connect_error(report)
     descriptor, service = taken
     connection = socket.socket(fileno=descriptor)
     try:
         connection.settimeout(timeout)
-        return Connected(connection, service_of(service), report, host)
+        return Connected(connection, service, report, host)
     except BaseException:
         connection.close()
         raise

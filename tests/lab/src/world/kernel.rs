@@ -70,9 +70,8 @@ impl Kernel {
                 }
                 Some(failure) => (round_trip, Ending::Failed(failure)),
             },
-            Fate::Silent => return given_up,
-            // Which SYN is accepted depends on those of other connections.
-            Fate::LoseSyns(_) => return given_up,
+            // Which of them is accepted, if SYNs are lost, depends on those of other connections.
+            Fate::Silent | Fate::LoseSyns(_) => return given_up,
             Fate::DropFirst(lost) => match SYNS.get(lost as usize) {
                 None => return given_up,
                 Some(&sent) => (sent + round_trip, Ending::Connected),

@@ -44,7 +44,7 @@ $mail->send();
 enum Mailer {
     Nodemailer,
     Php,
-    /// Its own setting `socks-proxy`, which SOCKS5_PROXY gives it.
+    /// Its own setting `socks-proxy`, which `SOCKS5_PROXY` gives it.
     SNail,
 }
 

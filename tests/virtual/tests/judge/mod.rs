@@ -209,8 +209,7 @@ impl<'a> Judge<'a> {
     fn answer(&mut self, query: Query, result: &Result<Vec<IpAddr>, LookupError>) {
         let told = |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
         let is_over = match told(Query::Authority) {
-            None => false,
-            Some(Err(LookupError::TryAgain)) => false,
+            None | Some(Err(LookupError::TryAgain)) => false,
             Some(Err(_)) => self.known.is_empty(),
             Some(Ok(())) => true,
         };
@@ -361,8 +360,8 @@ impl<'a> Judge<'a> {
     /// When the path is known to have been good: as the SYN was sent that was answered.
     fn path_was_good(&self, held: &Try) -> Duration {
         let connected = held.connected.expect("it is connected");
-        let is_one_syn = connected - held.started <= Duration::from_secs(1);
-        if is_one_syn { held.started } else { connected - self.round_trip }
+        let is_one_syn = connected.saturating_sub(held.started) <= Duration::from_secs(1);
+        if is_one_syn { held.started } else { connected.saturating_sub(self.round_trip) }
     }
 
     /// The SYNs to a candidate that somebody still waits for an answer to.
