@@ -1,5 +1,5 @@
 #!/bin/sh
-# Inside the chroot, in a network namespace of its own: Dovecot for IPv4, and an IPv6 address that is
+# Inside the chroot, in a separate network namespace: Dovecot for IPv4, and an IPv6 address that is
 # silent.
 set -eu
 cd "$(dirname "$0")/.."
@@ -13,7 +13,7 @@ openssl x509 -req -in "$there/csr" -CA "$there/ca" -CAkey "$there/ca.key" -days 
 	-out "$there/cert" 2>/dev/null
 printf 'machine mail.example.test login me password secret\n' >"$there/logins"
 mkdir "$there/mail"
-chown nobody "$there/mail"
+chown 65534 "$there/mail"
 cat >"$there/conf" <<END
 dovecot_config_version = 2.4.0
 dovecot_storage_version = 2.4.0

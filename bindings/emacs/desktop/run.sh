@@ -9,9 +9,9 @@ git -C "$here/../.." ls-files -z | tar -C "$here/../.." --null -T - -c | tar -C 
 exec unshare --mount --pid --net --fork --kill-child sh -eu -c '
 	ip link set lo up
 	# What is sent there gets no answer.
-	ip link add silent type veth peer name nobody
+	ip link add silent type veth peer name other
 	ip address add 2001:db8::2/64 dev silent nodad
-	ip link set nobody up
+	ip link set other up
 	ip link set silent up
 	ip neighbour add 2001:db8::1 lladdr 02:00:00:00:00:01 dev silent
 	mount --make-rprivate /
