@@ -20,14 +20,21 @@ pub(super) struct Learned {
 
 #[derive(Debug)]
 struct List {
+    process: i32,
     descriptor: i32,
     at: Instant,
     addresses: Vec<IpAddr>,
 }
 
 impl Learned {
-    /// A thread has connected a UDP socket.
-    pub(super) fn see(&mut self, thread: i32, descriptor: i32, address: IpAddr, now: Instant) {
+    /// A thread of a process has connected a UDP socket.
+    pub(super) fn see(
+        &mut self,
+        (process, thread): (i32, i32),
+        descriptor: i32,
+        address: IpAddr,
+        now: Instant,
+    ) {
         // Programs look up their own side, too.
         if address.is_unspecified() {
             return;
@@ -35,7 +42,7 @@ impl Learned {
         if self.lists.len() >= MOST {
             self.lists.retain(|_, list| now - list.at <= FRESH);
         }
-        let new = || List { descriptor, at: now, addresses: Vec::new() };
+        let new = || List { process, descriptor, at: now, addresses: Vec::new() };
         let list = self.lists.entry(thread).or_insert_with(new);
         if list.descriptor != descriptor || now - list.at > FRESH {
             *list = new();
@@ -48,18 +55,13 @@ impl Learned {
     }
 
     /// The other addresses of the server that a process connects to: of a list of the last second
-    /// that has this address. `threads` are those of the process.
-    pub(super) fn others(
-        &self,
-        is_of_process: impl Fn(i32) -> bool,
-        to: SocketAddr,
-        now: Instant,
-    ) -> Vec<SocketAddr> {
+    /// that has this address, whichever thread has looked it up.
+    pub(super) fn others(&self, process: i32, to: SocketAddr, now: Instant) -> Vec<SocketAddr> {
         let address = to.ip().to_canonical();
-        let fresh = self.lists.iter().filter(|(_, list)| now - list.at <= FRESH);
-        let list = fresh.filter(|(_, list)| list.addresses.contains(&address));
-        let list = list.filter(|(thread, _)| is_of_process(**thread)).map(|(_, list)| list);
-        let list = list.max_by_key(|list| list.at);
+        let fresh = self.lists.values().filter(|list| now - list.at <= FRESH);
+        let of_it =
+            fresh.filter(|list| list.process == process && list.addresses.contains(&address));
+        let list = of_it.max_by_key(|list| list.at);
         let others = list.into_iter().flat_map(|list| &list.addresses);
         let others = others.filter(|other| **other != address);
         others.map(|other| SocketAddr::new(*other, to.port())).collect()
@@ -78,17 +80,17 @@ mod tests {
     fn the_others_are_of_one_socket_of_the_process_within_a_second() {
         let (mut learned, start) = (Learned::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        learned.see(1, 5, ip("2001:db8::1"), at(0));
-        learned.see(1, 5, ip("::ffff:192.0.2.1"), at(1));
-        learned.see(2, 5, ip("203.0.113.1"), at(1));
+        learned.see((7, 1), 5, ip("2001:db8::1"), at(0));
+        learned.see((7, 1), 5, ip("::ffff:192.0.2.1"), at(1));
+        learned.see((8, 2), 5, ip("203.0.113.1"), at(1));
         let to = "192.0.2.1:587".parse().unwrap();
-        let others = |learned: &Learned, ms| learned.others(|thread| thread == 1, to, at(ms));
+        let others = |learned: &Learned, ms| learned.others(7, to, at(ms));
         assert_eq!(others(&learned, 10), ["[2001:db8::1]:587".parse().unwrap()]);
-        assert_eq!(learned.others(|thread| thread == 2, to, at(10)), [], "another process");
+        assert_eq!(learned.others(8, to, at(10)), [], "another process");
         assert_eq!(others(&learned, 1002), [], "too old");
         // Another socket begins another list.
-        learned.see(1, 6, ip("192.0.2.1"), at(20));
+        learned.see((7, 1), 6, ip("192.0.2.1"), at(20));
         assert_eq!(others(&learned, 30), []);
-        assert_eq!(Learned::default().others(|_| true, to, start), []);
+        assert_eq!(Learned::default().others(7, to, start), []);
     }
 }

@@ -109,7 +109,7 @@ impl Supervisor {
         match sockopt::socket_type(&socket)? {
             SocketType::DGRAM => {
                 let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
-                learned.see(call.thread, call.descriptor, to.ip(), now);
+                learned.see((process, call.thread), call.descriptor, to.ip(), now);
                 return Ok(Plan::LetThrough);
             }
             SocketType::STREAM if is_mail => {}
@@ -117,8 +117,7 @@ impl Supervisor {
         }
         let Some(door) = self.door(&socket)? else { return Ok(Plan::LetThrough) };
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        let is_of_process = |thread| process_of(thread).is_ok_and(|other| other == process);
-        let others = learned.others(is_of_process, to, now);
+        let others = learned.others(process, to, now);
         Ok(Plan::TakeOver { socket, to: canonical(to), door, others })
     }
 
