@@ -114,7 +114,7 @@ fn install() -> io::Result<OwnedFd> {
     if listener < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    // SAFETY: the kernel has just made this descriptor, and no other owner has it.
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 
