@@ -16,7 +16,7 @@ pub(crate) struct Terminal {
 }
 
 /// What has happened while a prompt stands.
-enum Reply {
+enum PromptReply {
     /// A line was typed, without its newline.
     Line(String),
     /// The terminal was closed.
@@ -71,19 +71,19 @@ impl Terminal {
         self.show(&question)?;
         let answer = loop {
             match self.prompt(dial, &question, ANSWER)? {
-                Reply::Line(line) => {
+                PromptReply::Line(line) => {
                     if let Some(answer) = answer(&line) {
                         break answer;
                     }
                 }
-                Reply::Closed => break Answer::GiveUp,
-                Reply::Withdrawn => return Ok(()),
+                PromptReply::Closed => break Answer::GiveUp,
+                PromptReply::Withdrawn => return Ok(()),
             }
         };
         let remember = match self.prompt(dial, &question, REMEMBER)? {
-            Reply::Line(line) => matches!(&*line.to_ascii_lowercase(), "y" | "yes"),
-            Reply::Closed => false,
-            Reply::Withdrawn => return Ok(()),
+            PromptReply::Line(line) => matches!(&*line.to_ascii_lowercase(), "y" | "yes"),
+            PromptReply::Closed => false,
+            PromptReply::Withdrawn => return Ok(()),
         };
         // The question may be withdrawn at this very moment; then no answer is needed.
         let _ = if remember {
@@ -103,7 +103,7 @@ impl Terminal {
     }
 
     /// Prints a prompt and waits for a line, while the dial goes on.
-    fn prompt(&mut self, dial: &mut Dial, question: &Question, text: &str) -> io::Result<Reply> {
+    fn prompt(&mut self, dial: &mut Dial, question: &Question, text: &str) -> io::Result<PromptReply> {
         write!(self.output, "{text}")?;
         self.output.flush()?;
         loop {
@@ -131,15 +131,15 @@ impl Terminal {
                     Some(_) => "",
                 };
                 let _ = writeln!(self.output, "\n{why}");
-                return Ok(Reply::Withdrawn);
+                return Ok(PromptReply::Withdrawn);
             }
             if !typed {
                 continue;
             }
             let mut line = String::new();
             return match self.input.read_line(&mut line)? {
-                0 => Ok(Reply::Closed),
-                _ => Ok(Reply::Line(line.trim().to_owned())),
+                0 => Ok(PromptReply::Closed),
+                _ => Ok(PromptReply::Line(line.trim().to_owned())),
             };
         }
     }

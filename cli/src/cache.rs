@@ -104,7 +104,7 @@ fn saved(cache: &Cache, path: &std::path::Path, done: &str) -> ExitCode {
 }
 
 #[derive(Serialize)]
-struct Object {
+struct CacheObject {
     network: String,
     interface: String,
     target: String,
@@ -119,13 +119,13 @@ struct Object {
     used: bool,
 }
 
-impl Object {
-    fn new(line: &Remembered) -> Object {
+impl CacheObject {
+    fn new(line: &Remembered) -> CacheObject {
         let (outcome, remembered) = match line.what {
             What::Outcome(outcome) => (Some(outcome.name()), None),
             What::RememberedAnswer(answer) => (None, Some(answer.name())),
         };
-        Object {
+        CacheObject {
             network: line.place.network().key(),
             interface: line.place.network().label().to_owned(),
             target: line.place.target().to_owned(),
@@ -145,7 +145,7 @@ impl Object {
 fn list(lines: &[Remembered], json: bool) -> io::Result<()> {
     let mut out = io::stdout();
     if json {
-        let objects: Vec<Object> = lines.iter().map(Object::new).collect();
+        let objects: Vec<CacheObject> = lines.iter().map(CacheObject::new).collect();
         let text = serde_json::to_string(&objects).expect("every key of an entry is a string");
         return writeln!(out, "{text}");
     }

@@ -150,7 +150,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     let dialer = dialer.with_plan(plan.clone()).with_config(args.config());
-    let mut progress = Progress::begin(args, &plan);
+    let mut progress = ProgressLine::begin(args, &plan);
     let result = match terminal {
         Some(mut terminal) => {
             let result = terminal.dial(&dialer, &args.host, || progress.end());
@@ -290,12 +290,12 @@ pub(crate) fn width_of(terminal: impl AsFd) -> usize {
 }
 
 /// A line on a terminal while the dial runs, which may be half a minute; it is cleared at the end.
-struct Progress {
+struct ProgressLine {
     shown: bool,
 }
 
-impl Progress {
-    fn begin(args: &Args, plan: &Plan) -> Progress {
+impl ProgressLine {
+    fn begin(args: &Args, plan: &Plan) -> ProgressLine {
         let shown = io::stderr().is_terminal() && !args.json;
         if shown {
             let (host, timeout) = (&args.host, humantime::format_duration(args.timeout));
@@ -311,7 +311,7 @@ impl Progress {
             let line: String = line.chars().take_while(fits).collect();
             let _ = write!(io::stderr(), "{line}");
         }
-        Progress { shown }
+        ProgressLine { shown }
     }
 
     fn end(&mut self) {

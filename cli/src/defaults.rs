@@ -27,7 +27,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> ExitCode {
     let settings = settings();
     let text = if args.json {
-        let objects: Vec<Object> = settings.iter().map(Setting::object).collect();
+        let objects: Vec<DefaultObject> = settings.iter().map(Setting::object).collect();
         serde_json::to_string(&objects).expect("every key of a setting is a string")
     } else {
         table(&settings, connect::width_of(std::io::stdout()))
@@ -57,7 +57,7 @@ enum Default {
 }
 
 #[derive(Serialize)]
-struct Object<'a> {
+struct DefaultObject<'a> {
     option: &'a str,
     value: Value,
     unit: Option<&'static str>,
@@ -190,7 +190,7 @@ fn word(families: Families) -> String {
 }
 
 impl Setting {
-    fn object(&self) -> Object<'_> {
+    fn object(&self) -> DefaultObject<'_> {
         let (value, unit) = match &self.default {
             Default::Time(time) => (json!(millis(*time)), Some("ms")),
             Default::Word(word) => (json!(word), None),
@@ -204,7 +204,7 @@ impl Setting {
             _ => None,
         };
         let Setting { option, source, meaning, .. } = self;
-        Object { option, value, unit, rule, source: *source, meaning }
+        DefaultObject { option, value, unit, rule, source: *source, meaning }
     }
 
     /// The default and its unit, for people.

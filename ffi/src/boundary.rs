@@ -96,7 +96,7 @@ pub(crate) use export;
 /// a dial that panicked is never processed again, and a setting is changed in one assignment.
 pub(crate) fn guarded<T>(panicked: T, body: impl FnOnce() -> T) -> T {
     let _cancellation = Cancellation::defer();
-    let _errno = Errno::keep();
+    let _errno = SavedErrno::keep();
     panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(panicked)
 }
 
@@ -136,17 +136,17 @@ impl Drop for Cancellation {
 }
 
 /// Restores `errno` when it is dropped.
-struct Errno(i32);
+struct SavedErrno(i32);
 
-impl Errno {
-    fn keep() -> Errno {
+impl SavedErrno {
+    fn keep() -> SavedErrno {
         #[allow(unsafe_code, reason = "errno is behind a pointer")]
         // SAFETY: the C library gives a valid pointer to this thread's number.
-        Errno(unsafe { *libc::__errno_location() })
+        SavedErrno(unsafe { *libc::__errno_location() })
     }
 }
 
-impl Drop for Errno {
+impl Drop for SavedErrno {
     fn drop(&mut self) {
         #[allow(unsafe_code, reason = "errno is behind a pointer")]
         // SAFETY: as above; no reference to it is kept.

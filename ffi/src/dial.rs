@@ -46,7 +46,7 @@ pub struct Dial {
 /// What only one thread at a time may use.
 #[derive(Debug)]
 pub(crate) struct Inner {
-    state: State,
+    state: DialState,
     /// What the last turn returned. A final status never changes.
     status: Status,
     /// Why the dial failed.
@@ -56,7 +56,7 @@ pub(crate) struct Inner {
 }
 
 #[derive(Debug)]
-enum State {
+enum DialState {
     Running(Box<mailport::Dial>),
     /// The dial could not begin: the message, and a descriptor that is readable until the first
     /// call of mailport_dial_process().
@@ -133,13 +133,13 @@ impl Dial {
             Ok(mut dial) => {
                 let canceller = dial.canceller()?;
                 let descriptor = dial.descriptor()?.as_raw_fd();
-                (State::Running(Box::new(dial)), descriptor, Some(canceller))
+                (DialState::Running(Box::new(dial)), descriptor, Some(canceller))
             }
             Err(failure) if failure.status == MAILPORT_ERR_INVALID => {
                 let readable = Readable::new();
                 let readable = readable.map_err(|error| Failure::local("socketpair", &error))?;
                 let descriptor = readable.watched.as_raw_fd();
-                (State::Refused { failure, readable }, descriptor, None)
+                (DialState::Refused { failure, readable }, descriptor, None)
             }
             Err(failure) => return Err(failure),
         };
@@ -199,15 +199,15 @@ impl Inner {
     /// The running dial; `None` where none could begin.
     pub(crate) fn running(&self) -> Option<&mailport::Dial> {
         match &self.state {
-            State::Running(dial) => Some(dial),
-            State::Refused { .. } => None,
+            DialState::Running(dial) => Some(dial),
+            DialState::Refused { .. } => None,
         }
     }
 
     pub(crate) fn running_mut(&mut self) -> Option<&mut mailport::Dial> {
         match &mut self.state {
-            State::Running(dial) => Some(dial),
-            State::Refused { .. } => None,
+            DialState::Running(dial) => Some(dial),
+            DialState::Refused { .. } => None,
         }
     }
 
@@ -220,11 +220,11 @@ impl Inner {
         // The status that stays if the turn panics.
         self.status = MAILPORT_ERR_INTERNAL;
         self.status = match &mut self.state {
-            State::Refused { failure, readable } => {
+            DialState::Refused { failure, readable } => {
                 readable.silence();
                 failure.status
             }
-            State::Running(dial) => match run(dial) {
+            DialState::Running(dial) => match run(dial) {
                 mailport::Status::Pending => MAILPORT_PENDING,
                 mailport::Status::Asking => MAILPORT_ASK,
                 mailport::Status::Connected => MAILPORT_OK,
@@ -273,8 +273,8 @@ impl Inner {
             _ if !self.is_final() || self.status == MAILPORT_ERR_INTERNAL => {
                 status::sentence(self.status).to_owned()
             }
-            (State::Refused { failure, .. }, ..) | (_, Some(failure), _) => failure.message.clone(),
-            (State::Running(_), None, report) => {
+            (DialState::Refused { failure, .. }, ..) | (_, Some(failure), _) => failure.message.clone(),
+            (DialState::Running(_), None, report) => {
                 c_string(report.map(Report::summary).unwrap_or_default())
             }
         }
@@ -283,25 +283,25 @@ impl Inner {
     fn errno(&self) -> c_int {
         match (&self.state, &self.failure) {
             _ if !self.is_final() => 0,
-            (State::Refused { failure, .. }, _) | (_, Some(failure)) => failure.errno,
-            (State::Running(_), None) => 0,
+            (DialState::Refused { failure, .. }, _) | (_, Some(failure)) => failure.errno,
+            (DialState::Running(_), None) => 0,
         }
     }
 
     fn json(&self) -> CString {
         c_string(match (&self.state, self.report()) {
-            (State::Refused { failure, .. }, _) => {
+            (DialState::Refused { failure, .. }, _) => {
                 Report::json_of_refusal(&failure.message.to_string_lossy())
             }
-            (State::Running(_), report) => report.map(Report::to_json).unwrap_or_default(),
+            (DialState::Running(_), report) => report.map(Report::to_json).unwrap_or_default(),
         })
     }
 
     fn poll_timeout(&self) -> Option<Duration> {
         match &self.state {
             _ if self.is_final() => None,
-            State::Running(running) => running.poll_timeout(),
-            State::Refused { .. } => Some(Duration::ZERO),
+            DialState::Running(running) => running.poll_timeout(),
+            DialState::Refused { .. } => Some(Duration::ZERO),
         }
     }
 }

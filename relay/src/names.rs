@@ -20,13 +20,13 @@ const STACK: usize = 256 * 1024;
 /// The names, and what is known of them.
 #[derive(Debug)]
 pub(super) struct Names {
-    known: BTreeMap<String, Known>,
-    answers: Arc<Mutex<Vec<Answer>>>,
+    known: BTreeMap<String, KnownNames>,
+    answers: Arc<Mutex<Vec<NameAnswer>>>,
     waker: Arc<Waker>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownNames {
     /// In the order of the name service.
     addresses: Arc<[SocketAddr]>,
     asked: Option<Instant>,
@@ -34,7 +34,7 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Answer {
+struct NameAnswer {
     name: String,
     addresses: Option<Arc<[SocketAddr]>>,
 }
@@ -108,7 +108,7 @@ impl Names {
         let started = builder.spawn(move || {
             let addresses = (asked.as_str(), 0).to_socket_addrs().ok();
             let addresses = addresses.map(Iterator::collect);
-            let answer = Answer { name: asked, addresses };
+            let answer = NameAnswer { name: asked, addresses };
             answers.lock().unwrap_or_else(PoisonError::into_inner).push(answer);
             let _ = waker.wake();
         });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Entry, Known, RememberedAnswer};
+use super::table::{CacheEntry, KnownTarget, RememberedAnswer};
 use super::{Network, Place, Stamp, Table};
 use crate::machine::Answer;
 use crate::outcome::Outcome;
@@ -52,7 +52,7 @@ const OUTCOMES: [Outcome; 7] = [
 ];
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct CacheText {
     version: u32,
     places: Vec<PlaceText>,
 }
@@ -90,7 +90,7 @@ impl Table {
     /// The text that a file keeps. Never much more than a megabyte.
     pub(crate) fn to_text(&self) -> String {
         let places = self.places.iter().map(|(place, known)| PlaceText::new(place, known));
-        let file = File { version: VERSION, places: places.collect() };
+        let file = CacheText { version: VERSION, places: places.collect() };
         serde_json::to_string(&file).expect("every key of a cache is a string") + "\n"
     }
 
@@ -113,7 +113,7 @@ impl Table {
     /// text that is not a cache, is an empty table; within ours, what makes no sense is left out.
     pub(crate) fn from_text(text: &[u8], now: Stamp) -> Table {
         let mut table = Table::default();
-        let file = serde_json::from_slice::<File>(text).ok();
+        let file = serde_json::from_slice::<CacheText>(text).ok();
         let places = file.filter(|file| file.version == VERSION).map(|file| file.places);
         let known = places.into_iter().flatten().filter_map(|place| place.read());
         table.places.extend(known);
@@ -123,7 +123,7 @@ impl Table {
 }
 
 impl PlaceText {
-    fn new(place: &Place, known: &Known) -> PlaceText {
+    fn new(place: &Place, known: &KnownTarget) -> PlaceText {
         let outcomes = known.outcomes.iter().map(|((service, family), entry)| OutcomeText {
             service: service.to_string(),
             family: family.map(|family| family.name().to_owned()),
@@ -148,10 +148,10 @@ impl PlaceText {
         }
     }
 
-    fn read(&self) -> Option<(Place, Known)> {
+    fn read(&self) -> Option<(Place, KnownTarget)> {
         let target: Target = self.target.parse().ok()?;
         let place = Place::new(Network::written(&self.network, &self.label)?, &target);
-        let known = Known {
+        let known = KnownTarget {
             outcomes: self.outcomes.iter().filter_map(OutcomeText::read).collect(),
             answers: self.answers.iter().filter_map(AnswerText::read).collect(),
         };
@@ -160,7 +160,7 @@ impl PlaceText {
 }
 
 impl OutcomeText {
-    fn read(&self) -> Option<((Service, Option<Family>), Entry)> {
+    fn read(&self) -> Option<((Service, Option<Family>), CacheEntry)> {
         let service = self.service.parse::<Service>().ok()?.over_both();
         let family = match &self.family {
             Some(name) => Some(Family::ALL.into_iter().find(|family| family.name() == name)?),
@@ -169,7 +169,7 @@ impl OutcomeText {
         let outcome = OUTCOMES.into_iter().find(|outcome| outcome.name() == self.outcome)?;
         let (when, until) = (Stamp(self.when), Stamp(self.until));
         let round_trip = self.round_trip.map(Duration::from_micros);
-        let entry = Entry { outcome, when, until, round_trip, count: self.count };
+        let entry = CacheEntry { outcome, when, until, round_trip, count: self.count };
         (until.since(when) <= Table::LONGEST_LIFE).then_some(((service, family), entry))
     }
 }

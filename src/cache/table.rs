@@ -14,21 +14,21 @@ use crate::target::Target;
 /// processes that bring theirs to the same table, one after the other, lose nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    pub(super) places: BTreeMap<Place, Known>,
+    pub(super) places: BTreeMap<Place, KnownTarget>,
 }
 
 /// What is known of one target in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Known {
+pub(super) struct KnownTarget {
     /// By the service without its family, and the family; no family through a proxy.
-    pub(super) outcomes: BTreeMap<(Service, Option<Family>), Entry>,
+    pub(super) outcomes: BTreeMap<(Service, Option<Family>), CacheEntry>,
     /// By the service that would come next.
     pub(super) answers: BTreeMap<Service, RememberedAnswer>,
 }
 
 /// How a service fared the last time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct CacheEntry {
     pub(super) outcome: Outcome,
     pub(super) when: Stamp,
     /// Its time to live is the time from `when` to here.
@@ -151,7 +151,7 @@ impl Table {
                 let last = known.outcomes.get(&(service, observation.family));
                 let last = last.filter(|last| last.is_believed(now));
                 if last.is_none_or(|last| last.when <= at) {
-                    let entry = Entry::after(last.copied(), *observation, at);
+                    let entry = CacheEntry::after(last.copied(), *observation, at);
                     known.outcomes.insert((service, observation.family), entry);
                 }
             }
@@ -240,7 +240,7 @@ impl Table {
     }
 
     fn len(&self) -> usize {
-        self.places.values().map(Known::len).sum()
+        self.places.values().map(KnownTarget::len).sum()
     }
 
     /// Forgets what had happened at the time `at`; what lies in the future never has.
@@ -282,7 +282,7 @@ fn keep_newest<K: Ord + Clone, V>(
     }
 }
 
-impl Known {
+impl KnownTarget {
     fn len(&self) -> usize {
         self.outcomes.len() + self.answers.len()
     }
@@ -317,14 +317,14 @@ impl Known {
     }
 }
 
-impl Entry {
+impl CacheEntry {
     /// What an observation makes of the last entry. One that connected forgets what was bad, and begins
     /// anew. A bad one of a service that is remembered as bad renews the entry for the same time;
     /// where the entry had expired, it is a confirmation, and doubles the time. A provisional one
     /// is used for a minute, unless the entry was used for longer, and doubles nothing; what
     /// follows a provisional one begins anew. One that connected again is not renewed: the family
     /// that worked once would always go first.
-    fn after(last: Option<Entry>, observation: Observation, at: Stamp) -> Entry {
+    fn after(last: Option<CacheEntry>, observation: Observation, at: Stamp) -> CacheEntry {
         let is_good = |outcome| outcome == Outcome::Connected;
         let last = last.filter(|last| is_good(last.outcome) == is_good(observation.outcome));
         let life = match last {
@@ -342,7 +342,7 @@ impl Entry {
             _ => Table::LIFE,
         };
         let lives_on = last.filter(|last| is_good(last.outcome) && at < last.until);
-        Entry {
+        CacheEntry {
             outcome: observation.outcome,
             when: at,
             until: lives_on.map_or(at.plus(life), |last| last.until),

@@ -11,9 +11,9 @@ use super::sys;
 ///
 /// A clone is a handle to the same dial. It may outlive the dial, and then does nothing.
 #[derive(Clone)]
-pub struct Canceller(Arc<Shared>);
+pub struct Canceller(Arc<CancelShared>);
 
-struct Shared {
+struct CancelShared {
     cancelled: AtomicBool,
     /// Makes the dial's descriptor readable.
     waker: Arc<OwnedFd>,
@@ -23,7 +23,7 @@ struct Shared {
 
 impl Canceller {
     pub(super) fn new(waker: Arc<OwnedFd>, process: u64) -> Canceller {
-        Canceller(Arc::new(Shared { cancelled: AtomicBool::new(false), waker, process }))
+        Canceller(Arc::new(CancelShared { cancelled: AtomicBool::new(false), waker, process }))
     }
 
     /// Cancels the dial: [`Dial::wait`](super::Dial::wait) returns, and the dial ends with

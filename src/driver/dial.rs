@@ -23,7 +23,7 @@ use crate::report::{End, LookupError, Report};
 
 /// Where a dial goes: what the machine's look-ups are answered from.
 #[derive(Debug)]
-pub(super) enum Destination {
+pub(super) enum DialDestination {
     Name(String),
     /// Known without a look-up, best first.
     Addresses(Arc<[SocketAddr]>),
@@ -31,15 +31,15 @@ pub(super) enum Destination {
     Through(Passage),
 }
 
-impl Destination {
+impl DialDestination {
     /// The zone of an address, 0 where there is none.
     pub(super) fn scope(&self) -> u32 {
         match self {
-            Destination::Addresses(list) => match list.first() {
+            DialDestination::Addresses(list) => match list.first() {
                 Some(SocketAddr::V6(v6)) => v6.scope_id(),
                 _ => 0,
             },
-            Destination::Name(_) | Destination::Through(_) => 0,
+            DialDestination::Name(_) | DialDestination::Through(_) => 0,
         }
     }
 }
@@ -104,7 +104,7 @@ pub enum Status {
 #[derive(Debug)]
 pub struct Dial {
     machine: Machine,
-    destination: Destination,
+    destination: DialDestination,
     config: Config,
     resolver: Resolver,
     /// Where resolver threads leave answers; `None` before a look-up and after the end.
@@ -128,7 +128,7 @@ pub struct Dial {
 impl Dial {
     pub(super) fn new(
         machine: Machine,
-        destination: Destination,
+        destination: DialDestination,
         config: Config,
         resolver: Resolver,
         cache: Option<(Cache, Place)>,
@@ -382,7 +382,7 @@ impl Dial {
     /// Looks at the transports whose own time has come. Where that of the dial has come as well,
     /// they report what they have waited for: after the end they no longer can.
     fn look_at_due(&mut self, now: Instant, events: &mut Vec<Event>) {
-        let Destination::Through(_) = self.destination else { return };
+        let DialDestination::Through(_) = self.destination else { return };
         let due = |transport: &Transport| transport.wake_at().is_some_and(|at| at <= now);
         let due: Vec<usize> = self
             .transports
@@ -458,7 +458,7 @@ impl Dial {
 
     /// Begins a transport through the proxy or the command.
     fn go_through(&mut self, attempt: AttemptId, port: u16, now: Instant, events: &mut Vec<Event>) {
-        let Destination::Through(passage) = &self.destination else {
+        let DialDestination::Through(passage) = &self.destination else {
             unreachable!("only a dial through something goes through it")
         };
         // One service is tried at a time, so nothing is due before the whole dial is.
@@ -488,11 +488,11 @@ impl Dial {
 
     fn resolve(&mut self, query: Query, now: Instant, events: &mut Vec<Event>) {
         match &self.destination {
-            Destination::Addresses(list) => {
+            DialDestination::Addresses(list) => {
                 let routes = direct::routes(list, &self.config);
                 events.push(Event::Resolved { query, addresses: Ok(list.to_vec()), routes });
             }
-            Destination::Name(name) => {
+            DialDestination::Name(name) => {
                 let slot = match &self.slot {
                     Some(slot) => Arc::clone(slot),
                     None => match made(&mut self.poller).and_then(Poller::waker) {
@@ -506,7 +506,7 @@ impl Dial {
                 };
                 self.resolver.look_up(name, self.machine.families(), query, &slot, now);
             }
-            Destination::Through(_) => unreachable!("nothing is looked up on this side"),
+            DialDestination::Through(_) => unreachable!("nothing is looked up on this side"),
         }
     }
 

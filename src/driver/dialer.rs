@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cache::Cache;
-use super::dial::{Connected, Destination, Dial, Status};
+use super::dial::{Connected, DialDestination, Dial, Status};
 use super::resolver::Resolver;
 use super::sys;
 use super::transport::{Passage, StartDial, direct};
@@ -190,7 +190,7 @@ impl Dialer {
                 let name = via.to_string();
                 let machine = Machine::through(&name, target, &self.plan, &self.config, now)?;
                 let passage = Passage::new(via, target, &self.config, &self.starter())?;
-                (machine, Destination::Through(passage))
+                (machine, DialDestination::Through(passage))
             }
         };
         let cache = self.cache.clone();
@@ -204,17 +204,17 @@ impl Dialer {
     }
 
     /// A direct dial before its descriptors, which is known to be one that can begin.
-    fn direct(&self, target: &Target, now: Instant) -> Result<(Machine, Destination), ConfigError> {
+    fn direct(&self, target: &Target, now: Instant) -> Result<(Machine, DialDestination), ConfigError> {
         let machine = Machine::new(target, &self.plan, &self.config, now)?;
         let destination = match (&self.addresses, target.host()) {
-            (Some(addresses), _) => Destination::Addresses(Arc::clone(addresses)),
-            (None, Host::Name(name)) => Destination::Name(name.clone()),
+            (Some(addresses), _) => DialDestination::Addresses(Arc::clone(addresses)),
+            (None, Host::Name(name)) => DialDestination::Name(name.clone()),
             (None, Host::Address(address)) => {
-                Destination::Addresses([SocketAddr::new(*address, 0)].into())
+                DialDestination::Addresses([SocketAddr::new(*address, 0)].into())
             }
             (None, Host::Scoped(address, zone)) => {
                 let scope = scope(zone)?;
-                Destination::Addresses([SocketAddrV6::new(*address, 0, 0, scope).into()].into())
+                DialDestination::Addresses([SocketAddrV6::new(*address, 0, 0, scope).into()].into())
             }
         };
         direct::check_options(&self.config, machine.families(), destination.scope())?;

@@ -54,18 +54,18 @@ pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
 #[derive(Clone)]
 pub struct Resolver {
     look: Look,
-    shared: PerProcess<Shared>,
+    shared: PerProcess<ResolverShared>,
 }
 
 type Filter = dyn Fn(Vec<SocketAddr>) -> LookupResult + Send + Sync;
-type Answer = dyn Fn(&str, Query) -> LookupResult + Send + Sync;
+type LookupAnswer = dyn Fn(&str, Query) -> LookupResult + Send + Sync;
 
 /// Who is asked.
 #[derive(Clone)]
 enum Look {
     /// The system; what it gives goes through this filter.
     System(Arc<Filter>),
-    Custom(Arc<Answer>),
+    Custom(Arc<LookupAnswer>),
 }
 
 impl Default for Resolver {
@@ -83,14 +83,14 @@ impl fmt::Debug for Resolver {
 
 /// What the handles and threads of a resolver share in one process.
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct ResolverShared {
+    state: Mutex<ResolverState>,
     /// Wakes threads that wait for a look-up.
     given: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct ResolverState {
     /// Look-ups that have not ended, by a number that is never used twice.
     jobs: BTreeMap<u64, Job>,
     /// The last look-up of each key, which others may join.
@@ -106,13 +106,13 @@ struct State {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     name: String,
-    question: Question,
+    question: LookupQuestion,
     /// Of the thread that asks; `None` where the system does not tell.
     namespaces: Option<sys::Namespaces>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Question {
+enum LookupQuestion {
     Both,
     Only(Family),
     /// Of the name with a final dot.
@@ -164,7 +164,7 @@ impl Resolver {
     }
 
     fn new(look: Look) -> Resolver {
-        Resolver { look, shared: PerProcess::new(Shared::default()) }
+        Resolver { look, shared: PerProcess::new(ResolverShared::default()) }
     }
 
     /// Begins a look-up of these families, or joins one that began a moment ago; the answer comes
@@ -178,11 +178,11 @@ impl Resolver {
         now: Instant,
     ) {
         let question = match (query, families) {
-            (Query::Hedge(family), _) => Question::Final(family),
-            (Query::Authority, &[family]) => Question::Only(family),
-            (Query::Authority, _) => Question::Both,
+            (Query::Hedge(family), _) => LookupQuestion::Final(family),
+            (Query::Authority, &[family]) => LookupQuestion::Only(family),
+            (Query::Authority, _) => LookupQuestion::Both,
         };
-        if let Question::Final(_) = question
+        if let LookupQuestion::Final(_) = question
             && matches!(self.look, Look::System(_))
             && !resolv_conf::is_hedged(name)
         {
@@ -226,7 +226,7 @@ impl Resolver {
     /// Hands look-ups of these namespaces, in which this thread is, to threads.
     fn start(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<ResolverShared>,
         namespaces: Option<sys::Namespaces>,
         now: Instant,
     ) -> Option<Instant> {
@@ -254,20 +254,20 @@ impl Resolver {
         }
     }
 
-    fn start_thread(&self, shared: &Arc<Shared>, number: u64) -> std::io::Result<()> {
+    fn start_thread(&self, shared: &Arc<ResolverShared>, number: u64) -> std::io::Result<()> {
         let look = self.look.clone();
         let shared = Arc::clone(shared);
         sys::thread::spawn("mailport-resolve", STACK, move || work(&look, &shared, number))
     }
 
     /// A forked child begins with no look-ups.
-    fn shared(&self) -> Arc<Shared> {
-        self.shared.get(|_| Shared::default())
+    fn shared(&self) -> Arc<ResolverShared> {
+        self.shared.get(|_| ResolverShared::default())
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl ResolverShared {
+    fn lock(&self) -> MutexGuard<'_, ResolverState> {
         // Nothing panics while it holds the lock; if it did, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -279,7 +279,7 @@ impl Job {
     }
 }
 
-impl State {
+impl ResolverState {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
@@ -355,10 +355,10 @@ impl State {
 
 /// What a thread does: its first look-up, then others of its namespaces, until there have been none
 /// for a while.
-fn work(look: &Look, shared: &Shared, number: u64) {
+fn work(look: &Look, shared: &ResolverShared, number: u64) {
     let mut state = shared.lock();
     loop {
-        let given = |state: &mut State| state.threads.get(&number).is_some_and(|t| t.job.is_none());
+        let given = |state: &mut ResolverState| state.threads.get(&number).is_some_and(|t| t.job.is_none());
         (state, _) = shared
             .given
             .wait_timeout_while(state, IDLE, given)
@@ -408,13 +408,13 @@ impl Key {
     fn ask_system(&self) -> LookupResult {
         let name = &self.name;
         match self.question {
-            Question::Both => sys::get_addr_info(name, None),
-            Question::Only(family) => sys::get_addr_info(name, Some(family)),
+            LookupQuestion::Both => sys::get_addr_info(name, None),
+            LookupQuestion::Only(family) => sys::get_addr_info(name, Some(family)),
             // Counted here, for a look-up reads the settings when it runs.
-            Question::Final(_) if resolv_conf::ndots() > resolv_conf::dots(name) => {
+            LookupQuestion::Final(_) if resolv_conf::ndots() > resolv_conf::dots(name) => {
                 Err(LookupError::Unanswered)
             }
-            Question::Final(family) => {
+            LookupQuestion::Final(family) => {
                 let name = format!("{}.", name.trim_end_matches('.'));
                 sys::get_addr_info(&name, Some(family))
             }
@@ -422,11 +422,11 @@ impl Key {
     }
 }
 
-impl Question {
+impl LookupQuestion {
     fn query(self) -> Query {
         match self {
-            Question::Both | Question::Only(_) => Query::Authority,
-            Question::Final(family) => Query::Hedge(family),
+            LookupQuestion::Both | LookupQuestion::Only(_) => Query::Authority,
+            LookupQuestion::Final(family) => Query::Hedge(family),
         }
     }
 }

@@ -115,9 +115,9 @@ pub fn join(
 }
 
 /// What one direction says when it ends.
-type End = Result<Joined, JoinError>;
+type DirectionEnd = Result<Joined, JoinError>;
 
-fn await_both(ends: &mpsc::Receiver<End>) -> End {
+fn await_both(ends: &mpsc::Receiver<DirectionEnd>) -> DirectionEnd {
     let mut total = Joined::default();
     for _ in ["up", "down"] {
         let part = ends.recv().expect("each direction ends with a word, unless a stream panics")?;
@@ -137,7 +137,7 @@ fn spawn<T: Send + 'static>(
     spawned.map(drop).map_err(|e| io::Error::new(e.kind(), format!("cannot start a thread: {e}")))
 }
 
-fn send(mut input: impl Read + AsFd, mut socket: &Stream) -> End {
+fn send(mut input: impl Read + AsFd, mut socket: &Stream) -> DirectionEnd {
     let sent = pump(&mut input, Side::Input, &mut socket, Side::Socket)?;
     match socket.shutdown(Shutdown::Write) {
         // The peer may have reset the connection by now; the other direction will say so.
@@ -148,7 +148,7 @@ fn send(mut input: impl Read + AsFd, mut socket: &Stream) -> End {
     Ok(Joined { sent, received: 0 })
 }
 
-fn receive(mut socket: &Stream, mut output: impl Write + AsFd) -> End {
+fn receive(mut socket: &Stream, mut output: impl Write + AsFd) -> DirectionEnd {
     let received = pump(&mut socket, Side::Socket, &mut output, Side::Output)?;
     Ok(Joined { sent: 0, received })
 }

@@ -21,11 +21,11 @@ const MAX_ADDRESSES: usize = 32;
 pub(super) struct Addresses {
     /// The families that the dial can use, IPv6 first.
     families: Vec<Family>,
-    authority: Answer,
+    authority: LookupState,
     /// The hedges, IPv6 first; none until they have been started.
-    hedges: Vec<(Family, Answer)>,
+    hedges: Vec<(Family, LookupState)>,
     /// The addresses that exist by what is known now, in the order to try them.
-    known: Vec<Known>,
+    known: Vec<KnownAddress>,
     /// The families that this machine has a route to.
     routes: Vec<Family>,
     /// The family that the caller wants first, or else the cache, before the authority's order.
@@ -33,14 +33,14 @@ pub(super) struct Addresses {
 }
 
 #[derive(Debug)]
-enum Answer {
+enum LookupState {
     Pending,
     Given { list: Vec<SocketAddr>, at: Instant },
     Failed { error: LookupError, at: Instant },
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct KnownAddress {
     address: SocketAddr,
     /// When it became known.
     at: Instant,
@@ -50,7 +50,7 @@ impl Addresses {
     pub(super) fn new(families: &[Family], wanted: Option<Family>) -> Addresses {
         Addresses {
             families: families.to_vec(),
-            authority: Answer::Pending,
+            authority: LookupState::Pending,
             hedges: Vec::new(),
             known: Vec::new(),
             routes: Vec::new(),
@@ -81,10 +81,10 @@ impl Addresses {
                 (std::slice::from_ref(&*family), answer)
             }
         };
-        let Answer::Pending = answer else { return };
+        let LookupState::Pending = answer else { return };
         *answer = match addresses.and_then(|list| usable(families, list)) {
-            Ok(list) => Answer::Given { list, at },
-            Err(error) => Answer::Failed { error, at },
+            Ok(list) => LookupState::Given { list, at },
+            Err(error) => LookupState::Failed { error, at },
         };
         self.routes.extend(routes);
         self.known = self.derive();
@@ -92,7 +92,7 @@ impl Addresses {
 
     /// The hedges start: one query a family.
     pub(super) fn hedge(&mut self) -> impl Iterator<Item = Query> {
-        self.hedges = self.families.iter().map(|&family| (family, Answer::Pending)).collect();
+        self.hedges = self.families.iter().map(|&family| (family, LookupState::Pending)).collect();
         self.hedges.iter().map(|&(family, _)| Query::Hedge(family))
     }
 
@@ -100,40 +100,40 @@ impl Addresses {
     pub(super) fn hedge_at(&self, began: Instant) -> Option<Instant> {
         match &self.authority {
             _ if !self.hedges.is_empty() => None,
-            Answer::Pending => Some(began + LOOKUP_HEDGE),
-            Answer::Failed { error, at } => error.is_temporary().then_some(*at),
-            Answer::Given { .. } => None,
+            LookupState::Pending => Some(began + LOOKUP_HEDGE),
+            LookupState::Failed { error, at } => error.is_temporary().then_some(*at),
+            LookupState::Given { .. } => None,
         }
     }
 
     /// The addresses that exist: the authority's answer is the last word, and until it comes the
     /// hedges' are used, IPv6 first.
-    fn derive(&self) -> Vec<Known> {
-        if let Answer::Given { list, at } = &self.authority {
+    fn derive(&self) -> Vec<KnownAddress> {
+        if let LookupState::Given { list, at } = &self.authority {
             let known = list.iter().map(|&address| {
                 let sooner = self.hedged().find(|hedged| hedged.address == address);
-                Known { address, at: sooner.map_or(*at, |hedged| hedged.at.min(*at)) }
+                KnownAddress { address, at: sooner.map_or(*at, |hedged| hedged.at.min(*at)) }
             });
             return known.collect();
         }
         if self.hedges_count() { self.hedged().collect() } else { Vec::new() }
     }
 
-    fn hedged(&self) -> impl Iterator<Item = Known> {
+    fn hedged(&self) -> impl Iterator<Item = KnownAddress> {
         let given = self.hedges.iter().filter_map(|(_, answer)| match answer {
-            Answer::Given { list, at } => Some((list, *at)),
+            LookupState::Given { list, at } => Some((list, *at)),
             _ => None,
         });
-        given.flat_map(|(list, at)| list.iter().map(move |&address| Known { address, at }))
+        given.flat_map(|(list, at)| list.iter().map(move |&address| KnownAddress { address, at }))
     }
 
     /// Whether the hedges' answers are used. An authority that says for certain that there is no
     /// address ends that, unless the dial was at one by then.
     fn hedges_count(&self) -> bool {
         match &self.authority {
-            Answer::Pending => true,
-            Answer::Given { .. } => false,
-            Answer::Failed { error, at } => {
+            LookupState::Pending => true,
+            LookupState::Given { .. } => false,
+            LookupState::Failed { error, at } => {
                 error.is_temporary() || self.hedged().any(|hedged| hedged.at <= *at)
             }
         }
@@ -149,9 +149,9 @@ impl Addresses {
         let hedge = self.hedges.iter().find(|(of, _)| *of == family).map(|(_, answer)| answer);
         match (&self.authority, hedge) {
             _ if !self.families.contains(&family) => false,
-            (Answer::Pending, _) => true,
-            (_, Some(Answer::Pending)) => self.hedges_count(),
-            (Answer::Failed { error, .. }, None) => error.is_temporary(),
+            (LookupState::Pending, _) => true,
+            (_, Some(LookupState::Pending)) => self.hedges_count(),
+            (LookupState::Failed { error, .. }, None) => error.is_temporary(),
             _ => false,
         }
     }
@@ -162,9 +162,9 @@ impl Addresses {
         let mut hedges = self.hedges.iter();
         let is_told = hedges.any(|(of, answer)| {
             let told = match answer {
-                Answer::Given { .. } => true,
-                Answer::Failed { error, .. } => error.says_there_is_none(),
-                Answer::Pending => false,
+                LookupState::Given { .. } => true,
+                LookupState::Failed { error, .. } => error.says_there_is_none(),
+                LookupState::Pending => false,
             };
             *of == family && told
         });
@@ -174,7 +174,7 @@ impl Addresses {
     /// Whether the authority has said that this is no address of the host.
     pub(super) fn disowns(&self, address: SocketAddr) -> bool {
         let has = |list: &[SocketAddr]| list.iter().any(|known| is_same_host(*known, address));
-        matches!(&self.authority, Answer::Given { list, .. } if !has(list))
+        matches!(&self.authority, LookupState::Given { list, .. } if !has(list))
     }
 
     /// Whether this machine has a route to a family.
@@ -212,7 +212,7 @@ impl Addresses {
     /// The error of a host without addresses: the authority's, for it is the last word.
     pub(super) fn error(&self) -> Option<&LookupError> {
         match &self.authority {
-            Answer::Failed { error, .. } if self.known.is_empty() => Some(error),
+            LookupState::Failed { error, .. } if self.known.is_empty() => Some(error),
             _ => None,
         }
     }
@@ -220,9 +220,9 @@ impl Addresses {
     /// The look-up as a report has it.
     pub(super) fn lookup(&self, began: Instant) -> Lookup {
         let (ended, error) = match &self.authority {
-            Answer::Pending => (None, LookupError::Unanswered),
-            Answer::Given { at, .. } => (Some(*at - began), LookupError::NoAddress),
-            Answer::Failed { error, at } => (Some(*at - began), error.clone()),
+            LookupState::Pending => (None, LookupError::Unanswered),
+            LookupState::Given { at, .. } => (Some(*at - began), LookupError::NoAddress),
+            LookupState::Failed { error, at } => (Some(*at - began), error.clone()),
         };
         let known: Vec<SocketAddr> = self.all().collect();
         let result = if known.is_empty() { Err(error) } else { Ok(known) };

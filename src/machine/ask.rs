@@ -87,11 +87,11 @@ impl fmt::Display for Question {
 /// The questions of one dial; the last one may stand open.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
-    questions: Vec<Asked>,
+    questions: Vec<OpenQuestion>,
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Asked {
+pub(super) struct OpenQuestion {
     /// The place of the next service.
     pub(super) next: usize,
     pub(super) reason: Reason,
@@ -103,11 +103,11 @@ pub(super) struct Asked {
 
 impl Asking {
     pub(super) fn ask(&mut self, next: usize, reason: Reason, at: Instant) {
-        self.questions.push(Asked { next, reason, at, closed: None, answer: None });
+        self.questions.push(OpenQuestion { next, reason, at, closed: None, answer: None });
     }
 
     /// The question that stands, with its number.
-    pub(super) fn open(&self) -> Option<(u32, Asked)> {
+    pub(super) fn open(&self) -> Option<(u32, OpenQuestion)> {
         let last = self.questions.last().filter(|asked| asked.closed.is_none())?;
         let number = u32::try_from(self.questions.len()).unwrap_or(u32::MAX);
         Some((number, *last))
@@ -132,7 +132,7 @@ impl Asking {
 
     /// For how long questions have stood since a moment: time that does not count.
     pub(super) fn pause_since(&self, moment: Instant, now: Instant) -> Duration {
-        let stood = |asked: &Asked| {
+        let stood = |asked: &OpenQuestion| {
             asked.closed.unwrap_or(now).saturating_duration_since(asked.at.max(moment))
         };
         self.questions.iter().map(stood).sum()

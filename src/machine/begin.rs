@@ -7,7 +7,7 @@ use super::addresses::Addresses;
 use super::ask::Asking;
 use super::event::{Action, Query};
 use super::hints::Hints;
-use super::parameters::Settings;
+use super::parameters::Parameters;
 use super::race::Race;
 use crate::config::{Config, ConfigError};
 use crate::plan::{Family, Plan, Service};
@@ -84,7 +84,7 @@ impl Machine {
         Machine {
             host: target.as_str().to_owned(),
             looks_up: via.is_none() && matches!(target.host(), Host::Name(_)),
-            settings: Settings {
+            settings: Parameters {
                 services,
                 sequential: plan.is_sequential(),
                 through: via.is_some(),

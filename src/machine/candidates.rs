@@ -1,6 +1,6 @@
 //! Which candidate of a service is next, and in which order services and families go.
 
-use super::race::{Place, State, Try};
+use super::race::{CandidatePlace, TryState, Try};
 use super::rules::Rules;
 use crate::outcome::Outcome;
 use crate::plan::{Family, Service};
@@ -28,7 +28,7 @@ impl Rules<'_> {
     }
 
     /// The address of a service to start next: families in turn, the better one first.
-    pub(super) fn choose(&self, service: usize) -> Option<Place> {
+    pub(super) fn choose(&self, service: usize) -> Option<CandidatePlace> {
         if self.settings.through {
             return self.unstarted(service).next();
         }
@@ -63,14 +63,14 @@ impl Rules<'_> {
         let mut standing = Standing::Unknown;
         for t in self.race.tries.iter().filter(|t| t.family() == Some(family)) {
             let outcome = match &t.state {
-                State::Connecting
+                TryState::Connecting
                     if self.now < self.after(t.started, self.settings.attempt_delay) =>
                 {
                     continue;
                 }
-                State::Connecting => Outcome::Timeout,
-                State::Confirming { .. } | State::Held => Outcome::Connected,
-                State::Ended { end, .. } => end.failure().outcome,
+                TryState::Connecting => Outcome::Timeout,
+                TryState::Confirming { .. } | TryState::Held => Outcome::Connected,
+                TryState::Ended { end, .. } => end.failure().outcome,
             };
             if outcome.is_answer() {
                 return Standing::Good;
@@ -106,13 +106,13 @@ impl Rules<'_> {
     }
 
     /// The known candidates of a service that have not been tried, each family's best first.
-    pub(super) fn unstarted(&self, service: usize) -> impl Iterator<Item = Place> {
+    pub(super) fn unstarted(&self, service: usize) -> impl Iterator<Item = CandidatePlace> {
         let offered = self.settings.services[service];
         let at_port = move |mut address: std::net::SocketAddr| {
             address.set_port(offered.port());
-            Place::At(address)
+            CandidatePlace::At(address)
         };
-        let far = self.settings.through.then_some(Place::Far);
+        let far = self.settings.through.then_some(CandidatePlace::Far);
         let addresses = self.addresses.all();
         let allowed = addresses.filter(move |address| offered.allows(Family::from(address.ip())));
         let tried = move |t: &Try, place| t.place == place && !self.may_be_repeated(t);

@@ -24,8 +24,8 @@ use crate::plan::{Family, Tls};
 use crate::report::{End, Greeting};
 use addresses::Addresses;
 use ask::Asking;
-use parameters::Settings;
-use race::{Place, Race, State, Try, TryEnd};
+use parameters::Parameters;
+use race::{CandidatePlace, Race, TryState, Try, TryEnd};
 use rules::{Due, Rules, Step};
 
 /// One dial, without its sockets.
@@ -83,7 +83,7 @@ pub struct Machine {
     /// Whether the host is a name; an address is only asked for what it is.
     looks_up: bool,
     families: Vec<Family>,
-    settings: Settings,
+    settings: Parameters,
     began: Instant,
     /// The latest time that was brought; the machine's time never goes back.
     now: Instant,
@@ -193,9 +193,9 @@ impl Machine {
             }
             Event::Connected { attempt, round_trip, syns } => {
                 if let Some(t) = self.race.open_mut(attempt)
-                    && let State::Connecting = t.state
+                    && let TryState::Connecting = t.state
                 {
-                    t.state = State::Confirming { passed: None };
+                    t.state = TryState::Confirming { passed: None };
                     t.round_trip = round_trip;
                     t.established = Some(now);
                     t.syns = syns;
@@ -204,7 +204,7 @@ impl Machine {
             Event::Confirmed { attempt } => self.confirm(attempt),
             Event::Greeted { attempt } => {
                 if let Some(t) = self.race.open_mut(attempt)
-                    && let State::Confirming { passed: Some(_) } = t.state
+                    && let TryState::Confirming { passed: Some(_) } = t.state
                 {
                     t.hold(Some(Greeting::Received), now);
                 }
@@ -228,11 +228,11 @@ impl Machine {
     fn confirm(&mut self, attempt: AttemptId) {
         let (greeting_wait, now) = (self.settings.greeting_wait, self.now);
         let Some(t) = self.race.open_mut(attempt) else { return };
-        let State::Confirming { passed: None } = t.state else { return };
+        let TryState::Confirming { passed: None } = t.state else { return };
         // Before TLS that begins with the first byte, no server says anything.
         let greets = self.settings.services[t.service].tls() != Tls::Implicit;
         if greeting_wait.is_some() && greets {
-            t.state = State::Confirming { passed: Some(now) };
+            t.state = TryState::Confirming { passed: Some(now) };
         } else {
             t.hold(None, now);
         }
@@ -333,8 +333,8 @@ impl Machine {
     fn connect(&mut self, attempt: AttemptId) {
         let Try { service, place, .. } = self.race.tries[attempt.0];
         self.actions.push_back(match place {
-            Place::At(address) => Action::Connect { attempt, address },
-            Place::Far => Action::Through { attempt, port: self.settings.services[service].port() },
+            CandidatePlace::At(address) => Action::Connect { attempt, address },
+            CandidatePlace::Far => Action::Through { attempt, port: self.settings.services[service].port() },
         });
     }
 

@@ -9,7 +9,7 @@ use crate::plan::{Family, Service};
 /// What does not change during a dial.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a choice of the caller")]
-pub(super) struct Settings {
+pub(super) struct Parameters {
     /// In the order in which they are tried; that is the plan's, unless the cache says to skip.
     pub(super) services: Vec<Service>,
     pub(super) sequential: bool,
@@ -35,7 +35,7 @@ const FULL_PORT_DELAY: Duration = Duration::from_secs(1);
 /// least 100 ms).
 const LEAST_ATTEMPT_DELAY: Duration = Duration::from_millis(100);
 
-impl Settings {
+impl Parameters {
     /// Whether a candidate that is silent is tried a second time (rule 3).
     pub(super) fn has_second_attempts(&self) -> bool {
         !self.is_serial() && !self.single

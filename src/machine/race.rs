@@ -29,13 +29,13 @@ pub(super) struct Begun {
 #[derive(Debug)]
 pub(super) struct Try {
     pub(super) service: usize,
-    pub(super) place: Place,
+    pub(super) place: CandidatePlace,
     pub(super) id: usize,
     /// The first attempt of its candidate; itself, unless it is a second one.
     pub(super) first: usize,
     pub(super) started: Instant,
     pub(super) reason: Reason,
-    pub(super) state: State,
+    pub(super) state: TryState,
     /// Of its connection; nothing until there is one, and where the kernel does not tell.
     pub(super) round_trip: Duration,
     /// When its handshake was done.
@@ -54,17 +54,17 @@ pub(super) struct Try {
 
 /// Where an attempt goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum CandidatePlace {
     At(SocketAddr),
     /// To the target by its name, as a proxy or a command finds it.
     Far,
 }
 
-impl Place {
+impl CandidatePlace {
     pub(super) fn address(self) -> Option<SocketAddr> {
         match self {
-            Place::At(address) => Some(address),
-            Place::Far => None,
+            CandidatePlace::At(address) => Some(address),
+            CandidatePlace::Far => None,
         }
     }
 
@@ -74,7 +74,7 @@ impl Place {
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum TryState {
     Connecting,
     /// `passed`: since when nothing but the greeting is waited for.
     Confirming {
@@ -139,32 +139,32 @@ impl Try {
     }
 
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self.state, State::Connecting)
+        matches!(self.state, TryState::Connecting)
     }
 
     pub(super) fn is_live(&self) -> bool {
-        matches!(self.state, State::Connecting | State::Confirming { .. })
+        matches!(self.state, TryState::Connecting | TryState::Confirming { .. })
     }
 
     pub(super) fn is_open(&self) -> bool {
-        !matches!(self.state, State::Ended { .. })
+        !matches!(self.state, TryState::Ended { .. })
     }
 
     pub(super) fn is_confirming(&self) -> bool {
-        matches!(self.state, State::Confirming { .. })
+        matches!(self.state, TryState::Confirming { .. })
     }
 
     pub(super) fn is_held(&self) -> bool {
-        matches!(self.state, State::Held)
+        matches!(self.state, TryState::Held)
     }
 
     pub(super) fn was_cancelled(&self) -> bool {
-        matches!(self.state, State::Ended { end: TryEnd::Cancelled, .. })
+        matches!(self.state, TryState::Ended { end: TryEnd::Cancelled, .. })
     }
 
     pub(super) fn failure(&self) -> Option<Failure> {
         match self.state {
-            State::Ended { end: TryEnd::Failed(failure), .. } => Some(failure),
+            TryState::Ended { end: TryEnd::Failed(failure), .. } => Some(failure),
             _ => None,
         }
     }
@@ -180,20 +180,20 @@ impl Try {
 
     pub(super) fn stage(&self) -> Stage {
         match self.state {
-            State::Connecting => Stage::Connect,
-            State::Confirming { .. } | State::Held => Stage::Confirm,
-            State::Ended { stage, .. } => stage,
+            TryState::Connecting => Stage::Connect,
+            TryState::Confirming { .. } | TryState::Held => Stage::Confirm,
+            TryState::Ended { stage, .. } => stage,
         }
     }
 
     pub(super) fn hold(&mut self, greeting: Option<Greeting>, at: Instant) {
-        self.state = State::Held;
+        self.state = TryState::Held;
         self.greeting = greeting;
         self.connected = Some(at);
     }
 
     pub(super) fn end(&mut self, end: TryEnd, at: Instant) {
-        self.state = State::Ended { at, stage: self.stage(), end };
+        self.state = TryState::Ended { at, stage: self.stage(), end };
     }
 
     /// What the world did. A second attempt that fails on this machine is ignored.
@@ -221,7 +221,7 @@ impl Race {
     pub(super) fn start(
         &mut self,
         service: usize,
-        place: Place,
+        place: CandidatePlace,
         reason: Reason,
         at: Instant,
     ) -> AttemptId {
@@ -237,7 +237,7 @@ impl Race {
     fn push(
         &mut self,
         service: usize,
-        place: Place,
+        place: CandidatePlace,
         first: usize,
         reason: Reason,
         at: Instant,
@@ -254,7 +254,7 @@ impl Race {
             first,
             started: at,
             reason,
-            state: State::Connecting,
+            state: TryState::Connecting,
             round_trip: Duration::ZERO,
             established: None,
             connected: None,
@@ -378,21 +378,21 @@ pub(super) fn observations(
 
 impl Try {
     fn is_won(&self) -> bool {
-        matches!(self.state, State::Ended { end: TryEnd::Won, .. })
+        matches!(self.state, TryState::Ended { end: TryEnd::Won, .. })
     }
 
     fn has_failed(&self) -> bool {
-        let State::Ended { end, .. } = self.state else { return false };
+        let TryState::Ended { end, .. } = self.state else { return false };
         matches!(end, TryEnd::Failed(_) | TryEnd::Overdue | TryEnd::Unanswered)
     }
 
     fn was_unanswered(&self) -> bool {
-        matches!(self.state, State::Ended { end: TryEnd::Unanswered, .. })
+        matches!(self.state, TryState::Ended { end: TryEnd::Unanswered, .. })
     }
 
     /// What is to be remembered against the service; `blamed` is whether soft errors count.
     fn bad(&self, blamed: bool, patience: Duration) -> Option<Outcome> {
-        let State::Ended { end, at, .. } = self.state else { return None };
+        let TryState::Ended { end, at, .. } = self.state else { return None };
         // The kernel may give up before we would.
         let was_silent =
             matches!(end, TryEnd::Overdue | TryEnd::Unanswered) || at >= self.started + patience;

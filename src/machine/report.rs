@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::ask::Question;
-use super::race::{State, Try};
+use super::race::{TryState, Try};
 use crate::outcome::Outcome;
 use crate::report::{Attempt, Report};
 
@@ -46,7 +46,7 @@ impl Machine {
 
     fn attempt(&self, t: &Try) -> Attempt {
         let (ended, failure) = match t.state {
-            State::Ended { at, end, .. } => (at, Some(end.failure())),
+            TryState::Ended { at, end, .. } => (at, Some(end.failure())),
             _ => (self.now, None),
         };
         Attempt {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use super::addresses::Addresses;
 use super::ask::{Answer, Asking};
 use super::event::AttemptId;
-use super::parameters::Settings;
-use super::race::{Place, Race, State, Try, TryEnd};
+use super::parameters::Parameters;
+use super::race::{CandidatePlace, Race, TryState, Try, TryEnd};
 use crate::outcome::{Outcome, ViaError};
 use crate::plan::{Family, Service};
 use crate::report::{End, LookupError, Reason};
@@ -29,7 +29,7 @@ pub(super) enum Step {
     },
     Start {
         service: usize,
-        place: Place,
+        place: CandidatePlace,
         reason: Reason,
         making_room: Option<AttemptId>,
     },
@@ -60,7 +60,7 @@ pub(super) struct Rules<'a> {
     pub(super) race: &'a Race,
     pub(super) addresses: &'a Addresses,
     pub(super) asking: &'a Asking,
-    pub(super) settings: &'a Settings,
+    pub(super) settings: &'a Parameters,
     pub(super) now: Instant,
 }
 
@@ -169,7 +169,7 @@ impl Rules<'_> {
         let last = self.race.begun.len().checked_sub(1)?;
         let begun = self.race.begun[last].at;
         let is_left =
-            |t: &Try| matches!(t.state, State::Connecting) && t.service < last && t.started < begun;
+            |t: &Try| matches!(t.state, TryState::Connecting) && t.service < last && t.started < begun;
         let left = self.race.tries.iter().position(is_left)?;
         Some((self.now, Step::PassOver(AttemptId(left))))
     }
@@ -177,7 +177,7 @@ impl Rules<'_> {
     /// Rule 12: silence for the whole greeting wait is success: a server may pause before it greets.
     fn let_through(&self) -> Option<Due> {
         let (id, confirming) = self.race.best_confirming()?;
-        let State::Confirming { passed: Some(passed) } = confirming.state else { return None };
+        let TryState::Confirming { passed: Some(passed) } = confirming.state else { return None };
         Some((self.after(passed, self.settings.greeting_wait?), Step::LetThrough(AttemptId(id))))
     }
 
@@ -197,7 +197,7 @@ impl Rules<'_> {
     /// Rule 7: at the deadline the best held connection wins, or the one in the greeting wait. The
     /// dial fails only without one.
     fn expire(&self) -> Due {
-        let passed = |t: &Try| matches!(t.state, State::Confirming { passed: Some(_) });
+        let passed = |t: &Try| matches!(t.state, TryState::Confirming { passed: Some(_) });
         let in_greeting_wait = self.race.best_confirming().filter(|(_, t)| passed(t));
         let best = self.race.best_held().or(in_greeting_wait);
         let end = best.map_or(End::Timeout, |(id, _)| End::Connected(id));
@@ -223,7 +223,7 @@ impl Rules<'_> {
     fn begin_next(&self) -> Option<Due> {
         let next = self.race.begun.len();
         let service = *self.settings.services.get(next).filter(|_| next > 0)?;
-        let past_connect = |t: &Try| t.is_open() && !matches!(t.state, State::Connecting);
+        let past_connect = |t: &Try| t.is_open() && !matches!(t.state, TryState::Connecting);
         if self.race.tries.iter().any(past_connect) {
             return None;
         }

@@ -38,7 +38,7 @@ impl Icmp {
         self.row().map(|row| row.verdict)
     }
 
-    fn row(self) -> Option<&'static Row> {
+    fn row(self) -> Option<&'static IcmpRow> {
         ICMP.iter().find(|row| {
             row.family == self.family
                 && row.kind == self.kind
@@ -58,7 +58,7 @@ impl fmt::Display for Icmp {
 }
 
 /// One row of [`ICMP`]: what a type and code say about a connection that is being made.
-struct Row {
+struct IcmpRow {
     family: Family,
     kind: u8,
     /// `None` for every code of the type.
@@ -88,8 +88,8 @@ const fn row(
     verdict: Verdict,
     meaning: &'static str,
     source: &'static str,
-) -> Row {
-    Row { family, kind, code, verdict, meaning, source }
+) -> IcmpRow {
+    IcmpRow { family, kind, code, verdict, meaning, source }
 }
 
 /// Where a row's verdict is from: RFC 1122 section 4.2.3.9 and RFC 9293 section 3.9.2.2 sort the
@@ -103,7 +103,7 @@ const LIKE_V6: &str = "RFC 4443 section 3.1, by analogy";
 
 /// One row a line, so that it reads as a table.
 #[rustfmt::skip]
-const ICMP: &[Row] = &[
+const ICMP: &[IcmpRow] = &[
     row(Ipv4, 3, Some(0), Soft, "net unreachable", TCP),
     row(Ipv4, 3, Some(1), Soft, "host unreachable", TCP),
     row(Ipv4, 3, Some(2), Hard, "protocol unreachable", TCP),

@@ -34,7 +34,7 @@ impl Report {
     /// The object of [`Report::to_json`] for a dial that never began: without attempts, its `error`
     /// being this sentence.
     pub fn json_of_refusal(sentence: &str) -> String {
-        line(&Object::without_report(sentence.to_owned()))
+        line(&ReportObject::without_report(sentence.to_owned()))
     }
 }
 
@@ -47,7 +47,7 @@ impl Serialize for Attempt {
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Object::new(self).serialize(serializer)
+        ReportObject::new(self).serialize(serializer)
     }
 }
 
@@ -56,7 +56,7 @@ fn line(value: &impl Serialize) -> String {
 }
 
 #[derive(Serialize)]
-struct Object {
+struct ReportObject {
     version: u8,
     connected: Option<ConnectedObject>,
     elapsed_ms: f64,
@@ -114,11 +114,11 @@ struct IcmpObject {
     sender: Option<String>,
 }
 
-impl Object {
-    fn new(report: &Report) -> Object {
+impl ReportObject {
+    fn new(report: &Report) -> ReportObject {
         let summary = report.summary();
         let winner = report.winner();
-        Object {
+        ReportObject {
             version: VERSION,
             connected: winner.map(|winner| ConnectedObject::new(winner, report.via.clone())),
             elapsed_ms: millis(report.elapsed),
@@ -128,8 +128,8 @@ impl Object {
         }
     }
 
-    fn without_report(sentence: String) -> Object {
-        Object {
+    fn without_report(sentence: String) -> ReportObject {
+        ReportObject {
             version: VERSION,
             connected: None,
             elapsed_ms: 0.0,

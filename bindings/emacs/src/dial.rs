@@ -18,7 +18,7 @@ use crate::settings::Settings;
 /// The Lisp object of a dial. Dropping it closes every descriptor that was not handed over.
 #[derive(Debug)]
 pub(crate) struct DialObject {
-    stage: Stage,
+    stage: DialStage,
     began: Instant,
     /// Waits for the connection of Emacs.
     listener: Option<LocalSocket>,
@@ -27,7 +27,7 @@ pub(crate) struct DialObject {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum DialStage {
     Dialling(Box<Dial>),
     Ended(Box<Ended>),
 }
@@ -60,26 +60,26 @@ impl DialObject {
         let (plan, config) = (settings.plan.clone(), settings.config.clone());
         let dialer = dialer(settings).with_plan(plan).with_config(config);
         let dial = dialer.start(&settings.target)?;
-        let stage = Stage::Dialling(Box::new(dial));
+        let stage = DialStage::Dialling(Box::new(dial));
         Ok(DialObject { stage, began, listener: None, emacs: None })
     }
 
     /// Processes what has happened, without blocking, and returns the name of the status.
     pub(crate) fn process(&mut self) -> &'static str {
-        if let Stage::Dialling(dial) = &mut self.stage {
+        if let DialStage::Dialling(dial) = &mut self.stage {
             match dial.process() {
                 Status::Pending => {}
                 Status::Asking => return "asking",
                 _ => {
                     let end = dial.take();
-                    self.stage = Stage::Ended(Box::new(Ended::new(end, dial)));
+                    self.stage = DialStage::Ended(Box::new(Ended::new(end, dial)));
                 }
             }
         }
         match &self.stage {
-            Stage::Dialling(_) => "pending",
-            Stage::Ended(ended) if ended.report.winner().is_some() => "connected",
-            Stage::Ended(_) => "failed",
+            DialStage::Dialling(_) => "pending",
+            DialStage::Ended(ended) if ended.report.winner().is_some() => "connected",
+            DialStage::Ended(_) => "failed",
         }
     }
 
@@ -89,8 +89,8 @@ impl DialObject {
 
     pub(crate) fn question(&self) -> Option<Question> {
         match &self.stage {
-            Stage::Dialling(dial) => dial.question(),
-            Stage::Ended(_) => None,
+            DialStage::Dialling(dial) => dial.question(),
+            DialStage::Ended(_) => None,
         }
     }
 
@@ -100,24 +100,24 @@ impl DialObject {
             return false;
         };
         match &mut self.stage {
-            Stage::Dialling(dial) if remember => dial.answer_and_remember(number, answer).is_ok(),
-            Stage::Dialling(dial) => dial.answer(number, answer).is_ok(),
-            Stage::Ended(_) => false,
+            DialStage::Dialling(dial) if remember => dial.answer_and_remember(number, answer).is_ok(),
+            DialStage::Dialling(dial) => dial.answer(number, answer).is_ok(),
+            DialStage::Ended(_) => false,
         }
     }
 
     pub(crate) fn report(&self) -> Report {
         match &self.stage {
-            Stage::Dialling(dial) => dial.report(),
-            Stage::Ended(ended) => ended.report.clone(),
+            DialStage::Dialling(dial) => dial.report(),
+            DialStage::Ended(ended) => ended.report.clone(),
         }
     }
 
     /// Returns an error that no attempt of the report explains.
     pub(crate) fn error(&self) -> Option<&str> {
         match &self.stage {
-            Stage::Dialling(_) => None,
-            Stage::Ended(ended) => ended.error.as_deref(),
+            DialStage::Dialling(_) => None,
+            DialStage::Ended(ended) => ended.error.as_deref(),
         }
     }
 
@@ -144,8 +144,8 @@ impl DialObject {
         let emacs = self.emacs.take();
         let emacs = emacs.ok_or_else(|| io::Error::other("Emacs has not connected"))?;
         let socket = match &mut self.stage {
-            Stage::Dialling(_) => None,
-            Stage::Ended(ended) => ended.socket.take(),
+            DialStage::Dialling(_) => None,
+            DialStage::Ended(ended) => ended.socket.take(),
         };
         let socket = socket.ok_or_else(|| io::Error::other("there is no connection"))?;
         joined::start(socket, emacs)
@@ -166,7 +166,7 @@ impl DialObject {
                 }
             }
         }
-        self.stage = Stage::Ended(Box::new(Ended { report, socket: None, error }));
+        self.stage = DialStage::Ended(Box::new(Ended { report, socket: None, error }));
     }
 }
 

@@ -25,12 +25,12 @@ const VERSION: u8 = 1;
 /// `count`.
 pub(super) fn to_json(hosts: &[Found], survey: Option<&Survey>, with_tls: bool) -> String {
     let hosts = hosts.iter().map(|found| HostObject::new(found, with_tls)).collect();
-    let object = Object { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
+    let object = ProbeObject { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
 }
 
 #[derive(Serialize)]
-struct Object<'a> {
+struct ProbeObject<'a> {
     version: u8,
     hosts: Vec<HostObject<'a>>,
     survey: Option<SurveyObject<'a>>,

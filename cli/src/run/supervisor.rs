@@ -16,7 +16,7 @@ use rustix::net::{SocketType, bind, connect, getpeername, getsockname};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::learned::Learned;
-use super::sys::{self, Answer, Call};
+use super::sys::{self, Verdict, Call};
 
 /// Takes the connections of a program to mail ports over.
 pub(super) struct Supervisor {
@@ -29,7 +29,7 @@ pub(super) struct Supervisor {
 }
 
 /// What becomes of a call.
-enum Plan {
+enum CallPlan {
     /// It is none of a mail connection.
     LetThrough,
     /// The socket is connected to the relay instead, with this address in mind.
@@ -73,7 +73,7 @@ impl Supervisor {
 
     fn decide(&self, call: Call) {
         match self.plan(&call) {
-            Ok(Plan::TakeOver { socket, to, relay_address, others }) => {
+            Ok(CallPlan::TakeOver { socket, to, relay_address, others }) => {
                 let (listener, expected) = (Arc::clone(&self.listener), self.expected.clone());
                 let take = move || {
                     let answer = take_over(&socket, to, relay_address, &others, &expected);
@@ -81,44 +81,44 @@ impl Supervisor {
                 };
                 // Without a thread the program connects as without mailport.
                 if thread::Builder::new().name("connect".to_owned()).spawn(take).is_err() {
-                    sys::answer(self.listener.as_fd(), &call, Answer::Continue);
+                    sys::answer(self.listener.as_fd(), &call, Verdict::Continue);
                 }
             }
             // What cannot be looked at is the kernel's: it has the right error for it.
-            Ok(Plan::LetThrough) | Err(_) => {
-                sys::answer(self.listener.as_fd(), &call, Answer::Continue);
+            Ok(CallPlan::LetThrough) | Err(_) => {
+                sys::answer(self.listener.as_fd(), &call, Verdict::Continue);
             }
         }
     }
 
-    fn plan(&self, call: &Call) -> io::Result<Plan> {
+    fn plan(&self, call: &Call) -> io::Result<CallPlan> {
         let (bytes, length) = sys::read_address(call)?;
-        let Some(to) = address(&bytes[..length]) else { return Ok(Plan::LetThrough) };
+        let Some(to) = address(&bytes[..length]) else { return Ok(CallPlan::LetThrough) };
         let is_mail = self.ports.contains(&to.port());
         // getaddrinfo sorts with the port 0 where the program has named no service.
         if !is_mail && to.port() != 0 {
-            return Ok(Plan::LetThrough);
+            return Ok(CallPlan::LetThrough);
         }
         let process = process_of(call.thread)?;
         let socket = descriptor_of(process, call)?;
         // The numbers and the memory were those of the program only if it still waits.
         if !sys::is_waiting(self.listener.as_fd(), call) {
-            return Ok(Plan::LetThrough);
+            return Ok(CallPlan::LetThrough);
         }
         let now = Instant::now();
         match sockopt::socket_type(&socket)? {
             SocketType::DGRAM => {
                 let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
                 learned.see((process, call.thread), call.descriptor, to.ip(), now);
-                return Ok(Plan::LetThrough);
+                return Ok(CallPlan::LetThrough);
             }
             SocketType::STREAM if is_mail => {}
-            _ => return Ok(Plan::LetThrough),
+            _ => return Ok(CallPlan::LetThrough),
         }
-        let Some(relay_address) = self.relay_address(&socket)? else { return Ok(Plan::LetThrough) };
+        let Some(relay_address) = self.relay_address(&socket)? else { return Ok(CallPlan::LetThrough) };
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         let others = learned.others(process, to, now);
-        Ok(Plan::TakeOver { socket, to: canonical(to), relay_address, others })
+        Ok(CallPlan::TakeOver { socket, to: canonical(to), relay_address, others })
     }
 
     /// The listener that this socket can reach; `None` for a socket that is left alone: it is not
@@ -159,8 +159,8 @@ fn take_over(
     relay_address: SocketAddr,
     others: &[SocketAddr],
     expected: &TakenOver,
-) -> Answer {
-    let failed = |error: rustix::io::Errno| Answer::Fails(error.raw_os_error());
+) -> Verdict {
+    let failed = |error: rustix::io::Errno| Verdict::Fails(error.raw_os_error());
     let does_block = fcntl_getfl(socket).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK));
     // The relay must know its address before it comes.
     let any = match relay_address.ip().to_canonical() {
@@ -173,7 +173,7 @@ fn take_over(
     }
     let from = match getsockname(socket).map(SocketAddr::try_from) {
         Ok(Ok(from)) => canonical(from),
-        Ok(Err(_)) => return Answer::Fails(libc::EADDRNOTAVAIL),
+        Ok(Err(_)) => return Verdict::Fails(libc::EADDRNOTAVAIL),
         Err(error) => return failed(error),
     };
     let dialled = expected.expect(from, to, others);
@@ -188,12 +188,12 @@ fn take_over(
         }
     }
     if !does_block {
-        return Answer::Done;
+        return Verdict::Done;
     }
     match dialled.recv() {
-        Ok(Ok(())) => Answer::Done,
-        Ok(Err(number)) => Answer::Fails(number),
-        Err(_) => Answer::Fails(libc::ECONNREFUSED),
+        Ok(Ok(())) => Verdict::Done,
+        Ok(Err(number)) => Verdict::Fails(number),
+        Err(_) => Verdict::Fails(libc::ECONNREFUSED),
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Log {
 
 #[derive(Default)]
 struct Queue {
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     /// The first line has come, or the end.
     came: Condvar,
     /// Everything is written.
@@ -39,7 +39,7 @@ struct Queue {
 }
 
 #[derive(Default)]
-struct State {
+struct WriterState {
     lines: VecDeque<String>,
     lost: u64,
     /// Whether the thread waits for a line.
@@ -49,7 +49,7 @@ struct State {
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -55,7 +55,7 @@ pub struct Cache {
     path: Option<Arc<Path>>,
     #[cfg(feature = "cache-file")]
     interval: Duration,
-    shared: PerProcess<Shared>,
+    shared: PerProcess<CacheShared>,
 }
 
 impl Default for Cache {
@@ -93,8 +93,8 @@ impl CacheError {
 }
 
 /// What the handles and the thread of a cache share in one process.
-struct Shared {
-    state: Mutex<State>,
+struct CacheShared {
+    state: Mutex<CacheState>,
     /// Something was saved, or could not be.
     settled: Condvar,
     /// It has become urgent to save.
@@ -103,7 +103,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-struct State {
+struct CacheState {
     table: Table,
     /// What is in the table and not in the file, the oldest first.
     pending: VecDeque<Change>,
@@ -129,7 +129,7 @@ impl Cache {
             path: None,
             #[cfg(feature = "cache-file")]
             interval: Duration::ZERO,
-            shared: PerProcess::new(Shared::with(Table::default())),
+            shared: PerProcess::new(CacheShared::with(Table::default())),
         }
     }
 
@@ -151,7 +151,7 @@ impl Cache {
             Ok(table) => (table, None),
             Err(error) => (Table::default(), Some(CacheError::new(&path, &error))),
         };
-        let shared = Shared::with(table);
+        let shared = CacheShared::with(table);
         shared.lock().error = error;
         let interval = Duration::ZERO;
         Cache { path: Some(path), interval, shared: PerProcess::new(shared) }
@@ -283,7 +283,7 @@ impl Cache {
     /// Starts the thread, where there is something to save and none is at it. Where it cannot be
     /// started, the next change tries again.
     #[cfg(feature = "cache-file")]
-    fn save(&self, shared: &Arc<Shared>) {
+    fn save(&self, shared: &Arc<CacheShared>) {
         /// The stack of the thread: it reads and writes one file of a known size.
         const STACK: usize = 128 * 1024;
         let Some(path) = self.path.clone() else { return };
@@ -312,16 +312,16 @@ impl Cache {
 
     #[cfg(not(feature = "cache-file"))]
     #[expect(clippy::unused_self, reason = "with a file it depends on it")]
-    fn save(&self, _: &Arc<Shared>) {}
+    fn save(&self, _: &Arc<CacheShared>) {}
 
-    fn shared(&self) -> Arc<Shared> {
-        self.shared.get(Shared::child)
+    fn shared(&self) -> Arc<CacheShared> {
+        self.shared.get(CacheShared::child)
     }
 }
 
 /// What the thread does: it saves until nothing is left to save, or something cannot be.
 #[cfg(feature = "cache-file")]
-fn work(shared: &Shared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
+fn work(shared: &CacheShared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     loop {
         let mut state = shared.lock();
@@ -353,10 +353,10 @@ fn work(shared: &Shared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) 
     shared.settled.notify_all();
 }
 
-impl Shared {
-    fn with(table: Table) -> Shared {
-        let state = Mutex::new(State { table, ..State::default() });
-        Shared {
+impl CacheShared {
+    fn with(table: Table) -> CacheShared {
+        let state = Mutex::new(CacheState { table, ..CacheState::default() });
+        CacheShared {
             state,
             settled: Condvar::new(),
             #[cfg(feature = "cache-file")]
@@ -382,22 +382,22 @@ impl Shared {
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here
     /// never releases the lock.
-    fn child(&self) -> Shared {
+    fn child(&self) -> CacheShared {
         let table = match self.state.try_lock() {
             Ok(state) => state.table.clone(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().table.clone(),
             Err(TryLockError::WouldBlock) => Table::default(),
         };
-        Shared::with(table)
+        CacheShared::with(table)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CacheState> {
         // Nothing panics while it holds the lock; if it did, the state would still be whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl CacheState {
     fn limit(&mut self) {
         let too_many = self.pending.len().saturating_sub(MAX_PENDING);
         self.pending.drain(..too_many);
@@ -469,7 +469,7 @@ mod tests {
     #[cfg(feature = "cache-file")]
     #[test]
     fn what_comes_while_the_file_is_written_is_saved_by_the_same_thread() {
-        let shared = Shared::with(Table::default());
+        let shared = CacheShared::with(Table::default());
         let change = |port| Change::Learned { place: place(), observation: reset(port), at: now() };
         shared.lock().pending.push_back(change(0));
         let saves = Mutex::new(Vec::new());
@@ -488,7 +488,7 @@ mod tests {
     #[cfg(feature = "cache-file")]
     #[test]
     fn what_could_not_be_saved_is_kept_for_the_next_time_and_is_not_too_much() {
-        let shared = Shared::with(Table::default());
+        let shared = CacheShared::with(Table::default());
         shared.lock().is_saving = true;
         for number in 0..MAX_PENDING + 5 {
             let at = Stamp(number as u64);

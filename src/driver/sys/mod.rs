@@ -156,14 +156,14 @@ pub(super) fn read_error_queue(socket: BorrowedFd) -> ErrorQueue {
 
 /// Room for one `sock_extended_err` with the offender's address, aligned as a `cmsghdr` must be.
 #[repr(C, align(8))]
-struct Control([MaybeUninit<u8>; 256]);
+struct ErrorControl([MaybeUninit<u8>; 256]);
 
 fn next_error(socket: BorrowedFd) -> io::Result<Option<ErrorQueue>> {
-    let mut control = Control([MaybeUninit::uninit(); 256]);
+    let mut control = ErrorControl([MaybeUninit::uninit(); 256]);
     // SAFETY: all-zero is a valid `msghdr`: no name, no data, no control buffer.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_control = control.0.as_mut_ptr().cast();
-    message.msg_controllen = size_of::<Control>() as _;
+    message.msg_controllen = size_of::<ErrorControl>() as _;
     let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
     // SAFETY: the control buffer and its length are set above; the kernel writes no further.
     let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };

@@ -146,7 +146,7 @@ const NUMBER: usize = size_of::<libc::c_int>();
 
 /// Room for the header and the descriptors of [`Ends`], aligned as a `cmsghdr` must be.
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct DescriptorControl([u8; 64]);
 
 /// The length of the descriptors in it, at most.
 const DESCRIPTORS: libc::c_uint = 3 * size_of::<RawFd>() as libc::c_uint;
@@ -155,7 +155,7 @@ const DESCRIPTORS: libc::c_uint = 3 * size_of::<RawFd>() as libc::c_uint;
 /// come that far. An error of this call is `WouldBlock` where nothing has come yet.
 pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends>> {
     let mut number = [0; NUMBER];
-    let mut control = Control([0; 64]);
+    let mut control = DescriptorControl([0; 64]);
     let mut data = libc::iovec { iov_base: number.as_mut_ptr().cast(), iov_len: NUMBER };
     let mut message = message(&mut data, &mut control);
     let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
@@ -193,7 +193,7 @@ pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends
 }
 
 /// A message of these bytes, with room for descriptors.
-fn message(data: &mut libc::iovec, control: &mut Control) -> libc::msghdr {
+fn message(data: &mut libc::iovec, control: &mut DescriptorControl) -> libc::msghdr {
     // SAFETY: all-zero is a valid `msghdr`: no name, no data, no control buffer.
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = data;
@@ -345,7 +345,7 @@ unsafe fn share(told: RawFd, line: RawFd, status: RawFd) -> bool {
     let count = if own.is_some() { ends.len() } else { ends.len() - 1 };
     let length = (count * size_of::<RawFd>()) as libc::c_uint;
     let mut number = [0; NUMBER];
-    let mut control = Control([0; 64]);
+    let mut control = DescriptorControl([0; 64]);
     let mut data = libc::iovec { iov_base: number.as_mut_ptr().cast(), iov_len: NUMBER };
     let mut message = message(&mut data, &mut control);
     // SAFETY: the control buffer is aligned and has room for a header and three descriptors.

@@ -103,7 +103,7 @@ impl Passage {
         sys::start(&program, &given).map_err(|error| not_started(&self.words.program, &error))?;
         Ok(Command {
             name: self.words.program.clone(),
-            stage: Stage::Starting(told),
+            stage: CommandStage::Starting(told),
             errors,
             process: None,
         })
@@ -114,7 +114,7 @@ impl Passage {
 #[derive(Debug)]
 pub(in crate::driver) struct Command {
     name: String,
-    stage: Stage,
+    stage: CommandStage,
     errors: Errors,
     /// Ends it, if it is dropped before it has connected.
     process: Option<sys::Process>,
@@ -153,7 +153,7 @@ impl Errors {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum CommandStage {
     /// Its ends are on their way, or the reason why there are none.
     Starting(UnixStream),
     /// The status is there until the command has been executed: it ends then, or says why not.
@@ -171,7 +171,7 @@ impl Command {
 
     /// Takes its ends over, once they are there.
     fn receive(&mut self, poller: Option<&Poller>) -> Result<(), Fact> {
-        let Stage::Starting(told) = &self.stage else { return Ok(()) };
+        let CommandStage::Starting(told) = &self.stage else { return Ok(()) };
         let Some(received) = ready(|| sys::receive(told.as_fd())) else { return Ok(()) };
         let received = received.and_then(|ends| ends);
         let ends = received.map_err(|error| not_started(&self.name, &error))?;
@@ -182,13 +182,13 @@ impl Command {
         if let Some(poller) = poller {
             poller.deregister(told);
         }
-        self.stage = Stage::Begun { line, status: Some(status) };
+        self.stage = CommandStage::Begun { line, status: Some(status) };
         Ok(())
     }
 
     /// Finds out whether it has been executed.
     fn wait(&mut self, poller: Option<&Poller>) -> Result<Vec<Fact>, Fact> {
-        let Stage::Begun { status, .. } = &mut self.stage else { return Ok(Vec::new()) };
+        let CommandStage::Begun { status, .. } = &mut self.stage else { return Ok(Vec::new()) };
         let mut number = [0; 4];
         let read = status.as_mut().and_then(|status| ready(|| status.read(&mut number)));
         match read {
@@ -230,17 +230,17 @@ impl Command {
 
     pub(in crate::driver) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.stage {
-            Stage::Starting(_) => None,
-            Stage::Begun { line, .. } => Some(line.as_fd()),
+            CommandStage::Starting(_) => None,
+            CommandStage::Begun { line, .. } => Some(line.as_fd()),
         }
     }
 
     /// What to watch.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.stage {
-            Stage::Starting(told) => told.as_fd(),
-            Stage::Begun { status: Some(status), .. } => status.as_fd(),
-            Stage::Begun { line, status: None } => line.as_fd(),
+            CommandStage::Starting(told) => told.as_fd(),
+            CommandStage::Begun { status: Some(status), .. } => status.as_fd(),
+            CommandStage::Begun { line, status: None } => line.as_fd(),
         }
     }
 
@@ -249,8 +249,8 @@ impl Command {
             process.leave();
         }
         match self.stage {
-            Stage::Starting(_) => None,
-            Stage::Begun { line, .. } => Some(Stream::Unix(line)),
+            CommandStage::Starting(_) => None,
+            CommandStage::Begun { line, .. } => Some(Stream::Unix(line)),
         }
     }
 }

@@ -26,7 +26,7 @@ pub(in super::super) struct Socket {
 
 /// What a look at a socket found.
 #[derive(Debug)]
-pub(in super::super) enum Found {
+pub(in super::super) enum SocketState {
     /// Nothing has changed.
     Pending,
     /// The handshake is done.
@@ -46,7 +46,7 @@ impl Socket {
     pub(in super::super) fn connect(
         address: SocketAddr,
         config: &Config,
-    ) -> Result<(Socket, Found), Errno> {
+    ) -> Result<(Socket, SocketState), Errno> {
         let family = Family::from(address.ip());
         let socket = prepare(family, Type::STREAM, config, address).map_err(|e| errno(&e.error))?;
         // Asked for before connect, for the error comes while it lasts. Not every kernel does it
@@ -63,7 +63,7 @@ impl Socket {
                 socket.failure(Some(immediate)).unwrap_or_else(|| {
                     let errno = Some(immediate);
                     let failure = Failure { errno, ..Failure::new(crate::Outcome::Local) };
-                    Found::Failed { failure, by_errno: false }
+                    SocketState::Failed { failure, by_errno: false }
                 })
             }
         };
@@ -71,14 +71,14 @@ impl Socket {
     }
 
     /// Looks whether the connect has ended, and how.
-    pub(in super::super) fn look(&mut self) -> Found {
+    pub(in super::super) fn look(&mut self) -> SocketState {
         if self.connected {
-            return Found::Pending;
+            return SocketState::Pending;
         }
         self.failure(None).unwrap_or_else(|| self.look_for_connection())
     }
 
-    fn look_for_connection(&mut self) -> Found {
+    fn look_for_connection(&mut self) -> SocketState {
         let info = sys::tcp_info(self.as_fd());
         let connected = match info {
             Some(info) => info.connected,
@@ -86,19 +86,19 @@ impl Socket {
             None => self.inner.peer_addr().is_ok(),
         };
         if !connected {
-            return Found::Pending;
+            return SocketState::Pending;
         }
         if self.is_connected_to_itself() {
             let errno = Some(Errno(libc::ECONNREFUSED));
             let failure = Failure { errno, ..Failure::new(crate::Outcome::Reset) };
-            return Found::Failed { failure, by_errno: false };
+            return SocketState::Failed { failure, by_errno: false };
         }
         self.connected = true;
         // Left on, a soft ICMP error would end the session that it is handed to.
         let _ = sys::queue_errors(self.inner.as_fd(), self.family, false);
         let measured = info.and_then(|info| info.round_trip);
         let round_trip = measured.unwrap_or_else(|| self.started.elapsed());
-        Found::Connected { round_trip, syns: info.and_then(|info| info.syns) }
+        SocketState::Connected { round_trip, syns: info.and_then(|info| info.syns) }
     }
 
     /// Whether both ends are this socket: no program listens at that port of this machine, and the
@@ -119,7 +119,7 @@ impl Socket {
     }
 
     /// Tells why the connect failed; `immediate` is what `connect` itself returned.
-    fn failure(&self, immediate: Option<Errno>) -> Option<Found> {
+    fn failure(&self, immediate: Option<Errno>) -> Option<SocketState> {
         // The queue first: reading it can clear the socket's error.
         let queue = if self.queues_errors {
             sys::read_error_queue(self.as_fd())
@@ -144,7 +144,7 @@ impl Socket {
             segments_in: sys::tcp_info(self.as_fd()).and_then(|info| info.segments_in),
             own_addresses: own_addresses.as_slice(),
         })?;
-        Some(Found::Failed { failure, by_errno: by_errno && immediate.is_none() })
+        Some(SocketState::Failed { failure, by_errno: by_errno && immediate.is_none() })
     }
 }
 
@@ -180,7 +180,7 @@ fn is_under_way(error: &io::Error) -> bool {
 }
 
 /// Which option could not be set, and why.
-struct Refusal {
+struct OptionRefusal {
     option: &'static str,
     error: io::Error,
 }
@@ -191,8 +191,8 @@ fn prepare(
     kind: Type,
     config: &Config,
     towards: SocketAddr,
-) -> Result<socket2::Socket, Refusal> {
-    let refused = |option| move |error| Refusal { option, error };
+) -> Result<socket2::Socket, OptionRefusal> {
+    let refused = |option| move |error| OptionRefusal { option, error };
     let domain = match family {
         Family::Ipv4 => Domain::IPV4,
         Family::Ipv6 => Domain::IPV6,
@@ -236,7 +236,7 @@ pub(in super::super) fn check_options(
     }
     let Some(&family) = families.first() else { return Ok(()) };
     let towards = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, scope).into();
-    let Err(Refusal { option, error }) = prepare(family, Type::STREAM, config, towards) else {
+    let Err(OptionRefusal { option, error }) = prepare(family, Type::STREAM, config, towards) else {
         return Ok(());
     };
     let value = match option {

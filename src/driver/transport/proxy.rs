@@ -30,12 +30,12 @@ pub(in crate::driver) trait ProxyDial: fmt::Debug + Send + Sync {
     fn watched(&mut self) -> Result<BorrowedFd<'_>, ConnectError>;
 }
 
-type Start =
+type StartFunction =
     dyn Fn(&Target, &Plan, &Config) -> Result<Box<dyn ProxyDial>, ConnectError> + Send + Sync;
 
 /// Starts dials to a proxy, which are dials as any other.
 #[derive(Clone)]
-pub(in crate::driver) struct StartDial(Arc<Start>);
+pub(in crate::driver) struct StartDial(Arc<StartFunction>);
 
 impl StartDial {
     pub(in crate::driver) fn new(
@@ -113,7 +113,7 @@ impl Passage {
         let config = Config { attempt_delay, timeout, ..self.config.clone() };
         let dial = (self.start.0)(&self.proxy, &self.plan, &config);
         let dial = dial.map_err(|error| unreachable(&error))?;
-        Ok(Proxied { client, stage: Stage::Dialling(dial) })
+        Ok(Proxied { client, stage: ProxyStage::Dialling(dial) })
     }
 }
 
@@ -121,11 +121,11 @@ impl Passage {
 #[derive(Debug)]
 pub(in crate::driver) struct Proxied {
     client: Client,
-    stage: Stage,
+    stage: ProxyStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum ProxyStage {
     /// Its descriptor is the dial's own epoll descriptor, which wakes the outer one.
     Dialling(Box<dyn ProxyDial>),
     Talking(Stream),
@@ -136,7 +136,7 @@ impl Proxied {
     pub(super) fn look(&mut self, poller: Option<&Poller>) -> (Vec<Fact>, bool) {
         let mut facts = Vec::new();
         let mut changed = false;
-        if let Stage::Dialling(dial) = &mut self.stage {
+        if let ProxyStage::Dialling(dial) = &mut self.stage {
             match dial.turn() {
                 None => return (facts, changed),
                 Some(Err(error)) => facts.push(unreachable(&error)),
@@ -147,13 +147,13 @@ impl Proxied {
                     if let (Some(poller), Ok(watched)) = (poller, dial.watched()) {
                         poller.deregister(&watched);
                     }
-                    self.stage = Stage::Talking(stream);
+                    self.stage = ProxyStage::Talking(stream);
                     changed = true;
                     facts.push(Fact::Connected { round_trip, syns: None });
                 }
             }
         }
-        if let Stage::Talking(stream) = &mut self.stage {
+        if let ProxyStage::Talking(stream) = &mut self.stage {
             facts.extend(exchange(&mut self.client, stream));
         }
         (facts, changed)
@@ -161,38 +161,38 @@ impl Proxied {
 
     pub(in crate::driver) fn wake_at(&self) -> Option<Instant> {
         match &self.stage {
-            Stage::Dialling(dial) => dial.wake_at(),
-            Stage::Talking(_) => None,
+            ProxyStage::Dialling(dial) => dial.wake_at(),
+            ProxyStage::Talking(_) => None,
         }
     }
 
     pub(in crate::driver) fn missing(&self) -> String {
         match self.stage {
-            Stage::Dialling(_) => "the proxy is silent",
-            Stage::Talking(_) => "the proxy has accepted, and not replied",
+            ProxyStage::Dialling(_) => "the proxy is silent",
+            ProxyStage::Talking(_) => "the proxy has accepted, and not replied",
         }
         .to_owned()
     }
 
     pub(in crate::driver) fn socket(&self) -> Option<BorrowedFd<'_>> {
         match &self.stage {
-            Stage::Talking(socket) => Some(socket.as_fd()),
-            Stage::Dialling(_) => None,
+            ProxyStage::Talking(socket) => Some(socket.as_fd()),
+            ProxyStage::Dialling(_) => None,
         }
     }
 
     /// What to watch.
     pub(super) fn descriptor(&mut self) -> Result<BorrowedFd<'_>, ConnectError> {
         match &mut self.stage {
-            Stage::Dialling(dial) => dial.watched(),
-            Stage::Talking(stream) => Ok(AsFd::as_fd(&*stream)),
+            ProxyStage::Dialling(dial) => dial.watched(),
+            ProxyStage::Talking(stream) => Ok(AsFd::as_fd(&*stream)),
         }
     }
 
     pub(in crate::driver) fn into_stream(self) -> Option<Stream> {
         match self.stage {
-            Stage::Talking(socket) => Some(socket),
-            Stage::Dialling(_) => None,
+            ProxyStage::Talking(socket) => Some(socket),
+            ProxyStage::Dialling(_) => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use super::command::Command;
-use super::direct::{Found, Socket};
+use super::direct::{SocketState, Socket};
 use super::fact::Fact;
 use super::greeting::{self, Heard};
 use super::proxy::Proxied;
@@ -17,7 +17,7 @@ use crate::outcome::{Failure, Outcome};
 #[derive(Debug)]
 pub(in crate::driver) struct Transport {
     way: Way,
-    stage: Stage,
+    stage: TransportStage,
     /// Whether a greeting is waited for once the service is reached.
     waits_for_greeting: bool,
     /// Whether its descriptor is in the poller.
@@ -26,7 +26,7 @@ pub(in crate::driver) struct Transport {
 
 /// What a transport waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum TransportStage {
     /// Its way to the service.
     Way,
     /// The first byte of a greeting.
@@ -44,13 +44,13 @@ pub(in crate::driver) enum Way {
 
 impl Transport {
     pub(in crate::driver) fn new(way: Way, waits_for_greeting: bool) -> Transport {
-        Transport { way, stage: Stage::Way, waits_for_greeting, is_watched: false }
+        Transport { way, stage: TransportStage::Way, waits_for_greeting, is_watched: false }
     }
 
     /// A direct connection that has begun, and what its first look found.
     pub(in crate::driver) fn direct(
         socket: Socket,
-        found: &Found,
+        found: &SocketState,
         waits_for_greeting: bool,
     ) -> (Transport, Vec<Fact>) {
         let mut transport = Transport::new(Way::Direct(socket), waits_for_greeting);
@@ -63,7 +63,7 @@ impl Transport {
     pub(in crate::driver) fn look(&mut self, poller: Option<&Poller>) -> Vec<Fact> {
         let watched = poller.filter(|_| self.is_watched);
         let (facts, changed) = match &mut self.way {
-            _ if self.stage != Stage::Way => (Vec::new(), false),
+            _ if self.stage != TransportStage::Way => (Vec::new(), false),
             Way::Direct(socket) => (of_socket(&socket.look()), false),
             Way::Proxy(proxied) => proxied.look(watched),
             Way::Command(command) => command.look(watched),
@@ -107,12 +107,12 @@ impl Transport {
     /// Adds what there is to hear once the service is reached.
     fn follow(&mut self, mut facts: Vec<Fact>) -> Vec<Fact> {
         if facts.iter().any(|fact| matches!(fact, Fact::Reached)) {
-            self.stage = if self.waits_for_greeting { Stage::Greeting } else { Stage::Done };
+            self.stage = if self.waits_for_greeting { TransportStage::Greeting } else { TransportStage::Done };
         }
-        if self.stage == Stage::Greeting {
+        if self.stage == TransportStage::Greeting {
             let heard = self.listen();
             if matches!(heard, Some(Fact::Greeted)) {
-                self.stage = Stage::Done;
+                self.stage = TransportStage::Done;
             }
             facts.extend(heard);
         }
@@ -150,7 +150,7 @@ impl Transport {
     /// What is still waited for, in words, where it is not the service.
     pub(in crate::driver) fn missing(&self) -> Option<String> {
         match &self.way {
-            _ if self.stage != Stage::Way => None,
+            _ if self.stage != TransportStage::Way => None,
             Way::Direct(_) => None,
             Way::Proxy(proxied) => Some(proxied.missing()),
             Way::Command(_) => Some("the command has not started yet".to_owned()),
@@ -176,13 +176,13 @@ impl Transport {
 }
 
 /// A direct connection has nothing to pass, so both stages end in one turn.
-fn of_socket(found: &Found) -> Vec<Fact> {
+fn of_socket(found: &SocketState) -> Vec<Fact> {
     match *found {
-        Found::Pending => Vec::new(),
-        Found::Connected { round_trip, syns } => {
+        SocketState::Pending => Vec::new(),
+        SocketState::Connected { round_trip, syns } => {
             vec![Fact::Connected { round_trip, syns }, Fact::Reached]
         }
-        Found::Failed { failure, by_errno } => {
+        SocketState::Failed { failure, by_errno } => {
             let note = by_errno.then(|| "decided by errno alone: no error queue".to_owned());
             vec![Fact::Failed { failure, note }]
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use columns::Columns;
 use page::Page;
-use panel::{Band, Row};
+use panel::{Band, Bar};
 pub use panel::{Decision, Panel};
 
 use super::Report;
@@ -34,7 +34,7 @@ pub fn draw(panels: &[Panel]) -> String {
     for (panel, bands) in panels.iter().zip(&bands) {
         page.panel(panel, bands);
     }
-    let rows: Vec<&Row> = bands.iter().flatten().flat_map(|band| &band.rows).collect();
+    let rows: Vec<&Bar> = bands.iter().flatten().flat_map(|band| &band.rows).collect();
     page.legend(&rows);
     page.document(panels, &rows)
 }

@@ -5,7 +5,7 @@ use ::svg::node::element::{Description, Element, Group, SVG, Style, Title};
 
 use super::columns::{Columns, LARGE, MARGIN, SMALL, TEXT};
 use super::labels::{NOTE, chars, clean, even, float, width};
-use super::panel::{Band, Decision, LINE, Mark, Panel, ROW, Row};
+use super::panel::{Band, Decision, LINE, Mark, Panel, ROW, Bar};
 use super::scale::ticks;
 use super::shapes::{BAR, bar, cap, cross, dot, line, r, rectangle, text, tick};
 use crate::plan::Family;
@@ -90,7 +90,7 @@ impl Page {
         self.y = top + band.height() + 4.0;
     }
 
-    fn row(&mut self, row: &Row) {
+    fn row(&mut self, row: &Bar) {
         let y = self.y + ROW / 2.0;
         let columns = &self.columns;
         let whole = rectangle(MARGIN, self.y, columns.width - 2.0 * MARGIN, row.height())
@@ -118,8 +118,8 @@ impl Page {
     }
 
     /// What the signs mean; of each only what is there.
-    pub(super) fn legend(&mut self, rows: &[&Row]) {
-        let any = |is: &dyn Fn(&Row) -> bool| rows.iter().any(|row| is(row));
+    pub(super) fn legend(&mut self, rows: &[&Bar]) {
+        let any = |is: &dyn Fn(&Bar) -> bool| rows.iter().any(|row| is(row));
         let swatch = |family: Family| {
             vec![
                 rectangle(0.0, -BAR / 2.0, 18.0, BAR)
@@ -128,7 +128,7 @@ impl Page {
                     .into(),
             ]
         };
-        let attempt_with = |mark| any(&|row: &Row| !row.lookup && row.mark == mark);
+        let attempt_with = |mark| any(&|row: &Bar| !row.lookup && row.mark == mark);
         let mut signs: Vec<(Vec<Element>, &str)> = Vec::new();
         for family in Family::ALL {
             if any(&|row| row.family == Some(family)) {
@@ -173,7 +173,7 @@ impl Page {
         self.body.append(text(x, y, class, words));
     }
 
-    pub(super) fn document(self, panels: &[Panel], rows: &[&Row]) -> String {
+    pub(super) fn document(self, panels: &[Panel], rows: &[&Bar]) -> String {
         let (width, height) = (self.columns.width, (self.y + MARGIN / 2.0).ceil());
         let title = match panels {
             [one] => clean(&one.title),

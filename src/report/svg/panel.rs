@@ -68,7 +68,7 @@ pub(super) const LINE: f64 = 15.0;
 /// What stands together: the attempts of a service, or the look-ups.
 pub(super) struct Band {
     pub(super) service: Option<Service>,
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<Bar>,
 }
 
 impl Band {
@@ -83,14 +83,14 @@ impl Band {
     }
 
     pub(super) fn height(&self) -> f64 {
-        let rows: f64 = self.rows.iter().map(Row::height).sum();
+        let rows: f64 = self.rows.iter().map(Bar::height).sum();
         // The two lines of its name.
         rows.max(ROW + LINE)
     }
 }
 
 /// One bar, and what is written beside it.
-pub(super) struct Row {
+pub(super) struct Bar {
     /// `None` where a proxy or a command was given the name.
     pub(super) family: Option<Family>,
     pub(super) place: String,
@@ -127,7 +127,7 @@ impl Panel {
     pub(super) fn bands(&self) -> Vec<Band> {
         let total = self.total();
         let lookups = self.lookup.iter().filter(|lookup| worth_seeing(lookup, total));
-        let rows: Vec<Row> = lookups.map(|lookup| Row::from_lookup(lookup, total)).collect();
+        let rows: Vec<Bar> = lookups.map(|lookup| Bar::from_lookup(lookup, total)).collect();
         let mut bands = Vec::new();
         if !rows.is_empty() {
             bands.push(Band { service: None, rows });
@@ -135,7 +135,7 @@ impl Panel {
         let winner = self.decision.as_ref().and_then(|decision| decision.winner);
         for (index, attempt) in self.attempts.iter().enumerate() {
             let service = Some(attempt.service);
-            let row = Row::from_attempt(attempt, &self.host, winner == Some(index));
+            let row = Bar::from_attempt(attempt, &self.host, winner == Some(index));
             match bands.iter_mut().find(|band| band.service == service) {
                 Some(band) => band.rows.push(row),
                 None => bands.push(Band { service, rows: vec![row] }),
@@ -145,8 +145,8 @@ impl Panel {
     }
 }
 
-impl Row {
-    fn from_attempt(attempt: &Attempt, host: &str, won: bool) -> Row {
+impl Bar {
+    fn from_attempt(attempt: &Attempt, host: &str, won: bool) -> Bar {
         let Attempt { service, family, started, outcome, .. } = *attempt;
         let ended = attempt.ended.max(started);
         let connected = match attempt.connected {
@@ -169,7 +169,7 @@ impl Row {
             attempt.reason,
             Millis(silent)
         );
-        Row {
+        Bar {
             family,
             place: shorten(&place, PLACE),
             began: started,
@@ -184,10 +184,10 @@ impl Row {
         }
     }
 
-    fn from_lookup(lookup: &Lookup, total: Duration) -> Row {
+    fn from_lookup(lookup: &Lookup, total: Duration) -> Bar {
         let note = clean(&of_lookup(lookup));
         let ended = lookup.ended.unwrap_or(total);
-        Row {
+        Bar {
             family: None,
             place: "look-up".to_owned(),
             began: Duration::ZERO,

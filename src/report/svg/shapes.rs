@@ -3,14 +3,14 @@
 use ::svg::node::element::{Circle, Element, Line, Path, Rectangle, Text};
 
 use super::columns::Columns;
-use super::panel::{Mark, Row};
+use super::panel::{Mark, Bar};
 
 /// Of a bar: its height, and the least width that can be seen.
 pub(super) const BAR: f64 = 10.0;
 const HAIR: f64 = 2.0;
 
 /// The shapes of a bar around the height `y`.
-pub(super) fn bar(row: &Row, columns: &Columns, y: f64) -> Vec<Element> {
+pub(super) fn bar(row: &Bar, columns: &Columns, y: f64) -> Vec<Element> {
     let mut shapes = Vec::new();
     let end = columns.x(row.ended).max(columns.plot.0 + HAIR);
     let begin = columns.x(row.began).min(end - HAIR);
