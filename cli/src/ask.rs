@@ -103,7 +103,12 @@ impl Terminal {
     }
 
     /// Prints a prompt and waits for a line, while the dial goes on.
-    fn prompt(&mut self, dial: &mut Dial, question: &Question, text: &str) -> io::Result<PromptReply> {
+    fn prompt(
+        &mut self,
+        dial: &mut Dial,
+        question: &Question,
+        text: &str,
+    ) -> io::Result<PromptReply> {
         write!(self.output, "{text}")?;
         self.output.flush()?;
         loop {

@@ -35,7 +35,7 @@ pub extern "C" fn mailport_connect(
 ) -> Status {
     let host = host.get();
     export!(recorded; host, out_fd => {
-        let request = Request::new(host, port, options)?;
+        let request = DialRequest::new(host, port, options)?;
         let services = request.dialer.plan().services();
         if services.iter().any(|service| service.tls() != services[0].tls()) {
             return Err(Failure::invalid(
@@ -50,19 +50,19 @@ pub extern "C" fn mailport_connect(
 
 /// What a caller wants dialled, parsed.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct DialRequest {
     target: Target,
     dialer: Dialer,
 }
 
-impl Request {
+impl DialRequest {
     /// Fails for a host that cannot be dialled, and where the environment leaves nothing of the
     /// plan.
     pub(crate) fn new(
         host: &CStr,
         port: u16,
         options: Option<&Options>,
-    ) -> Result<Request, Failure> {
+    ) -> Result<DialRequest, Failure> {
         let defaults = Options::default();
         let options = options.unwrap_or(&defaults);
         let host = host.to_str().map_err(|_| Failure::invalid("the host is not UTF-8"))?;
@@ -78,7 +78,7 @@ impl Request {
         let plan = environment::narrow(plan).map_err(|message| Failure::invalid(&message))?;
         let plan = if options.sequential { plan.sequential() } else { plan };
         let dialer = options.dialer().with_plan(plan).with_config(options.config.clone());
-        Ok(Request { target, dialer })
+        Ok(DialRequest { target, dialer })
     }
 
     pub(crate) fn start(&self) -> Result<mailport::Dial, ConnectError> {

@@ -17,7 +17,7 @@ use mailport::report::{Attempt, Report};
 use mailport::{Canceller, Service};
 
 use crate::boundary::{Text, c_string, export};
-use crate::connect::Request;
+use crate::connect::DialRequest;
 use crate::constants::{MAILPORT_TLS_UNDECIDED, TlsNumber, from_tls};
 use crate::failure::Failure;
 use crate::options::Options;
@@ -127,7 +127,7 @@ pub(crate) use read;
 impl Dial {
     /// Fails only where this machine refuses what every dial needs: anything wrong with the request
     /// is what the dial then ends with.
-    fn start(request: Result<Request, Failure>) -> Result<Dial, Failure> {
+    fn start(request: Result<DialRequest, Failure>) -> Result<Dial, Failure> {
         let started = request.and_then(|request| Ok(request.start()?));
         let (state, descriptor, canceller) = match started {
             Ok(mut dial) => {
@@ -273,7 +273,9 @@ impl Inner {
             _ if !self.is_final() || self.status == MAILPORT_ERR_INTERNAL => {
                 status::sentence(self.status).to_owned()
             }
-            (DialState::Refused { failure, .. }, ..) | (_, Some(failure), _) => failure.message.clone(),
+            (DialState::Refused { failure, .. }, ..) | (_, Some(failure), _) => {
+                failure.message.clone()
+            }
             (DialState::Running(_), None, report) => {
                 c_string(report.map(Report::summary).unwrap_or_default())
             }
@@ -326,7 +328,7 @@ pub extern "C" fn mailport_dial_start(
 ) -> Status {
     let host = host.get();
     export!(recorded; host, out_dial => {
-        let dial = Dial::start(Request::new(host, port, options))?;
+        let dial = Dial::start(DialRequest::new(host, port, options))?;
         out_dial.write(Some(Box::new(dial)));
         Ok(MAILPORT_OK)
     })

@@ -1,6 +1,6 @@
 //! Bytes as what is asked on a relay's control socket.
 
-use mailport_relay::control::{MAX_REQUEST, Request, request};
+use mailport_relay::control::{ControlRequest, MAX_REQUEST, request};
 
 /// A request is understood as soon as its line has ended, whatever follows, and never waited for
 /// beyond its longest.
@@ -14,5 +14,5 @@ pub fn control(data: &[u8]) {
     assert!(whole.is_some() || data.len() < MAX_REQUEST && !data.contains(&b'\n'));
     let line = data.split(|byte| *byte == b'\n').next().unwrap_or_default();
     let asked = matches!(line, b"status" | b"status\r") && data.contains(&b'\n');
-    assert_eq!(whole == Some(Ok(Request::Status)), asked);
+    assert_eq!(whole == Some(Ok(ControlRequest::Status)), asked);
 }

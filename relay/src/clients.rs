@@ -55,11 +55,11 @@ impl fmt::Display for ClientAddress {
 #[derive(Debug)]
 pub(super) struct SocketOwners {
     /// `None` where the kernel cannot be asked.
-    kernel: Option<Mutex<Kernel>>,
+    kernel: Option<Mutex<DiagSocket>>,
 }
 
 #[derive(Debug)]
-struct Kernel {
+struct DiagSocket {
     socket: Socket,
     asked: u32,
 }
@@ -69,7 +69,9 @@ impl SocketOwners {
         let protocol = Protocol::from(libc::NETLINK_SOCK_DIAG);
         let socket = Socket::new(Domain::from(libc::AF_NETLINK), Type::RAW, Some(protocol));
         let socket = socket.and_then(|socket| socket.set_nonblocking(true).map(|()| socket));
-        SocketOwners { kernel: socket.ok().map(|socket| Mutex::new(Kernel { socket, asked: 0 })) }
+        SocketOwners {
+            kernel: socket.ok().map(|socket| Mutex::new(DiagSocket { socket, asked: 0 })),
+        }
     }
 
     /// The user whose socket is connected from `from` to `to`; `None` where that is not a socket of
@@ -80,7 +82,7 @@ impl SocketOwners {
     }
 }
 
-impl Kernel {
+impl DiagSocket {
     fn user(&mut self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<u32>> {
         self.asked = self.asked.wrapping_add(1);
         self.socket.send(&question(self.asked, from, to))?;

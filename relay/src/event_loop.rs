@@ -25,7 +25,7 @@ use super::loop_detection::{Endpoints, LoopDetection};
 use super::names::Names;
 use super::resolvers::Resolvers;
 use super::service_manager;
-use super::session::{Session, Step, counted_first, near_token};
+use super::session::{Session, SessionStep, counted_first, near_token};
 use super::signals::Signals;
 use super::status::RelayStatus;
 use mailport::join::Stock;
@@ -259,7 +259,7 @@ impl Relay {
     fn session_turn(
         &mut self,
         number: usize,
-        act: impl FnOnce(&mut Session, &mut Context) -> Step,
+        act: impl FnOnce(&mut Session, &mut Context) -> SessionStep,
     ) {
         let Some(session) = self.sessions.get_mut(&number) else { return };
         let before = session.descriptors();
@@ -268,11 +268,11 @@ impl Relay {
         self.after(number, &step);
     }
 
-    fn after(&mut self, number: usize, step: &Step) {
+    fn after(&mut self, number: usize, step: &SessionStep) {
         match step {
-            Step::Again => drop(self.again.insert(number)),
-            Step::Done => self.remove(number),
-            Step::Until(at) => {
+            SessionStep::Again => drop(self.again.insert(number)),
+            SessionStep::Done => self.remove(number),
+            SessionStep::Until(at) => {
                 let Some(session) = self.sessions.get_mut(&number) else { return };
                 // A timer that is too early finds that there is time left, and is set again.
                 if session.timer.is_none_or(|timer| *at < timer) {

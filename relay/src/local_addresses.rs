@@ -19,11 +19,11 @@ const RTM_NEWROUTE: u16 = 24;
 /// of descriptors never comes between a connection and the answer.
 #[derive(Debug)]
 pub(super) struct LocalAddresses {
-    kernel: Mutex<Kernel>,
+    kernel: Mutex<RouteSocket>,
 }
 
 #[derive(Debug)]
-struct Kernel {
+struct RouteSocket {
     socket: Socket,
     /// The number of the last question: an answer has the number of its question.
     asked: u32,
@@ -36,7 +36,7 @@ impl LocalAddresses {
             (Domain::from(libc::AF_NETLINK), Protocol::from(libc::NETLINK_ROUTE));
         let socket = Socket::new(family, Type::RAW, Some(protocol))?;
         socket.set_nonblocking(true)?;
-        let addresses = LocalAddresses { kernel: Mutex::new(Kernel { socket, asked: 0 }) };
+        let addresses = LocalAddresses { kernel: Mutex::new(RouteSocket { socket, asked: 0 }) };
         addresses.ask([127, 0, 0, 1].into(), 0, None)?;
         Ok(addresses)
     }

@@ -22,7 +22,7 @@ pub enum Ipv6 {
 
 /// What is redirected, and where to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct NftRules {
     /// The port of the transparent listener.
     pub listener: u16,
     /// The mark of the relay's own connections, which pass.
@@ -35,7 +35,7 @@ pub struct Rules {
     pub ipv6: Ipv6,
 }
 
-impl Rules {
+impl NftRules {
     /// The rules for `nft -f -`: connections of this machine's programs to the ports go to the
     /// listener, except the relay's own, and except those that stay on this machine. Loading them
     /// again replaces them.
@@ -45,7 +45,7 @@ impl Rules {
     /// connections are tracked in a zone of their own, where none is taken for another's; what comes
     /// back is in no zone, so that a firewall still knows it.
     pub fn nft(&self) -> String {
-        let Rules { listener, mark, uid, ports, ipv6 } = self;
+        let NftRules { listener, mark, uid, ports, ipv6 } = self;
         let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
         let ports = ports.join(", ");
         let user = uid.map_or_else(String::new, |uid| format!("meta skuid {uid} "));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_relays_own_connections_pass_first() {
-        let rules = |ipv6| Rules {
+        let rules = |ipv6| NftRules {
             listener: 2587,
             mark: 0x6d70,
             uid: Some(1000),
@@ -107,6 +107,6 @@ mod tests {
         assert!(text.contains("meta nfproto ipv4 meta skuid 1000 tcp dport { 25, 587 } redirect"));
         let reset = "meta nfproto ipv6 meta skuid 1000 tcp dport { 25, 587 } reject with tcp reset";
         assert!(text.find(reset).unwrap() > text.rfind("meta mark 0x6d70 accept").unwrap());
-        assert!(!Rules { uid: None, ..rules(Ipv6::Reset) }.nft().contains("skuid"));
+        assert!(!NftRules { uid: None, ..rules(Ipv6::Reset) }.nft().contains("skuid"));
     }
 }

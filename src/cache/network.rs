@@ -311,7 +311,7 @@ mod tests {
 
     /// A machine at home, over both families.
     #[derive(Clone)]
-    struct Machine {
+    struct MachineTables {
         routes: Vec<String>,
         arp: Vec<String>,
         routes_v6: Vec<String>,
@@ -354,8 +354,8 @@ mod tests {
 
     const MAC: &str = "02:00:5e:00:53:01";
 
-    fn home() -> Machine {
-        Machine {
+    fn home() -> MachineTables {
+        MachineTables {
             routes: vec![
                 "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask".to_owned(),
                 route("wlan0", "0.0.0.0/0", "192.168.1.1", 600),
@@ -389,8 +389,8 @@ mod tests {
         }
     }
 
-    impl Machine {
-        fn with(mut self, change: impl FnOnce(&mut Machine)) -> Machine {
+    impl MachineTables {
+        fn with(mut self, change: impl FnOnce(&mut MachineTables)) -> MachineTables {
             change(&mut self);
             self
         }
@@ -432,7 +432,7 @@ mod tests {
         let hotel =
             home().with(|m| m.arp[2] = arp("192.168.1.1", "0x2", "02:00:5e:00:53:02", "wlan0"));
         assert_ne!(hotel.known(), home().known());
-        let v4_only = |m: Machine| m.with(|m| m.routes_v6.clear()).known();
+        let v4_only = |m: MachineTables| m.with(|m| m.routes_v6.clear()).known();
         assert_ne!(v4_only(hotel), v4_only(home()));
     }
 
@@ -483,7 +483,7 @@ mod tests {
                 m.routes_v6.clear();
             }),
             home().with(|m| m.device = Some("eth7")),
-            Machine {
+            MachineTables {
                 routes: vec![],
                 arp: vec![],
                 routes_v6: vec![],

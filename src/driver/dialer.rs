@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::cache::Cache;
-use super::dial::{Connected, DialDestination, Dial, Status};
+use super::dial::{Connected, Dial, DialDestination, Status};
 use super::resolver::Resolver;
 use super::sys;
 use super::transport::{Passage, StartDial, direct};
@@ -204,7 +204,11 @@ impl Dialer {
     }
 
     /// A direct dial before its descriptors, which is known to be one that can begin.
-    fn direct(&self, target: &Target, now: Instant) -> Result<(Machine, DialDestination), ConfigError> {
+    fn direct(
+        &self,
+        target: &Target,
+        now: Instant,
+    ) -> Result<(Machine, DialDestination), ConfigError> {
         let machine = Machine::new(target, &self.plan, &self.config, now)?;
         let destination = match (&self.addresses, target.host()) {
             (Some(addresses), _) => DialDestination::Addresses(Arc::clone(addresses)),

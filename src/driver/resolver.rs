@@ -358,7 +358,8 @@ impl ResolverState {
 fn work(look: &Look, shared: &ResolverShared, number: u64) {
     let mut state = shared.lock();
     loop {
-        let given = |state: &mut ResolverState| state.threads.get(&number).is_some_and(|t| t.job.is_none());
+        let given =
+            |state: &mut ResolverState| state.threads.get(&number).is_some_and(|t| t.job.is_none());
         (state, _) = shared
             .given
             .wait_timeout_while(state, IDLE, given)

@@ -1,6 +1,6 @@
 //! Which candidate of a service is next, and in which order services and families go.
 
-use super::race::{CandidatePlace, TryState, Try};
+use super::race::{CandidatePlace, Try, TryState};
 use super::rules::Rules;
 use crate::outcome::Outcome;
 use crate::plan::{Family, Service};

@@ -25,7 +25,7 @@ use crate::report::{End, Greeting};
 use addresses::Addresses;
 use ask::Asking;
 use parameters::Parameters;
-use race::{CandidatePlace, Race, TryState, Try, TryEnd};
+use race::{CandidatePlace, Race, Try, TryEnd, TryState};
 use rules::{Due, Rules, Step};
 
 /// One dial, without its sockets.
@@ -334,7 +334,9 @@ impl Machine {
         let Try { service, place, .. } = self.race.tries[attempt.0];
         self.actions.push_back(match place {
             CandidatePlace::At(address) => Action::Connect { attempt, address },
-            CandidatePlace::Far => Action::Through { attempt, port: self.settings.services[service].port() },
+            CandidatePlace::Far => {
+                Action::Through { attempt, port: self.settings.services[service].port() }
+            }
         });
     }
 

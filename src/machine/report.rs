@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::ask::Question;
-use super::race::{TryState, Try};
+use super::race::{Try, TryState};
 use crate::outcome::Outcome;
 use crate::report::{Attempt, Report};
 

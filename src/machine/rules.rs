@@ -9,7 +9,7 @@ use super::addresses::Addresses;
 use super::ask::{Answer, Asking};
 use super::event::AttemptId;
 use super::parameters::Parameters;
-use super::race::{CandidatePlace, Race, TryState, Try, TryEnd};
+use super::race::{CandidatePlace, Race, Try, TryEnd, TryState};
 use crate::outcome::{Outcome, ViaError};
 use crate::plan::{Family, Service};
 use crate::report::{End, LookupError, Reason};
@@ -168,8 +168,9 @@ impl Rules<'_> {
         }
         let last = self.race.begun.len().checked_sub(1)?;
         let begun = self.race.begun[last].at;
-        let is_left =
-            |t: &Try| matches!(t.state, TryState::Connecting) && t.service < last && t.started < begun;
+        let is_left = |t: &Try| {
+            matches!(t.state, TryState::Connecting) && t.service < last && t.started < begun
+        };
         let left = self.race.tries.iter().position(is_left)?;
         Some((self.now, Step::PassOver(AttemptId(left))))
     }

@@ -100,7 +100,9 @@ impl DialObject {
             return false;
         };
         match &mut self.stage {
-            DialStage::Dialling(dial) if remember => dial.answer_and_remember(number, answer).is_ok(),
+            DialStage::Dialling(dial) if remember => {
+                dial.answer_and_remember(number, answer).is_ok()
+            }
             DialStage::Dialling(dial) => dial.answer(number, answer).is_ok(),
             DialStage::Ended(_) => false,
         }

@@ -8,7 +8,7 @@ use mailport::report::{Attempt, Lookup, format_host};
 use serde::Serialize;
 
 use super::survey::{Survey, Tally};
-use super::{Found, tls};
+use super::{ProbeFound, tls};
 
 /// Counts up when a key changes its meaning or goes; a new key does not change it.
 const VERSION: u8 = 1;
@@ -23,7 +23,7 @@ const VERSION: u8 = 1;
 /// would not connect) and `summary`; with `--tls` also `sessions` and `message`. The survey has
 /// `reports`, `at_home`, `redundant`, `n`, `servers` and `cases`, the last two with `name` and
 /// `count`.
-pub(super) fn to_json(hosts: &[Found], survey: Option<&Survey>, with_tls: bool) -> String {
+pub(super) fn to_json(hosts: &[ProbeFound], survey: Option<&Survey>, with_tls: bool) -> String {
     let hosts = hosts.iter().map(|found| HostObject::new(found, with_tls)).collect();
     let object = ProbeObject { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
@@ -50,7 +50,7 @@ struct HostObject<'a> {
 
 #[derive(Serialize)]
 struct TlsObject<'a> {
-    sessions: Vec<tls::Object<'a>>,
+    sessions: Vec<tls::TlsObject<'a>>,
     /// Null where the service that a dial would choose has no session.
     message: Option<String>,
 }
@@ -89,10 +89,10 @@ struct TallyObject<'a> {
 }
 
 impl<'a> HostObject<'a> {
-    fn new(found: &'a Found, with_tls: bool) -> HostObject<'a> {
-        let Found { probed, forecast, sessions } = found;
+    fn new(found: &'a ProbeFound, with_tls: bool) -> HostObject<'a> {
+        let ProbeFound { probed, forecast, sessions } = found;
         let (host, now) = (probed.target.as_str(), SystemTime::now());
-        let sessions = sessions.iter().map(|session| tls::Object::new(session, host, now));
+        let sessions = sessions.iter().map(|session| tls::TlsObject::new(session, host, now));
         HostObject {
             host,
             lookup: probed.lookup().as_ref().map(LookupObject::new),

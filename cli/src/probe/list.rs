@@ -6,7 +6,7 @@ use mailport::Target;
 
 /// One line of a list: a host, and what is known of the report that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Entry {
+pub(super) struct ListEntry {
     /// The host.
     pub(super) target: Target,
     /// What kind of server it is, in a word: `ISP`, `Company`. `home` for a server in a home.
@@ -16,13 +16,13 @@ pub(super) struct Entry {
 }
 
 /// A host of which nothing more is known.
-impl From<Target> for Entry {
-    fn from(target: Target) -> Entry {
-        Entry { target, kind: None, user: None }
+impl From<Target> for ListEntry {
+    fn from(target: Target) -> ListEntry {
+        ListEntry { target, kind: None, user: None }
     }
 }
 
-impl Entry {
+impl ListEntry {
     /// The server without what makes no difference: letter case and the final dot of a name, the
     /// spelling of an address.
     pub(super) fn server(&self) -> String {
@@ -47,7 +47,7 @@ impl fmt::Display for ListError {
 
 /// Reads a list: on each line a host, and after it `kind=WORD` and `user=WORD` in any order, where
 /// they are known. What follows a `#` at the beginning of a word is a comment.
-pub(super) fn parse_list(text: &str) -> Result<Vec<Entry>, ListError> {
+pub(super) fn parse_list(text: &str) -> Result<Vec<ListEntry>, ListError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut entries = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -57,14 +57,14 @@ pub(super) fn parse_list(text: &str) -> Result<Vec<Entry>, ListError> {
 }
 
 /// The entry of a line; `None` for an empty line. The error names the word and what is wrong.
-fn parse_line(line: &str) -> Result<Option<Entry>, String> {
+fn parse_line(line: &str) -> Result<Option<ListEntry>, String> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
     let Some(host) = words.next() else { return Ok(None) };
     if host.starts_with("kind=") || host.starts_with("user=") {
         return Err(format!("`{host}`: the host comes first"));
     }
     let target = host.parse::<Target>().map_err(|error| error.to_string())?;
-    let mut entry = Entry::from(target);
+    let mut entry = ListEntry::from(target);
     for word in words {
         let wrong = |reason: &str| format!("`{word}`: {reason}");
         let (field, value) = match word.split_once('=') {

@@ -7,7 +7,7 @@ use mailport::probe::Probed;
 use mailport::report::{Attempt, format_host};
 use mailport::{Outcome, Plan, Service};
 
-use super::{Found, table, tls};
+use super::{ProbeFound, table, tls};
 use crate::terminal;
 
 /// Every outcome that may stand in a cell, for its colour.
@@ -23,8 +23,8 @@ const OUTCOMES: [Outcome; 7] = [
 const CHOICE: &str = "<- a dial's choice";
 
 /// The look-ups, and the table; each line with its newline.
-pub(super) fn host(found: &Found, plan: &Plan, width: usize) -> String {
-    let Found { probed, forecast, .. } = found;
+pub(super) fn host(found: &ProbeFound, plan: &Plan, width: usize) -> String {
+    let ProbeFound { probed, forecast, .. } = found;
     let lookup_line =
         lookup(probed).map_or_else(String::new, |found| format!("  look-up: {found}\n"));
     let hosts: Vec<String> = probed.addresses().map(format_host).collect();
@@ -59,7 +59,7 @@ fn lookup(probed: &Probed) -> Option<String> {
 }
 
 /// The lines of a cell; a hyphen where the service leaves out the family of the address.
-fn cell(found: &Found, service: Service, host: &str, chosen: Option<usize>) -> String {
+fn cell(found: &ProbeFound, service: Service, host: &str, chosen: Option<usize>) -> String {
     let probed = &found.probed;
     let is_here = |attempt: &Attempt| {
         attempt.service == service && attempt.address.is_some_and(|at| format_host(at) == host)
@@ -120,7 +120,7 @@ mod tests {
 
     fn text(plan: &Plan, probed: &Probed) -> (String, String) {
         let (probed, forecast) = (probed.clone(), forecast(probed, plan));
-        let table = host(&Found { probed, forecast, sessions: Vec::new() }, plan, 80);
+        let table = host(&ProbeFound { probed, forecast, sessions: Vec::new() }, plan, 80);
         (anstream::adapter::strip_str(&table).to_string(), table)
     }
 

@@ -20,7 +20,7 @@ use mailport::probe::Probed;
 use mailport::report::svg::{self, Decision, Panel};
 use mailport::{Dialer, Plan, ProbeError, Prober, Report, Target};
 
-use self::list::{Entry, parse_list};
+use self::list::{ListEntry, parse_list};
 use self::progress::ProgressLine;
 use self::survey::{Met, Seen, Survey, is_at_home};
 use self::tls::{Session, Sessions};
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     } else {
         found.print(&plan, survey.as_ref())
     });
-    if drawn && found.hosts.iter().all(Found::works) {
+    if drawn && found.hosts.iter().all(ProbeFound::works) {
         written
     } else {
         ExitCode::from(crate::FAILURE)
@@ -136,8 +136,8 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 
 impl Args {
     /// The hosts of the command line, then those of the file.
-    fn entries(&self) -> Result<Vec<Entry>, String> {
-        let mut entries: Vec<Entry> = self.hosts.iter().cloned().map(Entry::from).collect();
+    fn entries(&self) -> Result<Vec<ListEntry>, String> {
+        let mut entries: Vec<ListEntry> = self.hosts.iter().cloned().map(ListEntry::from).collect();
         if let Some(path) = &self.file {
             let mut text = String::new();
             let (name, read) = if path.as_os_str() == "-" {
@@ -156,7 +156,7 @@ impl Args {
     fn probe(
         &self,
         plan: &Plan,
-        entries: &[Entry],
+        entries: &[ListEntry],
         mut sessions: Option<Sessions>,
     ) -> Result<All, ProbeError> {
         let mut places = BTreeMap::new();
@@ -174,7 +174,7 @@ impl Args {
         }
         let prober = Prober::new(dialer).with_attempt_timeout(self.attempt_timeout);
         let mut line = ProgressLine::begin(self.attempt_timeout, targets.len(), self.json);
-        let mut hosts: Vec<Found> = Vec::new();
+        let mut hosts: Vec<ProbeFound> = Vec::new();
         // A host that cannot be dialled is refused before anything is sent to another one.
         for target in &targets {
             Machine::new(target, plan, &config, Instant::now())
@@ -195,7 +195,7 @@ impl Args {
             let first = hosts.len();
             for probed in found {
                 let forecast = probed.forecast(plan, &config, Instant::now())?;
-                hosts.push(Found { probed, forecast, sessions: Vec::new() });
+                hosts.push(ProbeFound { probed, forecast, sessions: Vec::new() });
             }
             for (host, session) in sessions.iter_mut().flat_map(Sessions::wait) {
                 hosts[first + host].sessions.push(session);
@@ -217,14 +217,14 @@ impl Args {
 const HOSTS_WITH_SESSIONS: usize = 16;
 
 /// What was found of a host.
-struct Found {
+struct ProbeFound {
     probed: Probed,
     forecast: Report,
     /// With `--tls`, in the order of the plan.
     sessions: Vec<Session>,
 }
 
-impl Found {
+impl ProbeFound {
     /// Whether a dial would connect, and, with `--tls`, mail could be sent by what it reaches.
     fn works(&self) -> bool {
         let Some(winner) = self.forecast.winner() else { return false };
@@ -240,15 +240,16 @@ impl Found {
 
 /// What was found, in the order in which servers were first named.
 struct All {
-    hosts: Vec<Found>,
+    hosts: Vec<ProbeFound>,
     /// The index in `hosts` of each server.
     places: BTreeMap<String, usize>,
 }
 
 impl All {
-    fn survey(&self, plan: &Plan, entries: &[Entry]) -> Survey {
+    fn survey(&self, plan: &Plan, entries: &[ListEntry]) -> Survey {
         let seen = entries.iter().filter_map(|entry| {
-            let Found { probed, forecast, .. } = &self.hosts[*self.places.get(&entry.server())?];
+            let ProbeFound { probed, forecast, .. } =
+                &self.hosts[*self.places.get(&entry.server())?];
             let (at_home, met) = (is_at_home(probed), Met::new(plan, forecast));
             Some(Seen { entry: entry.clone(), at_home, met })
         });
@@ -276,8 +277,8 @@ impl All {
     }
 
     fn picture(&self) -> String {
-        let panel = |found: &Found| {
-            let Found { probed, forecast, sessions } = found;
+        let panel = |found: &ProbeFound| {
+            let ProbeFound { probed, forecast, sessions } = found;
             let mut attempts = probed.attempts.clone();
             for attempt in &mut attempts {
                 let of_it = |session: &&Session| session.is_of(attempt);

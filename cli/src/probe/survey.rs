@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use mailport::probe::Probed;
 use mailport::{Outcome, Plan, Report, Service, Tls};
 
-use super::list::Entry;
+use super::list::ListEntry;
 
 /// How a dial would meet the first service of its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,7 +74,7 @@ impl Met {
 /// Whether this is localhost or a server in a home: by its name, or because all its addresses are
 /// private. The tables leave these out.
 pub(super) fn is_at_home(probed: &Probed) -> bool {
-    let name = Entry::from(probed.target.clone()).server();
+    let name = ListEntry::from(probed.target.clone()).server();
     let mut addresses = probed.addresses().peekable();
     name == "localhost"
         || name.ends_with(".localhost")
@@ -96,7 +96,7 @@ fn is_private(address: IpAddr) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seen {
     /// The server, its kind and its user.
-    pub(super) entry: Entry,
+    pub(super) entry: ListEntry,
     /// The result of [`is_at_home`]. An entry of the kind `home` is left out in any case.
     pub(super) at_home: bool,
     /// How its first service is met.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use mailport_relay::nft::{Ipv6, Rules};
+use mailport_relay::nft::{Ipv6, NftRules};
 use mailport_relay::{MAIL_PORTS, MARK, Mode, Settings};
 
 use crate::values;
@@ -60,7 +60,7 @@ enum Ipv6Arg {
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let from_options = |port| Rules {
+    let from_options = |port| NftRules {
         listener: port,
         mark: args.mark,
         uid: args.uid,
@@ -82,7 +82,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
 }
 
 /// The rules for the transparent listeners of a relay's file, which must have one port.
-fn from_file(path: &Path, args: &Args) -> Result<Rules, String> {
+fn from_file(path: &Path, args: &Args) -> Result<NftRules, String> {
     let at = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let text = fs::read_to_string(path).map_err(|error| at(&error))?;
     let settings = Settings::parse(&text).map_err(|error| at(&error))?;
@@ -106,7 +106,7 @@ fn from_file(path: &Path, args: &Args) -> Result<Rules, String> {
     let ipv6 = if found.iter().any(with_names) { Ipv6::Redirect } else { Ipv6::Reset };
     let mark = settings.mark.unwrap_or(MARK);
     let ports = args.ports.clone();
-    Ok(Rules { listener: first.port(), mark, uid: args.uid, ports, ipv6 })
+    Ok(NftRules { listener: first.port(), mark, uid: args.uid, ports, ipv6 })
 }
 
 /// The defaults of --mark and --ports are the relay's.

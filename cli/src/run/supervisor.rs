@@ -16,7 +16,7 @@ use rustix::net::{SocketType, bind, connect, getpeername, getsockname};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::learned::Learned;
-use super::sys::{self, Verdict, Call};
+use super::sys::{self, Call, Verdict};
 
 /// Takes the connections of a program to mail ports over.
 pub(super) struct Supervisor {
@@ -115,7 +115,9 @@ impl Supervisor {
             SocketType::STREAM if is_mail => {}
             _ => return Ok(CallPlan::LetThrough),
         }
-        let Some(relay_address) = self.relay_address(&socket)? else { return Ok(CallPlan::LetThrough) };
+        let Some(relay_address) = self.relay_address(&socket)? else {
+            return Ok(CallPlan::LetThrough);
+        };
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         let others = learned.others(process, to, now);
         Ok(CallPlan::TakeOver { socket, to: canonical(to), relay_address, others })

@@ -3,6 +3,6 @@
 mod request;
 mod socket;
 
-pub use request::{MAX_REQUEST, Request, RequestError, request};
+pub use request::{ControlRequest, MAX_REQUEST, RequestError, request};
 pub(crate) use socket::{ControlClient, ControlSocket, bind_private};
 pub use socket::{ask_status, default_control};

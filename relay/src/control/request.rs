@@ -5,7 +5,7 @@ pub const MAX_REQUEST: usize = 64;
 
 /// A request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
+pub enum ControlRequest {
     /// The status of the relay.
     Status,
 }
@@ -22,13 +22,13 @@ pub enum RequestError {
 }
 
 /// Reads a request; `None` until its line has ended.
-pub fn request(bytes: &[u8]) -> Option<Result<Request, RequestError>> {
+pub fn request(bytes: &[u8]) -> Option<Result<ControlRequest, RequestError>> {
     let Some(end) = bytes.iter().take(MAX_REQUEST).position(|byte| *byte == b'\n') else {
         return (bytes.len() >= MAX_REQUEST).then_some(Err(RequestError::TooLong));
     };
     let line = &bytes[..end];
     Some(match line.strip_suffix(b"\r").unwrap_or(line) {
-        b"status" => Ok(Request::Status),
+        b"status" => Ok(ControlRequest::Status),
         _ => Err(RequestError::Unknown),
     })
 }
@@ -39,8 +39,8 @@ mod tests {
 
     #[test]
     fn a_request_is_one_line() {
-        assert_eq!(request(b"status\n"), Some(Ok(Request::Status)));
-        assert_eq!(request(b"status\r\nmore"), Some(Ok(Request::Status)));
+        assert_eq!(request(b"status\n"), Some(Ok(ControlRequest::Status)));
+        assert_eq!(request(b"status\r\nmore"), Some(Ok(ControlRequest::Status)));
         assert_eq!(request(b"status"), None);
         assert_eq!(request(b"Status\n"), Some(Err(RequestError::Unknown)));
         assert_eq!(request(b"\n"), Some(Err(RequestError::Unknown)));

@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::request::{MAX_REQUEST, Request, request};
+use super::request::{ControlRequest, MAX_REQUEST, request};
 use crate::status::RelayStatus;
 
 /// The name of the socket in its directory.
@@ -131,7 +131,7 @@ impl ControlClient {
                 self.asked.push(b'\n');
             }
         }
-        matches!(request(&self.asked), Some(Ok(Request::Status)))
+        matches!(request(&self.asked), Some(Ok(ControlRequest::Status)))
     }
 
     /// Answers a complete request. Whether there was one.
@@ -139,7 +139,7 @@ impl ControlClient {
         let answer = match (request(&self.asked), status) {
             (None, _) => return false,
             (Some(Err(error)), _) => serde_json::json!({ "error": error.to_string() }).to_string(),
-            (Some(Ok(Request::Status)), status) => {
+            (Some(Ok(ControlRequest::Status)), status) => {
                 serde_json::to_string(&status).unwrap_or_default()
             }
         };

@@ -11,7 +11,7 @@ use socket2::Socket;
 
 use super::destination::Destination;
 use super::joined::Established;
-use super::{Peeked, Session, State, Step, far_token};
+use super::{Peeked, Session, SessionState, SessionStep, far_token};
 use crate::access::Refusal;
 use crate::config::Mode;
 use crate::context::{Context, SessionEnd};
@@ -37,7 +37,7 @@ impl Session {
         mut destination: Destination,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         self.host = Some(destination.target.to_string());
         let known = destination.known();
         if let Some(refusal) = known.into_iter().find_map(|to| self.forbidden(to, context)) {
@@ -46,8 +46,8 @@ impl Session {
         if destination.needs_quota() && !self.has_lookup {
             if !context.lookups.begin(self.number, &self.listener, self.owner) {
                 let until = now + destination.timeout;
-                self.state = State::Queued { destination, until };
-                return Step::Until(until);
+                self.state = SessionState::Queued { destination, until };
+                return SessionStep::Until(until);
             }
             self.has_lookup = true;
         }
@@ -61,7 +61,7 @@ impl Session {
         }
         match dialer.start(&destination.target) {
             Ok(dial) => {
-                self.state = State::Dialling(destination, Box::new(dial), false);
+                self.state = SessionState::Dialling(destination, Box::new(dial), false);
                 self.first_turn(context, now)
             }
             Err(error) => self.failed(destination, &error, context, now),
@@ -69,9 +69,9 @@ impl Session {
     }
 
     /// Watches a dial that has not ended in its first turn.
-    fn first_turn(&mut self, context: &mut Context, now: Instant) -> Step {
+    fn first_turn(&mut self, context: &mut Context, now: Instant) -> SessionStep {
         let step = self.await_dial(context, now);
-        let State::Dialling(_, dial, is_watched) = &mut self.state else { return step };
+        let SessionState::Dialling(_, dial, is_watched) = &mut self.state else { return step };
         *is_watched = true;
         let token = far_token(self.number);
         let watched = dial.descriptor_without_timer().and_then(|descriptor| {
@@ -82,8 +82,8 @@ impl Session {
             registered.map_err(|source| ConnectError::Setup { what, source })
         });
         if let Err(error) = watched {
-            let state = std::mem::replace(&mut self.state, State::Closing);
-            let State::Dialling(destination, ..) = state else { return Step::Done };
+            let state = std::mem::replace(&mut self.state, SessionState::Closing);
+            let SessionState::Dialling(destination, ..) = state else { return SessionStep::Done };
             return self.failed(destination, &error, context, now);
         }
         step
@@ -95,7 +95,7 @@ impl Session {
         wanted: Wanted,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         let target = wanted.target();
         let Wanted { to, addresses, result } = wanted;
         self.result = Some(result);
@@ -128,23 +128,23 @@ impl Session {
     }
 
     /// Waits for other sessions' look-ups to end.
-    pub(super) fn await_queue(&mut self, context: &mut Context, now: Instant) -> Step {
-        let State::Queued { until, .. } = &self.state else { return Step::Done };
+    pub(super) fn await_queue(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        let SessionState::Queued { until, .. } = &self.state else { return SessionStep::Done };
         let until = *until;
         if self.client_has_left() {
             context.lookups.leave(self.number);
             return self.leave(context);
         }
         if now < until {
-            return Step::Until(until);
+            return SessionStep::Until(until);
         }
         context.lookups.leave(self.number);
         self.refuse(Refusal::PerClient, context, now)
     }
 
     /// Lets the dial do what it can, and takes its result.
-    pub(super) fn await_dial(&mut self, context: &mut Context, now: Instant) -> Step {
-        let State::Dialling(_, dial, _) = &mut self.state else { return Step::Done };
+    pub(super) fn await_dial(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        let SessionState::Dialling(_, dial, _) = &mut self.state else { return SessionStep::Done };
         let status = dial.process();
         let report = dial.report();
         let wait = dial.poll_timeout();
@@ -163,11 +163,13 @@ impl Session {
                 self.end_lookup(context);
                 return self.leave(context);
             }
-            return Step::Until(now + wait.unwrap_or(RETRY));
+            return SessionStep::Until(now + wait.unwrap_or(RETRY));
         }
         self.end_lookup(context);
-        let state = std::mem::replace(&mut self.state, State::Closing);
-        let State::Dialling(destination, mut dial, is_watched) = state else { return Step::Done };
+        let state = std::mem::replace(&mut self.state, SessionState::Closing);
+        let SessionState::Dialling(destination, mut dial, is_watched) = state else {
+            return SessionStep::Done;
+        };
         if is_watched && let Ok(descriptor) = dial.descriptor_without_timer() {
             let _ = context.registry.deregister(&mut SourceFd(&descriptor.as_raw_fd()));
         }
@@ -185,10 +187,10 @@ impl Session {
         }
     }
 
-    pub(super) fn dial_again(&mut self, context: &mut Context, now: Instant) -> Step {
-        match std::mem::replace(&mut self.state, State::Closing) {
-            State::LackingDescriptors(destination) => self.dial(destination, context, now),
-            _ => Step::Done,
+    pub(super) fn dial_again(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        match std::mem::replace(&mut self.state, SessionState::Closing) {
+            SessionState::LackingDescriptors(destination) => self.dial(destination, context, now),
+            _ => SessionStep::Done,
         }
     }
 
@@ -198,15 +200,15 @@ impl Session {
         error: &ConnectError,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         self.end_lookup(context);
         let lacks_something = match error {
             ConnectError::Failed(report) => report.end == Some(End::LocalResourceError),
             error => error.errno().is_some_and(Errno::is_local_resource_error),
         };
         if lacks_something && now + RETRY < destination.deadline(now) {
-            self.state = State::LackingDescriptors(destination);
-            return Step::Until(now + RETRY);
+            self.state = SessionState::LackingDescriptors(destination);
+            return SessionStep::Until(now + RETRY);
         }
         if let Some(report) = error.report() {
             context.status.count_dial(report, &destination.plan);
@@ -230,7 +232,7 @@ impl Session {
         destination: Destination,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         let Connected { stream, service, report, .. } = connected;
         let far = Socket::from(std::os::fd::OwnedFd::from(stream));
         self.port = Some(service.port());
@@ -254,21 +256,21 @@ impl Session {
             return self.join(established, context, now);
         }
         self.send(&reply);
-        self.state = State::Replied(established, now + GREETING_DELAY);
+        self.state = SessionState::Replied(established, now + GREETING_DELAY);
         self.await_greeting(context, now)
     }
 
     /// Joins after the delay of the greeting, or as soon as the client says something: it has then
     /// read the reply.
-    pub(super) fn await_greeting(&mut self, context: &mut Context, now: Instant) -> Step {
-        let State::Replied(_, until) = &self.state else { return Step::Done };
+    pub(super) fn await_greeting(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        let SessionState::Replied(_, until) = &self.state else { return SessionStep::Done };
         let until = *until;
         if now < until && self.peek() == Peeked::Nothing {
-            return Step::Until(until);
+            return SessionStep::Until(until);
         }
-        match std::mem::replace(&mut self.state, State::Closing) {
-            State::Replied(established, _) => self.join(established, context, now),
-            _ => Step::Done,
+        match std::mem::replace(&mut self.state, SessionState::Closing) {
+            SessionState::Replied(established, _) => self.join(established, context, now),
+            _ => SessionStep::Done,
         }
     }
 

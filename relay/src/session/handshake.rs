@@ -12,7 +12,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use super::destination::Destination;
-use super::{HANDSHAKE_TIMEOUT, NAMES_TIMEOUT, Session, State, Step};
+use super::{HANDSHAKE_TIMEOUT, NAMES_TIMEOUT, Session, SessionState, SessionStep};
 use crate::access::Refusal;
 use crate::clients::Counted;
 use crate::config::Mode;
@@ -26,9 +26,11 @@ const IPV6_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Session {
     /// Reads what a client of a proxy asks for.
-    pub(super) fn shake_hands(&mut self, context: &mut Context, now: Instant) -> Step {
+    pub(super) fn shake_hands(&mut self, context: &mut Context, now: Instant) -> SessionStep {
         loop {
-            let State::Handshake(handshake) = &mut self.state else { return Step::Done };
+            let SessionState::Handshake(handshake) = &mut self.state else {
+                return SessionStep::Done;
+            };
             self.style = handshake.style();
             if let Some(request) = handshake.request() {
                 return self.asked(request, context, now);
@@ -42,12 +44,12 @@ impl Session {
         }
         let until = self.began + HANDSHAKE_TIMEOUT;
         if now < until {
-            return Step::Until(until);
+            return SessionStep::Until(until);
         }
         self.refuse(Refusal::Handshake, context, now)
     }
 
-    fn asked(&mut self, request: Request, context: &mut Context, now: Instant) -> Step {
+    fn asked(&mut self, request: Request, context: &mut Context, now: Instant) -> SessionStep {
         match request {
             Request::Connect { target, port, style } => {
                 self.style = style;
@@ -72,7 +74,7 @@ impl Session {
         port: u16,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         (self.host, self.port) = (target.as_ref().map(Target::to_string), Some(port));
         let (Some(target), Some(_)) = (target, self.listener.mode.plan(port)) else {
             return self.refuse(Refusal::Port, context, now);
@@ -80,7 +82,7 @@ impl Session {
         match target.host() {
             Host::Address(address) => {
                 let until = now + NAMES_TIMEOUT;
-                self.state = State::Naming { address: *address, port, until };
+                self.state = SessionState::Naming { address: *address, port, until };
                 self.await_names(context, now)
             }
             _ => self.dial_asked(target, port, None, context, now),
@@ -88,15 +90,17 @@ impl Session {
     }
 
     /// Finds out whether a literal address is one of the listener's names.
-    pub(super) fn await_names(&mut self, context: &mut Context, now: Instant) -> Step {
-        let State::Naming { address, port, until } = self.state else { return Step::Done };
+    pub(super) fn await_names(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        let SessionState::Naming { address, port, until } = self.state else {
+            return SessionStep::Done;
+        };
         if self.client_has_left() {
             return self.leave(context);
         }
         let listener = Rc::clone(&self.listener);
         let names = listener.mode.asked().map_or(&[][..], |asked| &asked.names);
         match context.names.name_of(address, names, now) {
-            NameOf::Pending if now < until => Step::Until(until),
+            NameOf::Pending if now < until => SessionStep::Until(until),
             NameOf::Name(name, addresses) => {
                 self.dial_asked(name, port, Some(addresses), context, now)
             }
@@ -117,7 +121,7 @@ impl Session {
         addresses: Option<Arc<[SocketAddr]>>,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         let Some(plan) = self.listener.mode.plan(port) else {
             return self.refuse(Refusal::Port, context, now);
         };

@@ -41,7 +41,7 @@ const CLOSING_TIMEOUT: Duration = Duration::from_secs(1);
 const NAMES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session waits for.
-pub(super) enum Step {
+pub(super) enum SessionStep {
     /// An event of its sockets, or this time.
     Until(Instant),
     /// Its next turn, after all others have had theirs.
@@ -50,7 +50,7 @@ pub(super) enum Step {
     Done,
 }
 
-enum State {
+enum SessionState {
     /// The client says where it wants to go.
     Handshake(Handshake),
     /// The addresses of the listener's names are looked up, until this time at most.
@@ -91,7 +91,7 @@ pub(super) struct Session {
     port: Option<u16>,
     /// The client's socket, until the pair has it.
     near: Option<Socket>,
-    state: State,
+    state: SessionState,
     /// Where the end of the dial is sent, of a connection that was taken over.
     result: Option<DialResult>,
     /// Whether a look-up of it counts against quotas.
@@ -137,7 +137,7 @@ impl Session {
             host: None,
             port: None,
             near: Some(socket),
-            state: State::Closing,
+            state: SessionState::Closing,
             result: None,
             has_lookup: false,
             has_ended: false,
@@ -146,7 +146,7 @@ impl Session {
     }
 
     /// Begins with what its listener's mode begins with.
-    pub(super) fn begin(&mut self, context: &mut Context, now: Instant) -> Step {
+    pub(super) fn begin(&mut self, context: &mut Context, now: Instant) -> SessionStep {
         let listener = Rc::clone(&self.listener);
         match &listener.mode {
             Mode::Fixed { target, plan } => {
@@ -168,7 +168,7 @@ impl Session {
                 }
             }
             Mode::Proxy(_) => {
-                self.state = State::Handshake(Handshake::New);
+                self.state = SessionState::Handshake(Handshake::New);
                 self.shake_hands(context, now)
             }
             Mode::Transparent(_) => match self.to {
@@ -182,26 +182,26 @@ impl Session {
     }
 
     /// Continues after an event or at its time.
-    pub(super) fn turn(&mut self, context: &mut Context, now: Instant) -> Step {
+    pub(super) fn turn(&mut self, context: &mut Context, now: Instant) -> SessionStep {
         match &self.state {
-            State::Handshake(_) => self.shake_hands(context, now),
-            State::Naming { .. } => self.await_names(context, now),
-            State::Queued { .. } => self.await_queue(context, now),
-            State::Dialling(..) => self.await_dial(context, now),
-            State::LackingDescriptors(_) => self.dial_again(context, now),
-            State::Replied(..) => self.await_greeting(context, now),
-            State::Joined(_) => self.pass(context, now),
-            State::Closing => self.close(now),
+            SessionState::Handshake(_) => self.shake_hands(context, now),
+            SessionState::Naming { .. } => self.await_names(context, now),
+            SessionState::Queued { .. } => self.await_queue(context, now),
+            SessionState::Dialling(..) => self.await_dial(context, now),
+            SessionState::LackingDescriptors(_) => self.dial_again(context, now),
+            SessionState::Replied(..) => self.await_greeting(context, now),
+            SessionState::Joined(_) => self.pass(context, now),
+            SessionState::Closing => self.close(now),
         }
     }
 
     /// It is its turn in the queue of look-ups.
-    pub(super) fn leave_queue(&mut self, context: &mut Context, now: Instant) -> Step {
-        match std::mem::replace(&mut self.state, State::Closing) {
-            State::Queued { destination, .. } => self.dial(destination, context, now),
+    pub(super) fn leave_queue(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        match std::mem::replace(&mut self.state, SessionState::Closing) {
+            SessionState::Queued { destination, .. } => self.dial(destination, context, now),
             state => {
                 self.state = state;
-                Step::Again
+                SessionStep::Again
             }
         }
     }
@@ -209,8 +209,8 @@ impl Session {
     /// How many descriptors it has or is set aside.
     pub(super) fn descriptors(&self) -> usize {
         match &self.state {
-            State::Closing => 1,
-            State::Joined(_) | State::Replied(..) => JOINED,
+            SessionState::Closing => 1,
+            SessionState::Joined(_) | SessionState::Replied(..) => JOINED,
             _ => DIALLING,
         }
     }
@@ -231,15 +231,15 @@ impl Session {
     /// The ends of the connection to the server, once there is one.
     pub(super) fn far_endpoints(&self) -> Option<Endpoints> {
         match &self.state {
-            State::Joined(pair) => pair.endpoints,
-            State::Replied(established, _) => established.endpoints,
+            SessionState::Joined(pair) => pair.endpoints,
+            SessionState::Replied(established, _) => established.endpoints,
             _ => None,
         }
     }
 
     /// Whether it is joined; while it closes, it is neither.
     pub(super) fn is_joined(&self) -> bool {
-        matches!(self.state, State::Joined(_) | State::Replied(..))
+        matches!(self.state, SessionState::Joined(_) | SessionState::Replied(..))
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -285,7 +285,7 @@ impl Session {
     }
 
     /// Refuses the client, and tells it why.
-    fn refuse(&mut self, refusal: Refusal, context: &mut Context, now: Instant) -> Step {
+    fn refuse(&mut self, refusal: Refusal, context: &mut Context, now: Instant) -> SessionStep {
         let reply = self.style.refusal(refusal);
         self.refuse_with(&reply, refusal, context, now)
     }
@@ -296,7 +296,7 @@ impl Session {
         refusal: Refusal,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         self.send(reply);
         self.end(&SessionEnd::Refused(refusal), context);
         if matches!(self.listener.mode, Mode::TakenOver(..)) {
@@ -329,42 +329,42 @@ impl Session {
     }
 
     /// Ends the client's connection by a reset, as one that has failed.
-    fn reset(&mut self) -> Step {
+    fn reset(&mut self) -> SessionStep {
         self.result = None;
         // It fails for a client that has gone already.
         let _ = self.near().set_linger(Some(Duration::ZERO));
-        Step::Done
+        SessionStep::Done
     }
 
-    fn leave(&mut self, context: &mut Context) -> Step {
+    fn leave(&mut self, context: &mut Context) -> SessionStep {
         self.end(&SessionEnd::ClientLeft, context);
-        Step::Done
+        SessionStep::Done
     }
 
     /// Ends what is sent to the client, and waits until it has read that: a close before would
     /// reset the connection if the client has sent something, and remove what it has not yet read.
-    fn begin_closing(&mut self, now: Instant) -> Step {
-        self.state = State::Closing;
+    fn begin_closing(&mut self, now: Instant) -> SessionStep {
+        self.state = SessionState::Closing;
         self.began = now;
         let _ = self.near().shutdown(Shutdown::Write);
         self.close(now)
     }
 
-    fn close(&mut self, now: Instant) -> Step {
+    fn close(&mut self, now: Instant) -> SessionStep {
         let until = self.began + CLOSING_TIMEOUT;
         let mut buffer = [0; 4096];
         for _ in 0..16 {
             match Read::read(&mut self.near(), &mut buffer) {
-                Ok(0) => return Step::Done,
+                Ok(0) => return SessionStep::Done,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock && now < until => {
-                    return Step::Until(until);
+                    return SessionStep::Until(until);
                 }
-                Err(_) => return Step::Done,
+                Err(_) => return SessionStep::Done,
             }
         }
-        if now < until { Step::Again } else { Step::Done }
+        if now < until { SessionStep::Again } else { SessionStep::Done }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::joined::Established;
 use super::joined::{JoinState, JoinedPair};
-use super::{Session, State, Step, far_token};
+use super::{Session, SessionState, SessionStep, far_token};
 use crate::access::Refusal;
 use crate::context::{Context, SessionEnd};
 
@@ -15,33 +15,33 @@ impl Session {
         established: Established,
         context: &mut Context,
         now: Instant,
-    ) -> Step {
+    ) -> SessionStep {
         let Established { far, endpoints, plan } = established;
-        let Some(near) = self.near.take() else { return Step::Done };
+        let Some(near) = self.near.take() else { return SessionStep::Done };
         let idle_timeout = self.listener.idle_timeout_of(&plan);
         let watch = (&context.registry, far_token(self.number));
         match JoinedPair::new(near, far, endpoints, watch, (idle_timeout, now)) {
             Ok(pair) => {
-                self.state = State::Joined(pair);
+                self.state = SessionState::Joined(pair);
                 self.pass(context, now)
             }
             Err(error) => {
                 context.loops.remove(None, endpoints);
                 self.end(&SessionEnd::Broken(error.to_string()), context);
-                Step::Done
+                SessionStep::Done
             }
         }
     }
 
     /// Passes on what has come.
-    pub(super) fn pass(&mut self, context: &mut Context, now: Instant) -> Step {
-        let State::Joined(pair) = &mut self.state else { return Step::Done };
+    pub(super) fn pass(&mut self, context: &mut Context, now: Instant) -> SessionStep {
+        let SessionState::Joined(pair) = &mut self.state else { return SessionStep::Done };
         let (passed, state) = pair.pass(&mut context.stock, now);
         context.status.sent += passed.sent;
         context.status.received += passed.received;
         match state {
-            JoinState::More => Step::Again,
-            JoinState::Until(at) => Step::Until(at),
+            JoinState::More => SessionStep::Again,
+            JoinState::Until(at) => SessionStep::Until(at),
             JoinState::Idle => self.finish(&SessionEnd::IdleTimeout, context),
             JoinState::Ended => self.finish(&SessionEnd::Ended, context),
             JoinState::ClientClosed => self.finish_by_reset(&SessionEnd::Ended, context),
@@ -51,8 +51,8 @@ impl Session {
 
     /// The relay has accepted this session's own connection to its server, which no check has
     /// foreseen. Nothing that the client has sent was read by anybody.
-    pub(crate) fn came_back(&mut self, context: &mut Context) -> Step {
-        if let State::Joined(pair) = &self.state
+    pub(crate) fn came_back(&mut self, context: &mut Context) -> SessionStep {
+        if let SessionState::Joined(pair) = &self.state
             && pair.passed.received == 0
             && self.is_smtp()
         {
@@ -62,20 +62,25 @@ impl Session {
     }
 
     /// Ends a joined session. Only one that both sides have ended does not end by a reset.
-    pub(super) fn finish(&mut self, end: &SessionEnd, context: &mut Context) -> Step {
+    pub(super) fn finish(&mut self, end: &SessionEnd, context: &mut Context) -> SessionStep {
         // The reply of a loop would be lost by a reset.
         let is_clean = matches!(end, SessionEnd::Ended | SessionEnd::Refused(_));
         self.finish_with(end, !is_clean, context)
     }
 
-    fn finish_by_reset(&mut self, end: &SessionEnd, context: &mut Context) -> Step {
+    fn finish_by_reset(&mut self, end: &SessionEnd, context: &mut Context) -> SessionStep {
         self.finish_with(end, true, context)
     }
 
-    fn finish_with(&mut self, end: &SessionEnd, by_reset: bool, context: &mut Context) -> Step {
+    fn finish_with(
+        &mut self,
+        end: &SessionEnd,
+        by_reset: bool,
+        context: &mut Context,
+    ) -> SessionStep {
         let lasted = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        match std::mem::replace(&mut self.state, State::Closing) {
-            State::Joined(pair) => {
+        match std::mem::replace(&mut self.state, SessionState::Closing) {
+            SessionState::Joined(pair) => {
                 let passed = pair.passed;
                 context.loops.remove(None, pair.endpoints);
                 pair.close(by_reset, &mut context.stock);
@@ -87,12 +92,12 @@ impl Session {
                 };
                 context.end(record, end);
             }
-            State::Replied(Established { endpoints, .. }, _) => {
+            SessionState::Replied(Established { endpoints, .. }, _) => {
                 context.loops.remove(None, endpoints);
                 self.end(end, context);
             }
             state => self.state = state,
         }
-        Step::Done
+        SessionStep::Done
     }
 }

@@ -32,18 +32,18 @@ const OURS: &str = "MAILPORT_VIA";
 
 /// What every line through the command shares.
 #[derive(Debug)]
-pub(in crate::driver) struct Passage {
+pub(in crate::driver) struct CommandPassage {
     words: Words,
     program: CString,
     host: String,
 }
 
-impl Passage {
+impl CommandPassage {
     pub(super) fn new(
         words: &Words,
         target: &Target,
         config: &Config,
-    ) -> Result<Passage, ConfigError> {
+    ) -> Result<CommandPassage, ConfigError> {
         // Better refused than silently left by another way than the caller wants.
         let settings = [
             ("source address", config.source.map(|source| source.to_string())),
@@ -73,7 +73,7 @@ impl Passage {
             reason: reason.to_owned(),
             errno: None,
         })?;
-        Ok(Passage { words: words.clone(), program, host: target.to_string() })
+        Ok(CommandPassage { words: words.clone(), program, host: target.to_string() })
     }
 
     pub(super) fn begin(&self, port: u16) -> Result<Command, Fact> {

@@ -236,7 +236,8 @@ pub(in super::super) fn check_options(
     }
     let Some(&family) = families.first() else { return Ok(()) };
     let towards = SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, scope).into();
-    let Err(OptionRefusal { option, error }) = prepare(family, Type::STREAM, config, towards) else {
+    let Err(OptionRefusal { option, error }) = prepare(family, Type::STREAM, config, towards)
+    else {
         return Ok(());
     };
     let value = match option {

@@ -13,8 +13,8 @@ use crate::via::{Kind, Via};
 /// The way of every attempt of one dial.
 #[derive(Debug)]
 pub(in super::super) enum Passage {
-    Proxy(Box<proxy::Passage>),
-    Command(command::Passage),
+    Proxy(Box<proxy::ProxyPassage>),
+    Command(command::CommandPassage),
 }
 
 impl Passage {
@@ -27,11 +27,11 @@ impl Passage {
     ) -> Result<Passage, ConfigError> {
         match &via.0 {
             Kind::Socks5 { proxy, port, login } => {
-                proxy::Passage::new(proxy, *port, login.as_ref(), target, config, start)
+                proxy::ProxyPassage::new(proxy, *port, login.as_ref(), target, config, start)
                     .map(|passage| Passage::Proxy(Box::new(passage)))
             }
             Kind::Command(words) => {
-                command::Passage::new(words, target, config).map(Passage::Command)
+                command::CommandPassage::new(words, target, config).map(Passage::Command)
             }
         }
     }

@@ -56,7 +56,7 @@ impl fmt::Debug for StartDial {
 
 /// What every attempt through the proxy shares.
 #[derive(Debug)]
-pub(in crate::driver) struct Passage {
+pub(in crate::driver) struct ProxyPassage {
     proxy: Target,
     /// The proxy's port alone; the exchange is in cleartext.
     plan: Plan,
@@ -66,7 +66,7 @@ pub(in crate::driver) struct Passage {
     start: StartDial,
 }
 
-impl Passage {
+impl ProxyPassage {
     pub(super) fn new(
         proxy: &Target,
         port: u16,
@@ -74,7 +74,7 @@ impl Passage {
         target: &Target,
         config: &Config,
         start: &StartDial,
-    ) -> Result<Passage, ConfigError> {
+    ) -> Result<ProxyPassage, ConfigError> {
         let host = target.host().clone();
         if Client::new(&host, port, None).is_none() {
             return Err(ConfigError::Unusable {
@@ -102,7 +102,7 @@ impl Passage {
         // Starting sends nothing: it finds what no dial can use.
         (start.0)(proxy, &plan, &config).map_err(|error| unusable(&error))?;
         let (proxy, login, start) = (proxy.clone(), login.cloned(), start.clone());
-        Ok(Passage { proxy, plan, login, host, config, start })
+        Ok(ProxyPassage { proxy, plan, login, host, config, start })
     }
 
     pub(super) fn begin(&self, port: u16, left: Duration) -> Result<Proxied, Fact> {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use super::command::Command;
-use super::direct::{SocketState, Socket};
+use super::direct::{Socket, SocketState};
 use super::fact::Fact;
 use super::greeting::{self, Heard};
 use super::proxy::Proxied;
@@ -107,7 +107,11 @@ impl Transport {
     /// Adds what there is to hear once the service is reached.
     fn follow(&mut self, mut facts: Vec<Fact>) -> Vec<Fact> {
         if facts.iter().any(|fact| matches!(fact, Fact::Reached)) {
-            self.stage = if self.waits_for_greeting { TransportStage::Greeting } else { TransportStage::Done };
+            self.stage = if self.waits_for_greeting {
+                TransportStage::Greeting
+            } else {
+                TransportStage::Done
+            };
         }
         if self.stage == TransportStage::Greeting {
             let heard = self.listen();

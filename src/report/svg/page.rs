@@ -5,7 +5,7 @@ use ::svg::node::element::{Description, Element, Group, SVG, Style, Title};
 
 use super::columns::{Columns, LARGE, MARGIN, SMALL, TEXT};
 use super::labels::{NOTE, chars, clean, even, float, width};
-use super::panel::{Band, Decision, LINE, Mark, Panel, ROW, Bar};
+use super::panel::{Band, Bar, Decision, LINE, Mark, Panel, ROW};
 use super::scale::ticks;
 use super::shapes::{BAR, bar, cap, cross, dot, line, r, rectangle, text, tick};
 use crate::plan::Family;

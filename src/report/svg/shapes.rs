@@ -3,7 +3,7 @@
 use ::svg::node::element::{Circle, Element, Line, Path, Rectangle, Text};
 
 use super::columns::Columns;
-use super::panel::{Mark, Bar};
+use super::panel::{Bar, Mark};
 
 /// Of a bar: its height, and the least width that can be seen.
 pub(super) const BAR: f64 = 10.0;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use super::certificate::{Certificate, Problem};
-use super::smtp::Reply;
+use super::smtp::SmtpReply;
 use super::text::clean;
 
 /// What is wrong with a service that connects.
@@ -19,15 +19,15 @@ pub(super) enum Fault {
     /// Something else than SMTP, with its first line.
     NotSmtp(String),
     /// The greeting is a rejection.
-    Rejected(Reply),
+    Rejected(SmtpReply),
     /// EHLO is rejected.
-    NoEsmtp(Reply),
+    NoEsmtp(SmtpReply),
     /// STARTTLS is not offered.
     NoStartTls,
     /// Something has overwritten the offer of STARTTLS with this.
     Stripped(String),
     /// STARTTLS is offered and rejected.
-    StartTlsRejected(Reply),
+    StartTlsRejected(SmtpReply),
     /// Cleartext came after the reply to STARTTLS.
     Injected,
     /// The server speaks SMTP in cleartext where TLS comes first.

@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::certificate::{Certificate, Problem};
 use super::session::Session;
-use super::smtp::{Capabilities, Reply};
+use super::smtp::{Capabilities, SmtpReply};
 
 /// A session; its keys are the same however far it came.
 #[derive(Serialize)]
-pub(in super::super) struct Object<'a> {
+pub(in super::super) struct TlsObject<'a> {
     port: u16,
     tls: &'static str,
     address: String,
@@ -21,14 +21,14 @@ pub(in super::super) struct Object<'a> {
     /// The fault in a word, and in a sentence; null where there is none.
     fault: Option<&'static str>,
     message: Option<String>,
-    greeting: Option<Greeting<'a>>,
+    greeting: Option<GreetingObject<'a>>,
     without_tls: Option<Offers<'a>>,
     handshake: Option<Handshake<'a>>,
     with_tls: Option<Offers<'a>>,
 }
 
 #[derive(Serialize)]
-struct Greeting<'a> {
+struct GreetingObject<'a> {
     code: u16,
     lines: &'a [String],
     after_ms: Option<f64>,
@@ -52,18 +52,22 @@ struct Handshake<'a> {
     problems: Vec<&'static str>,
 }
 
-impl<'a> Object<'a> {
-    pub(in super::super) fn new(session: &'a Session, host: &str, now: SystemTime) -> Object<'a> {
+impl<'a> TlsObject<'a> {
+    pub(in super::super) fn new(
+        session: &'a Session,
+        host: &str,
+        now: SystemTime,
+    ) -> TlsObject<'a> {
         let port = session.service.port();
         let explain = |fault: &super::fault::Fault| {
             format!("{port} is open, but {}", fault.explain(host, port, now))
         };
-        let greeting = |reply: &'a Reply| Greeting {
+        let greeting = |reply: &'a SmtpReply| GreetingObject {
             code: reply.code,
             lines: &reply.lines,
             after_ms: session.greeted.map(millis),
         };
-        Object {
+        TlsObject {
             port,
             tls: session.service.tls().name(),
             address: format_host(session.address),

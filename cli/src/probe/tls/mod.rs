@@ -17,7 +17,7 @@ mod smtp;
 mod stream;
 mod text;
 
-pub(super) use json::Object;
+pub(super) use json::TlsObject;
 pub(super) use session::Session;
 pub(super) use show::{details, sentence, stage};
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::certificate::{Certificate, Recorder};
 use super::fault::{Fault, reason};
-use super::smtp::{Capabilities, Client, Reply, ReplyError};
+use super::smtp::{Capabilities, ReplyError, SmtpClient, SmtpReply};
 use super::stream::Stream;
 use super::text::clean;
 
@@ -31,21 +31,21 @@ pub(in super::super) struct Session {
     pub(super) service: Service,
     pub(super) address: SocketAddr,
     /// The last stage that was reached before the fault.
-    pub(super) stage: Stage,
+    pub(super) stage: TlsStage,
     pub(super) fault: Option<Fault>,
-    pub(super) greeting: Option<Reply>,
+    pub(super) greeting: Option<SmtpReply>,
     /// From the connection to the greeting.
     pub(super) greeted: Option<Duration>,
     /// The reply to EHLO without TLS.
     pub(super) before: Option<Capabilities>,
-    pub(super) handshake: Option<Handshake>,
+    pub(super) handshake: Option<TlsHandshake>,
     /// The reply to EHLO with TLS.
     pub(super) after: Option<Capabilities>,
 }
 
 /// How far a session came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum TlsStage {
     /// The connection.
     Connect,
     /// The greeting of the server.
@@ -55,31 +55,31 @@ pub(super) enum Stage {
     /// The reply to STARTTLS.
     StartTls,
     /// The TLS handshake.
-    Handshake,
+    TlsHandshake,
     /// A verified certificate.
     Certificate,
     /// The capabilities that count: with TLS, unless the service has none.
     Auth,
 }
 
-impl Stage {
+impl TlsStage {
     /// The word used in the matrix and in JSON.
     pub(super) fn name(self) -> &'static str {
         match self {
-            Stage::Connect => "connect",
-            Stage::Greeting => "greeting",
-            Stage::Ehlo => "ehlo",
-            Stage::StartTls => "starttls",
-            Stage::Handshake => "handshake",
-            Stage::Certificate => "certificate",
-            Stage::Auth => "auth",
+            TlsStage::Connect => "connect",
+            TlsStage::Greeting => "greeting",
+            TlsStage::Ehlo => "ehlo",
+            TlsStage::StartTls => "starttls",
+            TlsStage::TlsHandshake => "handshake",
+            TlsStage::Certificate => "certificate",
+            TlsStage::Auth => "auth",
         }
     }
 }
 
 /// A TLS handshake that was completed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Handshake {
+pub(super) struct TlsHandshake {
     /// `TLS 1.3`.
     pub(super) version: String,
     pub(super) certificate: Certificate,
@@ -92,7 +92,7 @@ pub(super) struct Trust {
 }
 
 /// The session ends with a fault.
-type Step<T> = Result<T, Fault>;
+type TlsStep<T> = Result<T, Fault>;
 
 impl Session {
     /// Runs the session on a connection, to its end.
@@ -106,7 +106,7 @@ impl Session {
         let mut session = Session {
             service,
             address,
-            stage: Stage::Connect,
+            stage: TlsStage::Connect,
             fault: None,
             greeting: None,
             greeted: None,
@@ -145,13 +145,18 @@ impl Session {
     }
 
     /// A stage counts as reached only before a fault.
-    fn reach(&mut self, stage: Stage) {
+    fn reach(&mut self, stage: TlsStage) {
         if self.fault.is_none() {
             self.stage = stage;
         }
     }
 
-    fn talk(&mut self, socket: TcpStream, name: &ServerName<'static>, trust: &Trust) -> Step<()> {
+    fn talk(
+        &mut self,
+        socket: TcpStream,
+        name: &ServerName<'static>,
+        trust: &Trust,
+    ) -> TlsStep<()> {
         let start = Instant::now();
         let ehlo = ehlo(&socket);
         let stream = Stream::new(socket, start + LIMIT).map_err(|_| Fault::Closed)?;
@@ -161,7 +166,7 @@ impl Session {
             if !speaks_smtp {
                 return Ok(());
             }
-            let mut client = Client::new(stream);
+            let mut client = SmtpClient::new(stream);
             self.greeting(&mut client, start)?;
             self.offers(&mut client, &ehlo, true)?;
             quit_tls(client);
@@ -170,7 +175,7 @@ impl Session {
         if !speaks_smtp {
             return Ok(());
         }
-        let mut client = Client::new(stream);
+        let mut client = SmtpClient::new(stream);
         self.greeting(&mut client, start)?;
         let found = self.offers(&mut client, &ehlo, self.service.tls() == Tls::Cleartext)?;
         if self.service.tls() == Tls::Cleartext {
@@ -188,18 +193,22 @@ impl Session {
             quit(client, |stream| stream);
             return Ok(());
         }
-        self.reach(Stage::StartTls);
+        self.reach(TlsStage::StartTls);
         if client.has_more() {
             return Err(Fault::Injected);
         }
         let stream = self.handshake(client.into_stream(), name, trust)?;
-        let mut client = Client::new(stream);
+        let mut client = SmtpClient::new(stream);
         self.offers(&mut client, &ehlo, true)?;
         quit_tls(client);
         Ok(())
     }
 
-    fn greeting<S: Read + Write>(&mut self, client: &mut Client<S>, start: Instant) -> Step<()> {
+    fn greeting<S: Read + Write>(
+        &mut self,
+        client: &mut SmtpClient<S>,
+        start: Instant,
+    ) -> TlsStep<()> {
         let reply = client.reply().map_err(|error| match error {
             ReplyError::Io(error) if error.kind() == ErrorKind::TimedOut => Fault::Silent(LIMIT),
             error => unanswered(error),
@@ -210,17 +219,17 @@ impl Session {
         if !is_ready {
             return Err(Fault::Rejected(reply));
         }
-        self.reach(Stage::Greeting);
+        self.reach(TlsStage::Greeting);
         Ok(())
     }
 
     /// Asks for the capabilities; `is_final` where no TLS handshake follows.
     fn offers<S: Read + Write>(
         &mut self,
-        client: &mut Client<S>,
+        client: &mut SmtpClient<S>,
         ehlo: &str,
         is_final: bool,
-    ) -> Step<Capabilities> {
+    ) -> TlsStep<Capabilities> {
         let reply = client.command(ehlo).map_err(unanswered)?;
         if !reply.is_positive() {
             return Err(Fault::NoEsmtp(reply));
@@ -231,12 +240,12 @@ impl Session {
             self.after = Some(found.clone());
         } else {
             self.before = Some(found.clone());
-            self.reach(Stage::Ehlo);
+            self.reach(TlsStage::Ehlo);
         }
         if is_final && found.auth.is_empty() && self.is_for_users() {
             self.blame(Fault::NoAuth);
         } else if is_final {
-            self.reach(Stage::Auth);
+            self.reach(TlsStage::Auth);
         }
         Ok(found)
     }
@@ -246,7 +255,7 @@ impl Session {
         mut stream: Stream,
         name: &ServerName<'static>,
         trust: &Trust,
-    ) -> Step<StreamOwned<ClientConnection, Stream>> {
+    ) -> TlsStep<StreamOwned<ClientConnection, Stream>> {
         let broken = |reason: String| Fault::Handshake(reason);
         stream.restart(Instant::now() + LIMIT);
         let recorder = Arc::new(Recorder::new(Arc::clone(&trust.verifier)));
@@ -272,11 +281,11 @@ impl Session {
             Some(rustls::ProtocolVersion::TLSv1_2) => "TLS 1.2",
             _ => "TLS",
         };
-        self.reach(Stage::Handshake);
+        self.reach(TlsStage::TlsHandshake);
         self.handshake =
-            Some(Handshake { version: version.to_owned(), certificate: certificate.clone() });
+            Some(TlsHandshake { version: version.to_owned(), certificate: certificate.clone() });
         if certificate.problems.is_empty() {
-            self.reach(Stage::Certificate);
+            self.reach(TlsStage::Certificate);
         } else {
             self.blame(Fault::Certificate(certificate));
         }
@@ -295,14 +304,14 @@ fn ehlo(socket: &TcpStream) -> String {
 }
 
 /// Ends the session as RFC 5321 section 4.1.1.10 asks for. Its reply is waited for, and not needed.
-fn quit<S: Read + Write>(mut client: Client<S>, timed: impl Fn(&mut S) -> &mut Stream) -> S {
+fn quit<S: Read + Write>(mut client: SmtpClient<S>, timed: impl Fn(&mut S) -> &mut Stream) -> S {
     timed(client.stream_mut()).restart(Instant::now() + FAREWELL);
     let _ = client.command("QUIT");
     client.into_stream()
 }
 
 /// The same over TLS, with the alert that ends it.
-fn quit_tls(client: Client<StreamOwned<ClientConnection, Stream>>) {
+fn quit_tls(client: SmtpClient<StreamOwned<ClientConnection, Stream>>) {
     let mut stream = quit(client, |tls| &mut tls.sock);
     stream.conn.send_close_notify();
     let _ = stream.flush();

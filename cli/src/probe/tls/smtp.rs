@@ -16,13 +16,13 @@ const MOST: usize = 32;
 
 /// A reply of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Reply {
+pub(super) struct SmtpReply {
     pub(super) code: u16,
     /// The texts of its lines, without the code.
     pub(super) lines: Vec<String>,
 }
 
-impl Reply {
+impl SmtpReply {
     /// The code and the first line.
     pub(super) fn text(&self) -> String {
         let first = self.lines.first().map_or("", String::as_str);
@@ -49,32 +49,32 @@ impl From<io::Error> for ReplyError {
 }
 
 /// One side of a conversation: lines go out, replies come in.
-pub(super) struct Client<S> {
+pub(super) struct SmtpClient<S> {
     stream: S,
     /// What was read and is not part of a reply yet.
     buffer: Vec<u8>,
 }
 
-impl<S: Read + Write> Client<S> {
-    pub(super) fn new(stream: S) -> Client<S> {
-        Client { stream, buffer: Vec::new() }
+impl<S: Read + Write> SmtpClient<S> {
+    pub(super) fn new(stream: S) -> SmtpClient<S> {
+        SmtpClient { stream, buffer: Vec::new() }
     }
 
     /// Sends a command and reads its reply.
-    pub(super) fn command(&mut self, line: &str) -> Result<Reply, ReplyError> {
+    pub(super) fn command(&mut self, line: &str) -> Result<SmtpReply, ReplyError> {
         self.stream.write_all(format!("{line}\r\n").as_bytes())?;
         self.stream.flush()?;
         self.reply()
     }
 
-    pub(super) fn reply(&mut self) -> Result<Reply, ReplyError> {
-        let mut reply: Option<Reply> = None;
+    pub(super) fn reply(&mut self) -> Result<SmtpReply, ReplyError> {
+        let mut reply: Option<SmtpReply> = None;
         for _ in 0..LINES {
             let line = self.line()?;
             let Some((code, is_last, text)) = parse(&line) else {
                 return Err(ReplyError::NotSmtp(clean(&line)));
             };
-            let reply = reply.get_or_insert(Reply { code, lines: Vec::new() });
+            let reply = reply.get_or_insert(SmtpReply { code, lines: Vec::new() });
             reply.lines.push(clean(text));
             if is_last {
                 return Ok(reply.clone());
@@ -161,8 +161,8 @@ pub(super) struct Capabilities {
     pub(super) overwritten: Option<String>,
 }
 
-impl From<&Reply> for Capabilities {
-    fn from(reply: &Reply) -> Capabilities {
+impl From<&SmtpReply> for Capabilities {
+    fn from(reply: &SmtpReply) -> Capabilities {
         let mut found = Capabilities::default();
         // The first line is the name of the server.
         for line in reply.lines.iter().skip(1) {
@@ -220,8 +220,8 @@ mod tests {
         }
     }
 
-    fn client(text: impl Into<Vec<u8>>) -> Client<Script> {
-        Client::new(Script(io::Cursor::new(text.into())))
+    fn client(text: impl Into<Vec<u8>>) -> SmtpClient<Script> {
+        SmtpClient::new(Script(io::Cursor::new(text.into())))
     }
 
     fn not_smtp(text: impl Into<Vec<u8>>) -> String {
