@@ -16,7 +16,7 @@ use mailport::{
 use unicode_width::UnicodeWidthChar as _;
 
 use crate::ask::Terminal;
-use crate::options::{Options, TIMES};
+use crate::options::{DialOptions, TIMES};
 use crate::{svg_file, terminal, values, via};
 
 /// Dials a mail server once, and prints which port was reached and why
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     host: Target,
 
     #[command(flatten)]
-    options: Options,
+    options: DialOptions,
 
     /// How long the whole dial may take, including the look-up of the name
     ///
@@ -150,7 +150,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         }
     };
     let dialer = dialer.with_plan(plan.clone()).with_config(args.config());
-    let mut progress = ProgressLine::begin(args, &plan);
+    let mut progress = DialProgress::begin(args, &plan);
     let result = match terminal {
         Some(mut terminal) => {
             let result = terminal.dial(&dialer, &args.host, || progress.end());
@@ -290,12 +290,12 @@ pub(crate) fn width_of(terminal: impl AsFd) -> usize {
 }
 
 /// A line on a terminal while the dial runs, which may be half a minute; it is cleared at the end.
-struct ProgressLine {
+struct DialProgress {
     shown: bool,
 }
 
-impl ProgressLine {
-    fn begin(args: &Args, plan: &Plan) -> ProgressLine {
+impl DialProgress {
+    fn begin(args: &Args, plan: &Plan) -> DialProgress {
         let shown = io::stderr().is_terminal() && !args.json;
         if shown {
             let (host, timeout) = (&args.host, humantime::format_duration(args.timeout));
@@ -311,7 +311,7 @@ impl ProgressLine {
             let line: String = line.chars().take_while(fits).collect();
             let _ = write!(io::stderr(), "{line}");
         }
-        ProgressLine { shown }
+        DialProgress { shown }
     }
 
     fn end(&mut self) {

@@ -183,8 +183,8 @@ fn rule(arg: &Arg) -> String {
 }
 
 fn word(families: Families) -> String {
-    let is_it = |value: &&values::Family| Families::from(**value) == families;
-    let found = values::Family::value_variants().iter().find(is_it);
+    let is_it = |value: &&values::FamilyChoice| Families::from(**value) == families;
+    let found = values::FamilyChoice::value_variants().iter().find(is_it);
     let value = found.and_then(ValueEnum::to_possible_value);
     value.expect("every Families has its value of --family").get_name().to_owned()
 }

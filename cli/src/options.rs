@@ -12,7 +12,7 @@ use crate::values;
 /// What to dial and how, except the host and the timeout.
 #[derive(Debug, clap::Args)]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
-pub(crate) struct Options {
+pub(crate) struct DialOptions {
     /// The services to try, in order of preference
     ///
     /// Services are separated by commas, each PORT:TLS or PORT/FAMILY:TLS, where TLS is implicit,
@@ -57,7 +57,7 @@ pub(crate) struct Options {
     /// The address families to use, and which goes first
     #[arg(long, value_name = "FAMILY", value_enum, default_value = "any")]
     #[arg(help_heading = "What to try")]
-    family: values::Family,
+    family: values::FamilyChoice,
 
     /// Delay before trying the next address of a service in parallel
     ///
@@ -122,20 +122,20 @@ pub(crate) struct CacheOption {
     /// file is in ~/.cache. See mailport cache.
     #[arg(long, value_name = "FILE|off", value_parser = values::cache)]
     #[arg(help_heading = "Cache")]
-    cache: Option<values::Cache>,
+    cache: Option<values::CacheChoice>,
 }
 
 impl CacheOption {
     /// Whether a cache is used.
     pub(crate) fn is_on(&self) -> bool {
-        !matches!(self.cache, Some(values::Cache::Off))
+        !matches!(self.cache, Some(values::CacheChoice::Off))
     }
 
     /// The file; `None` with `off`, and where no home directory is set.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         match &self.cache {
-            Some(values::Cache::Off) => None,
-            Some(values::Cache::File(path)) => Some(path.clone()),
+            Some(values::CacheChoice::Off) => None,
+            Some(values::CacheChoice::File(path)) => Some(path.clone()),
             None => Cache::default_path(),
         }
     }
@@ -144,7 +144,7 @@ impl CacheOption {
 /// The heading of the options that are times.
 pub(crate) const TIMES: &str = "Times (such as 250ms, 1.3s, 2min)";
 
-impl Options {
+impl DialOptions {
     /// The plan, or what is wrong with it.
     pub(crate) fn plan(&self) -> Result<Plan, String> {
         let refused = |option: &str, value: &dyn fmt::Display, error: &PlanError| {

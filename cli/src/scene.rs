@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mailport::machine::{Action, Event, Machine, Query};
 use mailport::outcome::{Failure, Outcome};
-use mailport::probe::{Answer, Probed};
+use mailport::probe::{LookedUp, Probed};
 use mailport::report::Attempt;
 use mailport::target::Host;
 use mailport::{Cleartext, Config, Family, Plan, Report, Service};
@@ -37,7 +37,7 @@ pub(crate) fn probed(host: &str, plan: &Plan, fates: &[(u16, IpAddr, Fate)]) -> 
     };
     let list = addresses.iter().map(|&address| SocketAddr::new(address, 0)).collect();
     let ended = Some(Duration::from_millis(3));
-    let answer = Answer::new(Query::Authority, &Family::ALL, ended, Ok(list));
+    let answer = LookedUp::new(Query::Authority, &Family::ALL, ended, Ok(list));
     let answers = vec![answer.with_routes(Family::ALL.to_vec())];
     let mut probed = Probed::new(target, answers, Vec::new());
     for (service, address) in probed.candidates(plan) {

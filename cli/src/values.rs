@@ -8,7 +8,7 @@ use mailport::{Families, GreetingWait, Patience};
 
 /// `--family`.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Family {
+pub(crate) enum FamilyChoice {
     /// Both, in the order of RFC 6724 section 6
     Any,
     /// IPv4 only
@@ -21,30 +21,30 @@ pub(crate) enum Family {
     PreferIpv6,
 }
 
-impl From<Family> for Families {
-    fn from(family: Family) -> Families {
+impl From<FamilyChoice> for Families {
+    fn from(family: FamilyChoice) -> Families {
         match family {
-            Family::Any => Families::Any,
-            Family::Ipv4 => Families::Ipv4,
-            Family::Ipv6 => Families::Ipv6,
-            Family::PreferIpv4 => Families::PreferIpv4,
-            Family::PreferIpv6 => Families::PreferIpv6,
+            FamilyChoice::Any => Families::Any,
+            FamilyChoice::Ipv4 => Families::Ipv4,
+            FamilyChoice::Ipv6 => Families::Ipv6,
+            FamilyChoice::PreferIpv4 => Families::PreferIpv4,
+            FamilyChoice::PreferIpv6 => Families::PreferIpv6,
         }
     }
 }
 
 /// `--cache`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cache {
+pub(crate) enum CacheChoice {
     Off,
     File(PathBuf),
 }
 
 /// A file, or `off`.
-pub(crate) fn cache(text: &str) -> Result<Cache, String> {
+pub(crate) fn cache(text: &str) -> Result<CacheChoice, String> {
     match text {
-        "off" => Ok(Cache::Off),
-        _ => cache_file(text).map(Cache::File),
+        "off" => Ok(CacheChoice::Off),
+        _ => cache_file(text).map(CacheChoice::File),
     }
 }
 
@@ -138,8 +138,8 @@ mod tests {
 
     #[test]
     fn a_cache_is_a_file_or_off() {
-        assert_eq!(cache("off"), Ok(Cache::Off));
-        assert_eq!(cache("./off"), Ok(Cache::File("./off".into())));
+        assert_eq!(cache("off"), Ok(CacheChoice::Off));
+        assert_eq!(cache("./off"), Ok(CacheChoice::File("./off".into())));
         assert!(cache("").is_err() && cache_file("off").is_err());
     }
 

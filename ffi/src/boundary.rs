@@ -68,7 +68,7 @@ macro_rules! export {
         $crate::boundary::guarded($crate::status::MAILPORT_ERR_INTERNAL, || {
             let run = || {
                 $(let Some($pointer) = $pointer else {
-                    return Err($crate::failure::Failure::null(stringify!($pointer)));
+                    return Err($crate::failure::CallFailure::null(stringify!($pointer)));
                 };)*
                 $body
             };

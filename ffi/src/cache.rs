@@ -9,7 +9,7 @@ use std::time::Duration;
 use mailport::Target;
 
 use crate::boundary::{self, Text, bounded, export};
-use crate::failure::{self, Failure};
+use crate::failure::{self, CallFailure};
 use crate::status::{MAILPORT_ERR_NOT_SAVED, MAILPORT_OK, MAILPORT_PENDING, Status};
 
 /// What dials have found out, kept for later ones: a later dial in the same network does not wait
@@ -45,7 +45,7 @@ pub extern "C" fn mailport_cache_new() -> Option<Box<Cache>> {
 pub extern "C" fn mailport_cache_open(path: Text) -> Option<Box<Cache>> {
     let open = |path: PathBuf| Box::new(Cache { cache: mailport::Cache::open(path) });
     let refused = |message| {
-        failure::record(Err(Failure::invalid(message)));
+        failure::record(Err(CallFailure::invalid(message)));
         None
     };
     export!(None; => match path.get() {
@@ -79,7 +79,7 @@ pub extern "C" fn mailport_cache_flush(cache: Option<&Cache>, timeout_ms: c_int)
         match cache.cache.error() {
             _ if is_saved => Ok(MAILPORT_OK),
             None => Ok(MAILPORT_PENDING),
-            Some(error) => Err(Failure {
+            Some(error) => Err(CallFailure {
                 status: MAILPORT_ERR_NOT_SAVED,
                 message: bounded(&error.to_string()),
                 errno: error.errno.map_or(0, |errno| errno.0),
@@ -96,9 +96,9 @@ pub extern "C" fn mailport_cache_flush(cache: Option<&Cache>, timeout_ms: c_int)
 pub extern "C" fn mailport_cache_forget(cache: Option<&Cache>, host: Text) -> Status {
     let host = host.get();
     export!(recorded; cache, host => {
-        let host = host.to_str().map_err(|_| Failure::invalid("the host is not UTF-8"))?;
+        let host = host.to_str().map_err(|_| CallFailure::invalid("the host is not UTF-8"))?;
         let target = host.parse::<Target>();
-        cache.cache.forget(&target.map_err(|error| Failure::invalid(&error.to_string()))?);
+        cache.cache.forget(&target.map_err(|error| CallFailure::invalid(&error.to_string()))?);
         Ok(MAILPORT_OK)
     })
 }

@@ -9,7 +9,7 @@ use mailport::{ConnectError, Dialer, Plan, Target};
 
 use crate::boundary::{Text, export};
 use crate::environment;
-use crate::failure::Failure;
+use crate::failure::CallFailure;
 use crate::options::Options;
 use crate::status::{MAILPORT_OK, Status};
 
@@ -38,7 +38,7 @@ pub extern "C" fn mailport_connect(
         let request = DialRequest::new(host, port, options)?;
         let services = request.dialer.plan().services();
         if services.iter().any(|service| service.tls() != services[0].tls()) {
-            return Err(Failure::invalid(
+            return Err(CallFailure::invalid(
                 "the services of the plan differ in their TLS mode, and mailport_connect() does \
                  not return which one was reached: use mailport_dial_start()",
             ));
@@ -62,20 +62,20 @@ impl DialRequest {
         host: &CStr,
         port: u16,
         options: Option<&Options>,
-    ) -> Result<DialRequest, Failure> {
+    ) -> Result<DialRequest, CallFailure> {
         let defaults = Options::default();
         let options = options.unwrap_or(&defaults);
-        let host = host.to_str().map_err(|_| Failure::invalid("the host is not UTF-8"))?;
+        let host = host.to_str().map_err(|_| CallFailure::invalid("the host is not UTF-8"))?;
         let target = host.parse::<Target>();
-        let target = target.map_err(|error| Failure::invalid(&error.to_string()))?;
+        let target = target.map_err(|error| CallFailure::invalid(&error.to_string()))?;
         let plan = match &options.plan {
             Some(plan) => Ok(plan.clone()),
             None => Plan::for_port((port > 0).then_some(port)),
         };
-        let plan = plan.map_err(|error| Failure::invalid(&error.to_string()))?;
+        let plan = plan.map_err(|error| CallFailure::invalid(&error.to_string()))?;
         let asked = options.plan.is_none() && options.prefer_submission;
         let plan = if asked { plan.prefer_submission() } else { plan };
-        let plan = environment::narrow(plan).map_err(|message| Failure::invalid(&message))?;
+        let plan = environment::narrow(plan).map_err(|message| CallFailure::invalid(&message))?;
         let plan = if options.sequential { plan.sequential() } else { plan };
         let dialer = options.dialer().with_plan(plan).with_config(options.config.clone());
         Ok(DialRequest { target, dialer })

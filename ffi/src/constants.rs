@@ -164,15 +164,15 @@ pub const MAILPORT_ANSWER_WAIT_ON: AnswerNumber = 2;
 /// End the dial.
 pub const MAILPORT_ANSWER_GIVE_UP: AnswerNumber = 3;
 
-type Names = [(i32, &'static CStr)];
+type NameTable = [(i32, &'static CStr)];
 
-const TLS_NAMES: &Names = &[
+const TLS_NAMES: &NameTable = &[
     (MAILPORT_TLS_IMPLICIT, c"implicit"),
     (MAILPORT_TLS_STARTTLS, c"starttls"),
     (MAILPORT_TLS_CLEARTEXT, c"cleartext"),
 ];
 
-const OUTCOME_NAMES: &Names = &[
+const OUTCOME_NAMES: &NameTable = &[
     (MAILPORT_OUTCOME_CONNECTED, c"connected"),
     (MAILPORT_OUTCOME_RESET, c"reset"),
     (MAILPORT_OUTCOME_ICMP_HARD, c"icmp-hard"),
@@ -184,10 +184,10 @@ const OUTCOME_NAMES: &Names = &[
     (MAILPORT_OUTCOME_CANCELLED, c"cancelled"),
 ];
 
-const STAGE_NAMES: &Names =
+const STAGE_NAMES: &NameTable =
     &[(MAILPORT_STAGE_CONNECT, c"connect"), (MAILPORT_STAGE_CONFIRM, c"confirm")];
 
-const REASON_NAMES: &Names = &[
+const REASON_NAMES: &NameTable = &[
     (MAILPORT_REASON_FIRST, c"first"),
     (MAILPORT_REASON_FAILED, c"failed"),
     (MAILPORT_REASON_ATTEMPT_DELAY, c"attempt-delay"),
@@ -203,7 +203,7 @@ const REASON_NAMES: &Names = &[
     (MAILPORT_REASON_PROOF, c"proof"),
 ];
 
-const VIA_ERROR_NAMES: &Names = &[
+const VIA_ERROR_NAMES: &NameTable = &[
     (MAILPORT_VIA_ERROR_REPLY, c"reply"),
     (MAILPORT_VIA_ERROR_UNREACHABLE, c"unreachable"),
     (MAILPORT_VIA_ERROR_LOGIN, c"login"),
@@ -211,7 +211,7 @@ const VIA_ERROR_NAMES: &Names = &[
     (MAILPORT_VIA_ERROR_NOT_STARTED, c"not-started"),
 ];
 
-const LOOKUP_ERROR_NAMES: &Names = &[
+const LOOKUP_ERROR_NAMES: &NameTable = &[
     (MAILPORT_LOOKUP_ERROR_NO_SUCH_NAME, c"no-such-name"),
     (MAILPORT_LOOKUP_ERROR_TRY_AGAIN, c"try-again"),
     (MAILPORT_LOOKUP_ERROR_UNUSABLE, c"unusable"),
@@ -222,7 +222,7 @@ const LOOKUP_ERROR_NAMES: &Names = &[
     (MAILPORT_LOOKUP_ERROR_BUSY, c"busy"),
 ];
 
-fn name_in(names: &Names, number: i32) -> &'static CStr {
+fn name_in(names: &NameTable, number: i32) -> &'static CStr {
     let known = names.iter().find(|(known, _)| *known == number);
     known.map_or(c"", |(_, name)| name)
 }

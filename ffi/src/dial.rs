@@ -19,7 +19,7 @@ use mailport::{Canceller, Service};
 use crate::boundary::{Text, c_string, export};
 use crate::connect::DialRequest;
 use crate::constants::{MAILPORT_TLS_UNDECIDED, TlsNumber, from_tls};
-use crate::failure::Failure;
+use crate::failure::CallFailure;
 use crate::options::Options;
 use crate::report_text::{self, AttemptText};
 use crate::status::{
@@ -50,7 +50,7 @@ pub(crate) struct Inner {
     /// What the last turn returned. A final status never changes.
     status: Status,
     /// Why the dial failed.
-    failure: Option<Failure>,
+    failure: Option<CallFailure>,
     /// What the getters have returned since the last turn.
     pub(crate) strings: Strings,
 }
@@ -61,7 +61,7 @@ enum DialState {
     /// The dial could not begin: the message, and a descriptor that is readable until the first
     /// call of mailport_dial_process().
     Refused {
-        failure: Failure,
+        failure: CallFailure,
         readable: Readable,
     },
 }
@@ -127,7 +127,7 @@ pub(crate) use read;
 impl Dial {
     /// Fails only where this machine refuses what every dial needs: anything wrong with the request
     /// is what the dial then ends with.
-    fn start(request: Result<DialRequest, Failure>) -> Result<Dial, Failure> {
+    fn start(request: Result<DialRequest, CallFailure>) -> Result<Dial, CallFailure> {
         let started = request.and_then(|request| Ok(request.start()?));
         let (state, descriptor, canceller) = match started {
             Ok(mut dial) => {
@@ -137,7 +137,8 @@ impl Dial {
             }
             Err(failure) if failure.status == MAILPORT_ERR_INVALID => {
                 let readable = Readable::new();
-                let readable = readable.map_err(|error| Failure::local("socketpair", &error))?;
+                let readable =
+                    readable.map_err(|error| CallFailure::local("socketpair", &error))?;
                 let descriptor = readable.watched.as_raw_fd();
                 (DialState::Refused { failure, readable }, descriptor, None)
             }
@@ -229,7 +230,7 @@ impl Inner {
                 mailport::Status::Asking => MAILPORT_ASK,
                 mailport::Status::Connected => MAILPORT_OK,
                 mailport::Status::Failed => {
-                    let failure = dial.take().err().map(Failure::from);
+                    let failure = dial.take().err().map(CallFailure::from);
                     let status = failure.as_ref().map(|failure| failure.status);
                     self.failure = failure;
                     status.unwrap_or(MAILPORT_ERR_INTERNAL)

@@ -14,36 +14,36 @@ use crate::status::{
 
 /// Why a call failed.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CallFailure {
     pub(crate) status: Status,
     pub(crate) message: CString,
     /// An errno(3) number; 0 where none fits.
     pub(crate) errno: c_int,
 }
 
-impl Failure {
+impl CallFailure {
     /// The caller's mistake.
-    pub(crate) fn invalid(message: &str) -> Failure {
+    pub(crate) fn invalid(message: &str) -> CallFailure {
         let message = bounded(message);
-        Failure { status: MAILPORT_ERR_INVALID, message, errno: libc::EINVAL }
+        CallFailure { status: MAILPORT_ERR_INVALID, message, errno: libc::EINVAL }
     }
 
     /// A pointer that must not be NULL, by the name that the header gives it.
-    pub(crate) fn null(pointer: &str) -> Failure {
+    pub(crate) fn null(pointer: &str) -> CallFailure {
         let message = bounded(&format!("the argument `{pointer}` is NULL"));
-        Failure { status: MAILPORT_ERR_NULL_POINTER, message, errno: libc::EINVAL }
+        CallFailure { status: MAILPORT_ERR_NULL_POINTER, message, errno: libc::EINVAL }
     }
 
     /// What this machine could not provide.
-    pub(crate) fn local(what: &str, error: &io::Error) -> Failure {
+    pub(crate) fn local(what: &str, error: &io::Error) -> CallFailure {
         let message = bounded(&format!("{what}: {error}"));
         let errno = error.raw_os_error().unwrap_or(0);
-        Failure { status: MAILPORT_ERR_LOCAL_RESOURCE, message, errno }
+        CallFailure { status: MAILPORT_ERR_LOCAL_RESOURCE, message, errno }
     }
 }
 
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Failure {
+impl From<ConnectError> for CallFailure {
+    fn from(error: ConnectError) -> CallFailure {
         let status = status::from_error(&error);
         let caller = if status == MAILPORT_ERR_INVALID { libc::EINVAL } else { 0 };
         let errno = error.errno().map_or(caller, |errno| errno.0);
@@ -52,7 +52,7 @@ impl From<ConnectError> for Failure {
             ConnectError::Failed(report) => c_string(report.summary()),
             _ => bounded(&error.to_string()),
         };
-        Failure { status, message, errno }
+        CallFailure { status, message, errno }
     }
 }
 
@@ -68,10 +68,10 @@ thread_local! {
 }
 
 /// Keeps a failure for the getters below. A success changes nothing, as with `errno`.
-pub(crate) fn record(result: Result<Status, Failure>) -> Status {
+pub(crate) fn record(result: Result<Status, CallFailure>) -> Status {
     match result {
         Ok(status) => status,
-        Err(Failure { status, message, errno }) => {
+        Err(CallFailure { status, message, errno }) => {
             // It fails while the thread ends, when no caller can ask any more.
             let _ = LAST.try_with(|last| *last.borrow_mut() = Last { message, errno });
             status

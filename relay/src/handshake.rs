@@ -21,7 +21,7 @@ pub(super) enum Handshake {
 
 /// What a handshake has come to.
 #[derive(Debug)]
-pub(super) enum Request {
+pub(super) enum ProxyRequest {
     /// The client wants a connection to this host and port.
     Connect { target: Target, port: u16, style: ReplyStyle },
     /// It is refused, and has to be sent this.
@@ -55,12 +55,12 @@ impl Handshake {
     }
 
     /// What the client asks for; `None` until it has said so.
-    pub(super) fn request(&self) -> Option<Request> {
-        let refused = |reply| Request::Refused { reply, refusal: Refusal::Protocol };
+    pub(super) fn request(&self) -> Option<ProxyRequest> {
+        let refused = |reply| ProxyRequest::Refused { reply, refusal: Refusal::Protocol };
         match self {
             Handshake::New => None,
             Handshake::Socks(server) => Some(match server.end()?.clone() {
-                Ok(request) => Request::Connect {
+                Ok(request) => ProxyRequest::Connect {
                     target: request.target,
                     port: request.port,
                     style: ReplyStyle::Socks,
@@ -69,7 +69,9 @@ impl Handshake {
                 Err(Mistake::Protocol | Mistake::Login) => refused(Vec::new()),
             }),
             Handshake::Http(connect) => Some(match connect.request()? {
-                Ok((target, port)) => Request::Connect { target, port, style: ReplyStyle::Http },
+                Ok((target, port)) => {
+                    ProxyRequest::Connect { target, port, style: ReplyStyle::Http }
+                }
                 Err(error) => refused(http_response(error.status(), error.sentence())),
             }),
         }

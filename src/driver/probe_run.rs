@@ -21,7 +21,7 @@ use crate::error::ConnectError;
 use crate::machine::{LOOKUP_HEDGE, Query};
 use crate::outcome::{Errno, Outcome};
 use crate::plan::{Cleartext, Family, Plan, Service};
-use crate::probe::{Answer, Probed};
+use crate::probe::{LookedUp, Probed};
 use crate::report::{Attempt, End, LookupError, Reason, Report, Stage};
 use crate::target::{Host, Target};
 
@@ -42,7 +42,7 @@ pub(super) struct Probing {
     began: Instant,
     /// Where look-ups leave their answers; `None` before and after them.
     slot: Option<Arc<Slot>>,
-    answers: Vec<Answer>,
+    answers: Vec<LookedUp>,
     attempts: Vec<Attempt>,
     /// Whether the look-ups of one family have been started.
     is_hedged: bool,
@@ -62,7 +62,7 @@ impl Probing {
         Probing { target, address, families, began, slot, answers, attempts, is_hedged, left }
     }
 
-    fn answer(&self, query: Query) -> Option<&Answer> {
+    fn answer(&self, query: Query) -> Option<&LookedUp> {
         self.answers.iter().find(|answer| answer.query == query)
     }
 
@@ -235,7 +235,7 @@ where
         ended: Option<Duration>,
     ) {
         let host = &mut self.hosts[index];
-        let answer = Answer::new(query, &host.families, ended, addresses);
+        let answer = LookedUp::new(query, &host.families, ended, addresses);
         let routes = direct::routes(answer.list(), self.dialer.config());
         host.answers.push(answer.with_routes(routes));
     }

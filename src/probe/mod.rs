@@ -4,4 +4,4 @@
 mod forecast;
 mod probed;
 
-pub use probed::{Answer, Probed};
+pub use probed::{LookedUp, Probed};

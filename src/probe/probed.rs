@@ -18,7 +18,7 @@ pub struct Probed {
     pub target: Target,
     /// What the look-up of its name gave, and then, where that was slow, what those of one family
     /// gave; of an address, the address itself.
-    pub answers: Vec<Answer>,
+    pub answers: Vec<LookedUp>,
     /// One attempt for each of [`Probed::candidates`], in their order. Times are counted from the
     /// beginning of the host's look-ups.
     pub attempts: Vec<Attempt>,
@@ -29,7 +29,7 @@ pub struct Probed {
 /// What one look-up gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Answer {
+pub struct LookedUp {
     /// What was asked for.
     pub query: Query,
     /// When it came, from the beginning of the look-ups; `None` if it never did.
@@ -40,7 +40,7 @@ pub struct Answer {
     pub routes: Vec<Family>,
 }
 
-impl Answer {
+impl LookedUp {
     /// An answer as a dial of these families would take it: repetitions, addresses of other
     /// families and those that no host can have are left out, and none at all is a failed look-up.
     pub fn new(
@@ -48,19 +48,19 @@ impl Answer {
         families: &[Family],
         ended: Option<Duration>,
         addresses: Result<Vec<SocketAddr>, LookupError>,
-    ) -> Answer {
+    ) -> LookedUp {
         let families = match &query {
             Query::Authority => families,
             Query::Hedge(family) => std::slice::from_ref(family),
         };
         let addresses = addresses.and_then(|list| usable(families, list));
-        Answer { query, ended, addresses, routes: Vec::new() }
+        LookedUp { query, ended, addresses, routes: Vec::new() }
     }
 
     /// The same answer with the families that this machine has a route to.
     #[must_use]
-    pub fn with_routes(self, routes: Vec<Family>) -> Answer {
-        Answer { routes, ..self }
+    pub fn with_routes(self, routes: Vec<Family>) -> LookedUp {
+        LookedUp { routes, ..self }
     }
 
     /// The addresses; none where the look-up failed.
@@ -71,7 +71,7 @@ impl Answer {
 
 impl Probed {
     /// A host with what its look-ups gave, and these attempts.
-    pub fn new(target: Target, answers: Vec<Answer>, attempts: Vec<Attempt>) -> Probed {
+    pub fn new(target: Target, answers: Vec<LookedUp>, attempts: Vec<Attempt>) -> Probed {
         Probed { target, answers, attempts, hints: Hints::default() }
     }
 
@@ -79,7 +79,7 @@ impl Probed {
     /// or, where it failed, those of the look-ups of one family.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
         let of = |authority: bool| {
-            let of_it = move |answer: &&Answer| (answer.query == Query::Authority) == authority;
+            let of_it = move |answer: &&LookedUp| (answer.query == Query::Authority) == authority;
             self.answers.iter().filter(of_it).flat_map(|answer| answer.list().iter().copied())
         };
         let failed = of(true).next().is_none();

@@ -13,7 +13,7 @@ use crate::cache;
 use crate::joined;
 use crate::local_socket::LocalSocket;
 use crate::progress;
-use crate::settings::Settings;
+use crate::settings::DialSettings;
 
 /// The Lisp object of a dial. Dropping it closes every descriptor that was not handed over.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ struct Ended {
 }
 
 /// All dials of this Emacs share one dialer, and so their look-ups.
-fn dialer(settings: &Settings) -> Dialer {
+fn dialer(settings: &DialSettings) -> Dialer {
     static DIALER: OnceLock<Dialer> = OnceLock::new();
     let mut dialer = DIALER.get_or_init(Dialer::default).clone();
     if let Some(via) = &settings.via {
@@ -55,7 +55,7 @@ fn dialer(settings: &Settings) -> Dialer {
 }
 
 impl DialObject {
-    pub(crate) fn start(settings: &Settings) -> Result<DialObject, ConnectError> {
+    pub(crate) fn start(settings: &DialSettings) -> Result<DialObject, ConnectError> {
         let began = Instant::now();
         let (plan, config) = (settings.plan.clone(), settings.config.clone());
         let dialer = dialer(settings).with_plan(plan).with_config(config);

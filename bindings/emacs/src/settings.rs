@@ -6,7 +6,7 @@ use mailport::{Cleartext, Config, Families, GreetingWait, Patience, Plan, Target
 
 /// The arguments of a dial.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct DialSettings {
     pub(crate) target: Target,
     pub(crate) plan: Plan,
     pub(crate) config: Config,
@@ -29,12 +29,12 @@ pub(crate) fn parse(
     plan: &str,
     cleartext: bool,
     settings: &[(String, String)],
-) -> Result<Settings, String> {
+) -> Result<DialSettings, String> {
     let target = host.parse::<Target>().map_err(|error| error.to_string())?;
     let allowed = if cleartext { Cleartext::Allow } else { Cleartext::Refuse };
     let plan = Plan::parse(plan, allowed).map_err(|error| error.to_string())?;
     let config = Config::default();
-    let mut parsed = Settings { target, plan, config, via: None, cache: None };
+    let mut parsed = DialSettings { target, plan, config, via: None, cache: None };
     for (name, value) in settings {
         if name == "via" {
             // The error message never contains a password.
@@ -47,7 +47,7 @@ pub(crate) fn parse(
     Ok(parsed)
 }
 
-fn set(parsed: &mut Settings, name: &str, value: &str) -> Option<()> {
+fn set(parsed: &mut DialSettings, name: &str, value: &str) -> Option<()> {
     let config = &mut parsed.config;
     match name {
         "cache" => {

@@ -50,7 +50,7 @@ struct HostObject<'a> {
 
 #[derive(Serialize)]
 struct TlsObject<'a> {
-    sessions: Vec<tls::TlsObject<'a>>,
+    sessions: Vec<tls::SessionObject<'a>>,
     /// Null where the service that a dial would choose has no session.
     message: Option<String>,
 }
@@ -92,7 +92,7 @@ impl<'a> HostObject<'a> {
     fn new(found: &'a ProbeFound, with_tls: bool) -> HostObject<'a> {
         let ProbeFound { probed, forecast, sessions } = found;
         let (host, now) = (probed.target.as_str(), SystemTime::now());
-        let sessions = sessions.iter().map(|session| tls::TlsObject::new(session, host, now));
+        let sessions = sessions.iter().map(|session| tls::SessionObject::new(session, host, now));
         HostObject {
             host,
             lookup: probed.lookup().as_ref().map(LookupObject::new),

@@ -23,8 +23,8 @@ use mailport::{Dialer, Plan, ProbeError, Prober, Report, Target};
 use self::list::{ListEntry, parse_list};
 use self::progress::ProgressLine;
 use self::survey::{Met, Seen, Survey, is_at_home};
-use self::tls::{Session, Sessions};
-use crate::options::{Options, TIMES};
+use self::tls::{Sessions, TlsSession};
+use crate::options::{DialOptions, TIMES};
 use crate::{connect, svg_file, values};
 
 /// Tries every service at every address of servers, and prints what a dial would choose
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     tls: bool,
 
     #[command(flatten)]
-    options: Options,
+    options: DialOptions,
 
     /// How long to wait for each service at each address
     ///
@@ -203,7 +203,7 @@ impl Args {
         }
         line.end();
         for host in &mut hosts {
-            let order = |session: &Session| {
+            let order = |session: &TlsSession| {
                 plan.services().iter().position(|service| *service == session.service())
             };
             host.sessions.sort_by_key(order);
@@ -221,15 +221,15 @@ struct ProbeFound {
     probed: Probed,
     forecast: Report,
     /// With `--tls`, in the order of the plan.
-    sessions: Vec<Session>,
+    sessions: Vec<TlsSession>,
 }
 
 impl ProbeFound {
     /// Whether a dial would connect, and, with `--tls`, mail could be sent by what it reaches.
     fn works(&self) -> bool {
         let Some(winner) = self.forecast.winner() else { return false };
-        let of_it = |session: &&Session| session.service() == winner.service;
-        self.sessions.iter().find(of_it).is_none_or(Session::works)
+        let of_it = |session: &&TlsSession| session.service() == winner.service;
+        self.sessions.iter().find(of_it).is_none_or(TlsSession::works)
     }
 
     fn sentence(&self) -> Option<String> {
@@ -281,7 +281,7 @@ impl All {
             let ProbeFound { probed, forecast, sessions } = found;
             let mut attempts = probed.attempts.clone();
             for attempt in &mut attempts {
-                let of_it = |session: &&Session| session.is_of(attempt);
+                let of_it = |session: &&TlsSession| session.is_of(attempt);
                 attempt.note = sessions.iter().find(of_it).map(tls::stage);
             }
             let chosen = forecast.winner().map(|winner| winner.service.port());

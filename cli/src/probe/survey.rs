@@ -194,7 +194,7 @@ fn cases(counted: &[&Seen]) -> Vec<Tally> {
 #[cfg(test)]
 mod tests {
     use mailport::machine::Query;
-    use mailport::probe::Answer;
+    use mailport::probe::LookedUp;
     use std::net::{IpAddr, SocketAddr};
     use std::time::Duration;
 
@@ -298,7 +298,7 @@ mod tests {
         let at_home = |host: &str, addresses: &[&str]| {
             let list = addresses.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0));
             let (query, list) = (Query::Authority, Ok(list.collect()));
-            let answer = Answer::new(query, &Family::ALL, Some(Duration::ZERO), list);
+            let answer = LookedUp::new(query, &Family::ALL, Some(Duration::ZERO), list);
             is_at_home(&Probed::new(host.parse().unwrap(), vec![answer], Vec::new()))
         };
         assert!(at_home("LocalHost.", &[]) && at_home("mail.localhost", &[]));

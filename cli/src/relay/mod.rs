@@ -105,7 +105,7 @@ pub(crate) struct Args {
 
     /// The address families to use, and which goes first
     #[arg(long, value_name = "FAMILY", value_enum, default_value = "any", help_heading = DIALS)]
-    family: values::Family,
+    family: values::FamilyChoice,
 
     /// The address of this machine to connect from [default: the kernel's choice]
     #[arg(long, value_name = "ADDRESS", help_heading = DIALS)]

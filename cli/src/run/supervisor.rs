@@ -16,7 +16,7 @@ use rustix::net::{SocketType, bind, connect, getpeername, getsockname};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::learned::Learned;
-use super::sys::{self, Call, Verdict};
+use super::sys::{self, Call, CallAnswer};
 
 /// Takes the connections of a program to mail ports over.
 pub(super) struct Supervisor {
@@ -81,12 +81,12 @@ impl Supervisor {
                 };
                 // Without a thread the program connects as without mailport.
                 if thread::Builder::new().name("connect".to_owned()).spawn(take).is_err() {
-                    sys::answer(self.listener.as_fd(), &call, Verdict::Continue);
+                    sys::answer(self.listener.as_fd(), &call, CallAnswer::Continue);
                 }
             }
             // What cannot be looked at is the kernel's: it has the right error for it.
             Ok(CallPlan::LetThrough) | Err(_) => {
-                sys::answer(self.listener.as_fd(), &call, Verdict::Continue);
+                sys::answer(self.listener.as_fd(), &call, CallAnswer::Continue);
             }
         }
     }
@@ -161,8 +161,8 @@ fn take_over(
     relay_address: SocketAddr,
     others: &[SocketAddr],
     expected: &TakenOver,
-) -> Verdict {
-    let failed = |error: rustix::io::Errno| Verdict::Fails(error.raw_os_error());
+) -> CallAnswer {
+    let failed = |error: rustix::io::Errno| CallAnswer::Fails(error.raw_os_error());
     let does_block = fcntl_getfl(socket).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK));
     // The relay must know its address before it comes.
     let any = match relay_address.ip().to_canonical() {
@@ -175,7 +175,7 @@ fn take_over(
     }
     let from = match getsockname(socket).map(SocketAddr::try_from) {
         Ok(Ok(from)) => canonical(from),
-        Ok(Err(_)) => return Verdict::Fails(libc::EADDRNOTAVAIL),
+        Ok(Err(_)) => return CallAnswer::Fails(libc::EADDRNOTAVAIL),
         Err(error) => return failed(error),
     };
     let dialled = expected.expect(from, to, others);
@@ -190,12 +190,12 @@ fn take_over(
         }
     }
     if !does_block {
-        return Verdict::Done;
+        return CallAnswer::Done;
     }
     match dialled.recv() {
-        Ok(Ok(())) => Verdict::Done,
-        Ok(Err(number)) => Verdict::Fails(number),
-        Err(_) => Verdict::Fails(libc::ECONNREFUSED),
+        Ok(Ok(())) => CallAnswer::Done,
+        Ok(Err(number)) => CallAnswer::Fails(number),
+        Err(_) => CallAnswer::Fails(libc::ECONNREFUSED),
     }
 }
 

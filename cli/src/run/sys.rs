@@ -47,7 +47,7 @@ pub(super) struct Call {
 
 /// The answer to a call.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Verdict {
+pub(super) enum CallAnswer {
     /// The kernel carries it out.
     Continue,
     /// It has been carried out.
@@ -173,11 +173,11 @@ pub(super) fn is_waiting(listener: BorrowedFd<'_>, call: &Call) -> bool {
 }
 
 /// Answers a call. One that has ended meanwhile needs no answer.
-pub(super) fn answer(listener: BorrowedFd<'_>, call: &Call, answer: Verdict) {
+pub(super) fn answer(listener: BorrowedFd<'_>, call: &Call, answer: CallAnswer) {
     let (error, flags) = match answer {
-        Verdict::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE),
-        Verdict::Done => (0, 0),
-        Verdict::Fails(number) => (-number, 0),
+        CallAnswer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE),
+        CallAnswer::Done => (0, 0),
+        CallAnswer::Fails(number) => (-number, 0),
     };
     let response = libc::seccomp_notif_resp {
         id: call.id,

@@ -17,7 +17,7 @@ use crate::access::Refusal;
 use crate::clients::Counted;
 use crate::config::Mode;
 use crate::context::Context;
-use crate::handshake::{Handshake, Request};
+use crate::handshake::{Handshake, ProxyRequest};
 use crate::names::NameOf;
 
 /// How long the dial of an IPv6 address may take whose name is not known: the client's own fallback
@@ -49,9 +49,9 @@ impl Session {
         self.refuse(Refusal::Handshake, context, now)
     }
 
-    fn asked(&mut self, request: Request, context: &mut Context, now: Instant) -> SessionStep {
+    fn asked(&mut self, request: ProxyRequest, context: &mut Context, now: Instant) -> SessionStep {
         match request {
-            Request::Connect { target, port, style } => {
+            ProxyRequest::Connect { target, port, style } => {
                 self.style = style;
                 let limits = context.settings.limits;
                 match context.clients.add(Counted::Session, self.owner, &limits) {
@@ -63,7 +63,9 @@ impl Session {
                     Err(refusal) => self.refuse(refusal, context, now),
                 }
             }
-            Request::Refused { reply, refusal } => self.refuse_with(&reply, refusal, context, now),
+            ProxyRequest::Refused { reply, refusal } => {
+                self.refuse_with(&reply, refusal, context, now)
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use mailport::machine::Query;
-use mailport::probe::{Answer, Probed};
+use mailport::probe::{LookedUp, Probed};
 use mailport::report::LookupError;
 use mailport::{Cleartext, Config, Family, Outcome, Plan, Target};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network, scenarios};
@@ -26,7 +26,7 @@ fn probed_in(world: &World, plan: &Plan, config: &Config) -> Probed {
             world::Answer::Fails { after, error } => (Some(after), Err(error)),
             world::Answer::Never => (None, Err(LookupError::Unanswered)),
         };
-        let answer = Answer::new(query, &families, after.map(|after| asked + after), addresses);
+        let answer = LookedUp::new(query, &families, after.map(|after| asked + after), addresses);
         let has = |family| answer.list().iter().any(|a| Family::from(a.ip()) == family);
         let routes = families.iter().copied().zip(world.sources);
         let routes = routes.filter(|&(family, source)| has(family) && source.is_some());

@@ -7,12 +7,12 @@ use mailport::report::format_host;
 use serde::Serialize;
 
 use super::certificate::{Certificate, Problem};
-use super::session::Session;
+use super::session::TlsSession;
 use super::smtp::{Capabilities, SmtpReply};
 
 /// A session; its keys are the same however far it came.
 #[derive(Serialize)]
-pub(in super::super) struct TlsObject<'a> {
+pub(in super::super) struct SessionObject<'a> {
     port: u16,
     tls: &'static str,
     address: String,
@@ -23,7 +23,7 @@ pub(in super::super) struct TlsObject<'a> {
     message: Option<String>,
     greeting: Option<GreetingObject<'a>>,
     without_tls: Option<Offers<'a>>,
-    handshake: Option<Handshake<'a>>,
+    handshake: Option<HandshakeObject<'a>>,
     with_tls: Option<Offers<'a>>,
 }
 
@@ -42,7 +42,7 @@ struct Offers<'a> {
 }
 
 #[derive(Serialize)]
-struct Handshake<'a> {
+struct HandshakeObject<'a> {
     version: &'a str,
     names: &'a [String],
     issuer: &'a str,
@@ -52,12 +52,12 @@ struct Handshake<'a> {
     problems: Vec<&'static str>,
 }
 
-impl<'a> TlsObject<'a> {
+impl<'a> SessionObject<'a> {
     pub(in super::super) fn new(
-        session: &'a Session,
+        session: &'a TlsSession,
         host: &str,
         now: SystemTime,
-    ) -> TlsObject<'a> {
+    ) -> SessionObject<'a> {
         let port = session.service.port();
         let explain = |fault: &super::fault::Fault| {
             format!("{port} is open, but {}", fault.explain(host, port, now))
@@ -67,7 +67,7 @@ impl<'a> TlsObject<'a> {
             lines: &reply.lines,
             after_ms: session.greeted.map(millis),
         };
-        TlsObject {
+        SessionObject {
             port,
             tls: session.service.tls().name(),
             address: format_host(session.address),
@@ -79,7 +79,7 @@ impl<'a> TlsObject<'a> {
             handshake: session
                 .handshake
                 .as_ref()
-                .map(|h| Handshake::new(&h.version, &h.certificate)),
+                .map(|h| HandshakeObject::new(&h.version, &h.certificate)),
             with_tls: session.after.as_ref().map(Offers::new),
         }
     }
@@ -91,10 +91,10 @@ impl<'a> Offers<'a> {
     }
 }
 
-impl<'a> Handshake<'a> {
-    fn new(version: &'a str, certificate: &'a Certificate) -> Handshake<'a> {
+impl<'a> HandshakeObject<'a> {
+    fn new(version: &'a str, certificate: &'a Certificate) -> HandshakeObject<'a> {
         let time = |at: SystemTime| humantime::format_rfc3339_seconds(at).to_string();
-        Handshake {
+        HandshakeObject {
             version,
             names: &certificate.names,
             issuer: &certificate.issuer,

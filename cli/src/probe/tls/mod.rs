@@ -17,8 +17,8 @@ mod smtp;
 mod stream;
 mod text;
 
-pub(super) use json::TlsObject;
-pub(super) use session::Session;
+pub(super) use json::SessionObject;
+pub(super) use session::TlsSession;
 pub(super) use show::{details, sentence, stage};
 
 use std::collections::BTreeSet;
@@ -39,7 +39,7 @@ pub(super) struct Sessions {
     trust: Arc<Trust>,
     /// Each host and service with a session: one is enough, at the address that connects first.
     begun: BTreeSet<(usize, Service)>,
-    running: Vec<(usize, JoinHandle<Session>)>,
+    running: Vec<(usize, JoinHandle<TlsSession>)>,
 }
 
 impl Sessions {
@@ -82,7 +82,7 @@ impl Sessions {
             return;
         }
         let (trust, name) = (Arc::clone(&self.trust), server_name(target, address));
-        let run = move || Session::run(service, address, socket, &name, &trust);
+        let run = move || TlsSession::run(service, address, socket, &name, &trust);
         let thread = thread::Builder::new().name("session".to_owned());
         // Without a thread there is no session, and the details of the service are missing.
         if let Ok(session) = thread.spawn(run) {
@@ -91,7 +91,7 @@ impl Sessions {
     }
 
     /// Waits for all sessions that run, and gives them with the host of each.
-    pub(super) fn wait(&mut self) -> Vec<(usize, Session)> {
+    pub(super) fn wait(&mut self) -> Vec<(usize, TlsSession)> {
         let ended = self.running.drain(..);
         ended.filter_map(|(host, session)| Some((host, session.join().ok()?))).collect()
     }

@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use super::certificate::{Certificate, Recorder};
 use super::fault::{Fault, reason};
 use super::smtp::{Capabilities, ReplyError, SmtpClient, SmtpReply};
-use super::stream::Stream;
+use super::stream::TlsStream;
 use super::text::clean;
 
 /// How long the whole session may take. Servers pause before they greet, for 20 s and more.
@@ -27,7 +27,7 @@ const NOT_SMTP: [u16; 5] = [110, 143, 993, 995, 4190];
 
 /// What a session found.
 #[derive(Debug, Clone, PartialEq)]
-pub(in super::super) struct Session {
+pub(in super::super) struct TlsSession {
     pub(super) service: Service,
     pub(super) address: SocketAddr,
     /// The last stage that was reached before the fault.
@@ -94,7 +94,7 @@ pub(super) struct Trust {
 /// The session ends with a fault.
 type TlsStep<T> = Result<T, Fault>;
 
-impl Session {
+impl TlsSession {
     /// Runs the session on a connection, to its end.
     pub(super) fn run(
         service: Service,
@@ -102,8 +102,8 @@ impl Session {
         socket: TcpStream,
         name: &ServerName<'static>,
         trust: &Trust,
-    ) -> Session {
-        let mut session = Session {
+    ) -> TlsSession {
+        let mut session = TlsSession {
             service,
             address,
             stage: TlsStage::Connect,
@@ -159,7 +159,7 @@ impl Session {
     ) -> TlsStep<()> {
         let start = Instant::now();
         let ehlo = ehlo(&socket);
-        let stream = Stream::new(socket, start + LIMIT).map_err(|_| Fault::Closed)?;
+        let stream = TlsStream::new(socket, start + LIMIT).map_err(|_| Fault::Closed)?;
         let speaks_smtp = !NOT_SMTP.contains(&self.service.port());
         if self.service.tls() == Tls::Implicit {
             let stream = self.handshake(stream, name, trust)?;
@@ -252,10 +252,10 @@ impl Session {
 
     fn handshake(
         &mut self,
-        mut stream: Stream,
+        mut stream: TlsStream,
         name: &ServerName<'static>,
         trust: &Trust,
-    ) -> TlsStep<StreamOwned<ClientConnection, Stream>> {
+    ) -> TlsStep<StreamOwned<ClientConnection, TlsStream>> {
         let broken = |reason: String| Fault::Handshake(reason);
         stream.restart(Instant::now() + LIMIT);
         let recorder = Arc::new(Recorder::new(Arc::clone(&trust.verifier)));
@@ -304,14 +304,14 @@ fn ehlo(socket: &TcpStream) -> String {
 }
 
 /// Ends the session as RFC 5321 section 4.1.1.10 asks for. Its reply is waited for, and not needed.
-fn quit<S: Read + Write>(mut client: SmtpClient<S>, timed: impl Fn(&mut S) -> &mut Stream) -> S {
+fn quit<S: Read + Write>(mut client: SmtpClient<S>, timed: impl Fn(&mut S) -> &mut TlsStream) -> S {
     timed(client.stream_mut()).restart(Instant::now() + FAREWELL);
     let _ = client.command("QUIT");
     client.into_stream()
 }
 
 /// The same over TLS, with the alert that ends it.
-fn quit_tls(client: SmtpClient<StreamOwned<ClientConnection, Stream>>) {
+fn quit_tls(client: SmtpClient<StreamOwned<ClientConnection, TlsStream>>) {
     let mut stream = quit(client, |tls| &mut tls.sock);
     stream.conn.send_close_notify();
     let _ = stream.flush();

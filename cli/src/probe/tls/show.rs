@@ -9,11 +9,11 @@ use mailport::report::format_host;
 
 use super::certificate::{Certificate, Problem};
 use super::fault::Date;
-use super::session::Session;
+use super::session::TlsSession;
 use super::smtp::Capabilities;
 
 /// The line of the matrix: how far the session came, and what stopped it.
-pub(in super::super) fn stage(session: &Session) -> String {
+pub(in super::super) fn stage(session: &TlsSession) -> String {
     let stage = session.stage.name();
     match &session.fault {
         Some(fault) => format!("reached {stage}, {}", fault.name()),
@@ -22,7 +22,7 @@ pub(in super::super) fn stage(session: &Session) -> String {
 }
 
 /// What a session found, each line with its newline.
-pub(in super::super) fn details(session: &Session) -> String {
+pub(in super::super) fn details(session: &TlsSession) -> String {
     let mut text = format!("  {} at {}\n", session.service, format_host(session.address));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "    {name:<11} {value}");
@@ -81,7 +81,7 @@ fn certificate(certificate: &Certificate) -> String {
 /// what to do; or that it works. `None` where this service has no session.
 pub(in super::super) fn sentence(
     host: &str,
-    sessions: &[Session],
+    sessions: &[TlsSession],
     chosen: Option<Service>,
     now: SystemTime,
 ) -> Option<String> {
@@ -98,7 +98,7 @@ pub(in super::super) fn sentence(
     Some(format!("{port} is open, but {}{instead}", fault.explain(host, port, now)))
 }
 
-fn works(session: &Session) -> String {
+fn works(session: &TlsSession) -> String {
     let port = session.service.port();
     let tls = match &session.handshake {
         Some(handshake) => {

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 /// How many of the first bytes are kept.
 const FIRST: usize = 64;
 
-pub(super) struct Stream {
+pub(super) struct TlsStream {
     socket: TcpStream,
     deadline: Instant,
     first: Vec<u8>,
 }
 
-impl Stream {
-    pub(super) fn new(socket: TcpStream, deadline: Instant) -> io::Result<Stream> {
+impl TlsStream {
+    pub(super) fn new(socket: TcpStream, deadline: Instant) -> io::Result<TlsStream> {
         socket.set_nonblocking(false)?;
-        Ok(Stream { socket, deadline, first: Vec::new() })
+        Ok(TlsStream { socket, deadline, first: Vec::new() })
     }
 
     /// Sets another deadline, and forgets the first bytes.
@@ -36,7 +36,7 @@ impl Stream {
     }
 }
 
-impl Read for Stream {
+impl Read for TlsStream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         self.socket.set_read_timeout(Some(self.left()?))?;
         let count = self.socket.read(bytes).map_err(timed_out)?;
@@ -46,7 +46,7 @@ impl Read for Stream {
     }
 }
 
-impl Write for Stream {
+impl Write for TlsStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.socket.set_write_timeout(Some(self.left()?))?;
         self.socket.write(bytes).map_err(timed_out)
