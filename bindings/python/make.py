@@ -132,7 +132,7 @@ def with_tests_of_smtplib() -> list[Path]:
                 found.append(path)
                 break
         else:
-            sys.exit(f"Python {minor} has no test_smtplib: apt-get install libpython3-testsuite")
+            sys.exit(f"Python {minor} has no test_smtplib: apt-get install libpython{minor}-testsuite")
     return found
 
 

@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use mailport::target::Target;
 
-use super::session::literal;
-
 /// The connections to a listener of the mode [`Mode::TakenOver`](super::Mode::TakenOver) that will
 /// be accepted. All others are refused. Clones share one table.
 #[derive(Debug, Clone, Default)]
@@ -44,25 +42,25 @@ impl Wanted {
     /// address allows one family alone; it is not looked up.
     pub(super) fn target(&self) -> Option<Target> {
         let is_mixed = self.addresses.iter().any(|other| other.is_ipv4() != self.to.is_ipv4());
-        if is_mixed { reverse_name(self.to.ip()).parse().ok() } else { literal(self.to) }
+        if is_mixed {
+            reverse_name(self.to.ip()).parse().ok()
+        } else {
+            Target::try_from(self.to).ok()
+        }
     }
 }
 
 /// The name of an address in the DNS (RFC 1035 section 3.5, RFC 3596 section 2.5).
 fn reverse_name(address: IpAddr) -> String {
-    let mut name = String::new();
     match address {
         IpAddr::V4(v4) => {
-            for byte in v4.octets().iter().rev() {
-                name += &format!("{byte}.");
-            }
-            name + "in-addr.arpa"
+            let labels = v4.octets().into_iter().rev().map(|byte| format!("{byte}."));
+            labels.chain(["in-addr.arpa".to_owned()]).collect()
         }
         IpAddr::V6(v6) => {
-            for byte in v6.octets().iter().rev() {
-                name += &format!("{:x}.{:x}.", byte & 15, byte >> 4);
-            }
-            name + "ip6.arpa"
+            let bytes = v6.octets().into_iter().rev();
+            let labels = bytes.map(|byte| format!("{:x}.{:x}.", byte & 15, byte >> 4));
+            labels.chain(["ip6.arpa".to_owned()]).collect()
         }
     }
 }

@@ -101,7 +101,7 @@ impl Dialer {
     /// proxy; a command takes none of them.
     ///
     /// A command runs for each service that is tried, with this process's environment but for
-    /// `MAILPORT_VIA`. It is not a child of this process, and has a session of its own. It ends when
+    /// `MAILPORT_VIA`. It is not a child of this process, and has a separate session. It ends when
     /// the dial is dropped before it has connected, and then with its input, when the connection is
     /// closed. The last line of its standard error (in memory, at most 1 MiB) is for the report.
     #[must_use]

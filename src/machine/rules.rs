@@ -269,11 +269,10 @@ impl Rules<'_> {
             .into_iter()
             .any(|family| service.allows(family) && self.addresses.are_awaited(family));
         let (at, reason) = if untried {
-            // Rule 4: that no address is known yet says nothing of the service.
-            if awaited {
-                return None;
-            }
-            (self.now, Reason::NoAddress(service))
+            // Rule 4: an address that is not known yet is waited for as a silent attempt is.
+            let begun = self.race.begun[last].at;
+            let until = self.after(begun, self.settings.port_delay(service));
+            (if awaited { until } else { self.now }, Reason::NoAddress(service))
         } else if live.peek().is_none() {
             // Rule 4: nor does an attempt that this machine could not make.
             let local = |t: &Try| t.failure().is_some_and(|f| f.outcome == Outcome::Local);

@@ -98,7 +98,7 @@ fn supervise(args: &Args) -> io::Result<ExitStatus> {
     }
     let expected = TakenOver::default();
     let (relay, settings) = start_relay(args, &expected)?;
-    let doors = relay.addresses().to_vec();
+    let relay_addresses = relay.addresses().to_vec();
     let program = &args.program[0];
     let mut command = Command::new(program);
     command.args(&args.program[1..]);
@@ -110,7 +110,7 @@ fn supervise(args: &Args) -> io::Result<ExitStatus> {
         sys::spawn(&mut command).map_err(|error| explain(&error, program))?;
     pass_on(received, Pid::from_child(&child))?;
     let (stop, signals) = signals()?;
-    let supervisor = Supervisor::new(listener, &args.ports, &doors, expected);
+    let supervisor = Supervisor::new(listener, &args.ports, &relay_addresses, expected);
     let supervising = thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
         // Until the last process of the program has ended.
         supervisor.run()?;
@@ -174,7 +174,7 @@ impl Write for Failures {
     }
 }
 
-/// The streams by which the relay is told to stop: it stops when the first one is dropped.
+/// The streams by which the relay learns that it must stop: it stops when the first one is dropped.
 fn signals() -> io::Result<((UnixStream, UnixStream), Signals)> {
     let (stopper, stop) = UnixStream::pair()?;
     let (reloader, reload) = UnixStream::pair()?;

@@ -23,7 +23,7 @@ pub(super) struct Supervisor {
     listener: Arc<OwnedFd>,
     ports: Vec<u16>,
     /// The listeners of the relay: of IPv4, and of IPv6 where this machine has it.
-    doors: Vec<SocketAddr>,
+    relay_addresses: Vec<SocketAddr>,
     expected: TakenOver,
     learned: RwLock<Learned>,
 }
@@ -33,20 +33,20 @@ enum Plan {
     /// It is none of a mail connection.
     LetThrough,
     /// The socket is connected to the relay instead, with this address in mind.
-    TakeOver { socket: OwnedFd, to: SocketAddr, door: SocketAddr, others: Vec<SocketAddr> },
+    TakeOver { socket: OwnedFd, to: SocketAddr, relay_address: SocketAddr, others: Vec<SocketAddr> },
 }
 
 impl Supervisor {
     pub(super) fn new(
         listener: OwnedFd,
         ports: &[u16],
-        doors: &[SocketAddr],
+        relay_addresses: &[SocketAddr],
         expected: TakenOver,
     ) -> Supervisor {
         Supervisor {
             listener: Arc::new(listener),
             ports: ports.to_vec(),
-            doors: doors.to_vec(),
+            relay_addresses: relay_addresses.to_vec(),
             expected,
             learned: RwLock::default(),
         }
@@ -73,10 +73,10 @@ impl Supervisor {
 
     fn decide(&self, call: Call) {
         match self.plan(&call) {
-            Ok(Plan::TakeOver { socket, to, door, others }) => {
+            Ok(Plan::TakeOver { socket, to, relay_address, others }) => {
                 let (listener, expected) = (Arc::clone(&self.listener), self.expected.clone());
                 let take = move || {
-                    let answer = take_over(&socket, to, door, &others, &expected);
+                    let answer = take_over(&socket, to, relay_address, &others, &expected);
                     sys::answer(listener.as_fd(), &call, answer);
                 };
                 // Without a thread the program connects as without mailport.
@@ -115,15 +115,15 @@ impl Supervisor {
             SocketType::STREAM if is_mail => {}
             _ => return Ok(Plan::LetThrough),
         }
-        let Some(door) = self.door(&socket)? else { return Ok(Plan::LetThrough) };
+        let Some(relay_address) = self.relay_address(&socket)? else { return Ok(Plan::LetThrough) };
         let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
         let others = learned.others(process, to, now);
-        Ok(Plan::TakeOver { socket, to: canonical(to), door, others })
+        Ok(Plan::TakeOver { socket, to: canonical(to), relay_address, others })
     }
 
     /// The listener that this socket can reach; `None` for a socket that is left alone: it is not
     /// TCP, not new, or bound to an address, a device or a mark.
-    fn door(&self, socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
+    fn relay_address(&self, socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
         let is_tcp = sockopt::socket_protocol(socket)? == Some(rustix::net::ipproto::TCP);
         let is_new = getpeername(socket).is_err() && !sockopt::socket_acceptconn(socket)?;
         let bound = SocketAddr::try_from(getsockname(socket)?).ok();
@@ -135,12 +135,18 @@ impl Supervisor {
             return Ok(None);
         }
         let is_v6_socket = bound.is_some_and(|own| own.is_ipv6());
-        let found = self.doors.iter().find(|door| door.is_ipv6() == is_v6_socket);
+        let found = self
+            .relay_addresses
+            .iter()
+            .find(|relay_address| relay_address.is_ipv6() == is_v6_socket);
         // An IPv6 socket reaches the IPv4 listener by its mapped address.
-        let mapped = self.doors.iter().find(|_| is_v6_socket && !socket.only_v6().unwrap_or(true));
-        Ok(found.or(mapped).map(|door| match (door.ip(), is_v6_socket) {
-            (IpAddr::V4(v4), true) => SocketAddr::new(v4.to_ipv6_mapped().into(), door.port()),
-            _ => *door,
+        let mapped =
+            self.relay_addresses.iter().find(|_| is_v6_socket && !socket.only_v6().unwrap_or(true));
+        Ok(found.or(mapped).map(|relay_address| match (relay_address.ip(), is_v6_socket) {
+            (IpAddr::V4(v4), true) => {
+                SocketAddr::new(v4.to_ipv6_mapped().into(), relay_address.port())
+            }
+            _ => *relay_address,
         }))
     }
 }
@@ -150,15 +156,15 @@ impl Supervisor {
 fn take_over(
     socket: &OwnedFd,
     to: SocketAddr,
-    door: SocketAddr,
+    relay_address: SocketAddr,
     others: &[SocketAddr],
     expected: &TakenOver,
 ) -> Answer {
     let failed = |error: rustix::io::Errno| Answer::Fails(error.raw_os_error());
     let does_block = fcntl_getfl(socket).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK));
     // The relay must know its address before it comes.
-    let any = match door.ip().to_canonical() {
-        IpAddr::V4(_) if door.is_ipv6() => Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
+    let any = match relay_address.ip().to_canonical() {
+        IpAddr::V4(_) if relay_address.is_ipv6() => Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
     };
@@ -171,7 +177,7 @@ fn take_over(
         Err(error) => return failed(error),
     };
     let dialled = expected.expect(from, to, others);
-    match connect(socket, &door) {
+    match connect(socket, &relay_address) {
         Ok(()) => {}
         // A handshake on loopback is over before the call is; a program that does not block then
         // waits for it as for any other.

@@ -1,7 +1,7 @@
 //! The system calls of `mailport run` that no crate wraps: the only unsafe code of the command.
 //!
 //! - the filter and its notifications (seccomp(2), `SECCOMP_RET_USER_NOTIF`)
-//! - the memory of another process (process_vm_readv(2))
+//! - the memory of another process (`process_vm_readv`(2))
 #![allow(unsafe_code, reason = "these system calls take pointers")]
 
 use std::ffi::c_void;
@@ -114,7 +114,7 @@ fn install() -> io::Result<OwnedFd> {
     if listener < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made this descriptor, and nobody else has it.
+    // SAFETY: the kernel has just made this descriptor, and no other owner has it.
     Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 

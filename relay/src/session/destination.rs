@@ -58,16 +58,6 @@ fn known(target: &Target, plan: &Plan) -> Vec<SocketAddr> {
     plan.services().iter().filter_map(|service| at(service.port())).collect()
 }
 
-/// An address as a target; `None` where it cannot be one.
-pub(crate) fn literal(address: SocketAddr) -> Option<Target> {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => format!("{}%{}", v6.ip(), v6.scope_id()),
-        address => address.ip().to_string(),
-    }
-    .parse()
-    .ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +73,11 @@ mod tests {
 
     #[test]
     fn an_address_is_a_target_with_its_zone() {
-        let target = |text: &str| literal(text.parse().unwrap()).map(|target| target.to_string());
+        let target = |text: &str| {
+            Target::try_from(text.parse::<SocketAddr>().unwrap())
+                .ok()
+                .map(|target| target.to_string())
+        };
         assert_eq!(target("192.0.2.1:25"), Some("192.0.2.1".into()));
         assert_eq!(target("[2001:db8::1]:25"), Some("2001:db8::1".into()));
         assert_eq!(target("[fe80::1%7]:25"), Some("fe80::1%7".into()));

@@ -18,7 +18,6 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use self::destination::Destination;
-pub(super) use self::destination::literal;
 use self::joined::{Established, JoinedPair};
 use super::access::Refusal;
 use super::clients::{ClientAddress, ClientId, Counted};
@@ -32,6 +31,7 @@ use super::loop_detection::Endpoints;
 use super::replies::ReplyStyle;
 use super::taken_over::DialResult;
 use mailport::Dial;
+use mailport::Target;
 
 /// How long a client of a proxy may take to say where it wants to go.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -173,7 +173,7 @@ impl Session {
             }
             Mode::Transparent(_) => match self.to {
                 Some(to) if !context.own.contains(&to) => {
-                    let target = literal(to);
+                    let target = Target::try_from(to).ok();
                     self.connect_to(target, to.port(), context, now)
                 }
                 _ => self.refuse(Refusal::NotRedirected, context, now),

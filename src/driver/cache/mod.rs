@@ -43,11 +43,11 @@ const MAX_PENDING: usize = 1024;
 /// [`Dialer`]: crate::Dialer
 ///
 /// ```no_run
-/// use mailport::{Config, Dialer, Cache, Plan};
+/// use mailport::{Cache, Dialer};
 ///
-/// let dialer = Dialer::default().with_cache(Cache::new());
-/// let connected = dialer.connect(&"mail.example.com".parse()?, &Plan::default(), &Config::default())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// let dialer = Dialer::new().with_cache(Cache::new());
+/// let connected = dialer.connect("mail.example.com")?;
+/// # Ok::<(), mailport::ConnectError>(())
 /// ```
 #[derive(Clone)]
 pub struct Cache {

@@ -9,7 +9,7 @@ use crate::plan::{Family, Service};
 use crate::report::summary::{notes, of_lookup, shorten, worth_seeing};
 use crate::report::{Attempt, End, Lookup, Millis, Report, format_host};
 
-/// One dial in a picture, or anything else that has attempts: what [`draw`] draws.
+/// One dial in a picture, or anything else that has attempts: what [`draw`](super::draw) draws.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Panel {
     /// The sentence above it.

@@ -405,7 +405,9 @@ impl<'a> Judge<'a> {
             let local =
                 |t: &Try| matches!(t.phase, Phase::Failed(f) if f.outcome == Outcome::Local);
             if self.of(service).all(local) && self.is_awaited(service) {
-                return None;
+                // An address that is not known yet is waited for as a silent attempt is.
+                let is_untried = self.of(service).next().is_none();
+                return is_untried.then(|| self.may_begin[service] + self.silence());
             }
             let own = self.of(service).any(Try::had_local_resource_error);
             return (refused || !own).then_some(Duration::ZERO);
@@ -427,6 +429,17 @@ impl<'a> Judge<'a> {
                 Some(started.max()? + Duration::from_secs(1))
             }
             set => Some(started.max()? + set),
+        }
+    }
+
+    /// How long a service is waited for that has not been tried.
+    fn silence(&self) -> Duration {
+        let is_full = self.plan.is_sequential() || self.config.patience != Patience::Automatic;
+        match self.config.port_delay {
+            half_a_second if half_a_second == Duration::from_millis(500) && is_full => {
+                Duration::from_secs(1)
+            }
+            set => set,
         }
     }
 
