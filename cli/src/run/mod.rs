@@ -102,11 +102,13 @@ fn supervise(args: &Args) -> io::Result<ExitStatus> {
     let program = &args.program[0];
     let mut command = Command::new(program);
     command.args(&args.program[1..]);
+    // Before the program starts, which has none of these handlers: exec resets them. The keys of the
+    // terminal are for the program, which decides what they mean.
+    ignore_keys()?;
+    let received = receive_signals()?;
     let (mut child, listener) =
         sys::spawn(&mut command).map_err(|error| explain(&error, program))?;
-    // The keys of the terminal are for the program, which decides what they mean.
-    ignore_keys()?;
-    pass_on(Pid::from_child(&child))?;
+    pass_on(received, Pid::from_child(&child))?;
     let (stop, signals) = signals()?;
     let supervisor = Supervisor::new(listener, &args.ports, &relay_addresses, expected);
     let supervising = thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
@@ -187,13 +189,22 @@ fn ignore_keys() -> io::Result<()> {
     Ok(())
 }
 
-/// Passes the signals that end this process on to the program.
-fn pass_on(program: Pid) -> io::Result<()> {
-    for (number, signal) in
-        [(signal_hook::consts::SIGTERM, Signal::TERM), (signal_hook::consts::SIGHUP, Signal::HUP)]
-    {
-        let (mut received, write) = UnixStream::pair()?;
+/// The signals that would end this process, and a stream for each that has a byte when it comes.
+fn receive_signals() -> io::Result<[(Signal, UnixStream); 2]> {
+    let receive = |number, signal| {
+        let (received, write) = UnixStream::pair()?;
         signal_hook::low_level::pipe::register(number, write)?;
+        Ok::<_, io::Error>((signal, received))
+    };
+    Ok([
+        receive(signal_hook::consts::SIGTERM, Signal::TERM)?,
+        receive(signal_hook::consts::SIGHUP, Signal::HUP)?,
+    ])
+}
+
+/// Passes these signals on to the program.
+fn pass_on(signals: [(Signal, UnixStream); 2], program: Pid) -> io::Result<()> {
+    for (signal, mut received) in signals {
         thread::Builder::new().name("signals".to_owned()).spawn(move || {
             while received.read(&mut [0; 1]).is_ok_and(|count| count > 0) {
                 // It fails for a program that has ended.
