@@ -132,7 +132,8 @@ def with_tests_of_smtplib() -> list[Path]:
                 found.append(path)
                 break
         else:
-            sys.exit(f"Python {minor} has no test_smtplib: apt-get install libpython{minor}-testsuite")
+            package = f"libpython{minor}-testsuite"
+            sys.exit(f"Python {minor} has no test_smtplib: apt-get install {package}")
     return found
 
 

@@ -19,8 +19,10 @@ static void start(void)
 
 static void *wait_for_it(void *nothing)
 {
-    while ((waited = mailport_dial_wait(dial, -1)) == MAILPORT_PENDING)
-        continue;
+    /* Busy: the other thread is in a call to find out whether this one is. */
+    do {
+        waited = mailport_dial_wait(dial, -1);
+    } while (waited == MAILPORT_PENDING || waited == MAILPORT_ERR_BUSY);
     return nothing;
 }
 

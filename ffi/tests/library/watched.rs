@@ -175,7 +175,7 @@ fn who_looks_for_leaks_sees_them() {
         command.output().expect("it runs").status.success()
     });
     let plain = program(source, &[]);
-    for (what, is_clean) in [("nothing", [true; 2]), ("cache", [false; 2])] {
+    for (what, is_clean) in [("nothing", [true; 2]), ("memory", [false; 2])] {
         let seen = [&mut sanitized(source, ""), &mut valgrind(&plain)];
         assert_eq!(seen.map(|command| run(command.arg(what))), is_clean, "{what}");
     }
