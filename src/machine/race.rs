@@ -365,13 +365,10 @@ pub(super) fn observations(
         let provisional = is_silent && group.iter().any(|t| t.was_unanswered());
         // A round trip of nothing is one that the kernel did not tell.
         let round_trip = connected.map(|t| t.round_trip).filter(|time| !time.is_zero());
-        observations.extend(outcome.map(|outcome| Observation {
-            service,
-            family,
-            outcome,
-            round_trip,
-            provisional,
-        }));
+        if let Some(outcome) = outcome {
+            let observed = Observation { service, family, outcome, round_trip, provisional };
+            observations.push(observed);
+        }
     }
     observations
 }

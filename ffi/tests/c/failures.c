@@ -49,7 +49,7 @@ static void start_says_why(void)
     CHECK(getrlimit(RLIMIT_NOFILE, &before) == 0);
     none = before, none.rlim_cur = 3;
     CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
-    CHECK(mailport_dial_start("m x", 0, NULL, &dial) == MAILPORT_ERR_LOCAL_RESOURCE);
+    CHECK(mailport_dial_start("127.0.0.1", 0, NULL, &dial) == MAILPORT_ERR_LOCAL_RESOURCE);
     CHECK(dial == NULL && mailport_last_error_errno() == EMFILE);
     CHECK(strstr(mailport_last_error_message(), strerror(EMFILE)) != NULL);
     CHECK(mailport_connect("127.0.0.1", 0, NULL, &fd) == MAILPORT_ERR_LOCAL_RESOURCE);
