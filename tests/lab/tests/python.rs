@@ -129,7 +129,13 @@ impl Dialler {
             .iter()
             .map(|(port, family, outcome)| json!([port, family.name(), outcome.name()]))
             .collect();
-        let wanted_syns: Vec<_> = expected.attempts.iter().map(|a| (a.0, a.1)).collect();
+        // A second attempt is at the same candidate.
+        let mut wanted_syns: Vec<(u16, Family)> = Vec::new();
+        for attempt in &expected.attempts {
+            if !wanted_syns.contains(&(attempt.0, attempt.1)) {
+                wanted_syns.push((attempt.0, attempt.1));
+            }
+        }
         let wanted_after = expected.after(ROUND_TRIP);
         let (soonest, latest) = (wanted_after.saturating_sub(SOONER), wanted_after + MUCH_LATER);
         for left in (0..TRIES).rev() {

@@ -275,7 +275,12 @@ const TABLE: [(Far, [&str; 4]); 6] = [
     ),
     (
         Far::Silent,
-        ["587 timeout, 25 connected", "587 timeout", "587 timeout", "587 connected unheard"],
+        [
+            "587 timeout, 587 timeout, 25 connected, 587 timeout",
+            "587 timeout",
+            "587 timeout",
+            "587 connected unheard",
+        ],
     ),
     (
         Far::Closing,
