@@ -1,4 +1,4 @@
-"""mailport.connect: one call, and no timer of its own.
+"""mailport.connect: one call, without a timer.
 
 Usage: python_mailport.py HOST PORT... Of each number on standard input it makes that many dials, and
 prints the milliseconds that they took and the port that the last one reached (0: none).

@@ -1,4 +1,4 @@
-"""mailport.aconnect in asyncio: one call, and no timer of its own.
+"""mailport.aconnect in asyncio: one call, without a timer.
 
 Usage: python_mailport_asyncio.py HOST PORT... Of each number on standard input it makes that many
 dials, and prints the milliseconds that they took and the port that the last one reached (0: none).

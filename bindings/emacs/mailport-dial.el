@@ -17,7 +17,7 @@
 
 (defmacro mailport--defseconds (name default doc)
   "Define the option NAME, a number of seconds or nil, documented by DOC.
-Nil stands for DEFAULT, a number or a string that describes it."
+Nil means DEFAULT, a number or a string that describes it."
   (declare (indent 2) (doc-string 3))
   `(defcustom ,name nil
      ,(format "%s\nNil means the default, %s." doc
@@ -85,7 +85,7 @@ The default is `fall-back'."
 With the cache, a dial does not wait again for a port that was silent, and
 remembered answers are used.  The default is `file', which is shared with the
 other programs of mailport, in ~/.cache/mailport.  With `session' the cache
-ends with Emacs; with nil there is none."
+ends with Emacs; nil means no cache."
   :type '(choice (const :tag "No cache" nil) (const :tag "In this Emacs" session)
                  (const :tag "In a file" file))
   :group 'mailport)
@@ -318,11 +318,11 @@ Meanwhile timers and processes run, and windows are redrawn."
       (mailport--step dial))))
 
 (defun mailport--asking-p (dial number)
-  "Whether question NUMBER of DIAL still stands."
+  "Whether question NUMBER of DIAL is still open."
   (equal number (plist-get (mailport--dial-question dial) :number)))
 
 (defun mailport--read-key (dial number prompt)
-  "Read a key with PROMPT while question NUMBER of DIAL stands, or return nil."
+  "Read a key with PROMPT while question NUMBER of DIAL is open, or return nil."
   (let ((message-log-max nil) (event nil))
     (while (and (null event) (mailport--asking-p dial number))
       ;; Timers run meanwhile, so a question that is withdrawn is noticed.

@@ -7,14 +7,14 @@ mod relaying;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
-use relaying::{GREETING, PATIENCE, Relay, client, echo, fixed, line, rest, run, server, wait_for};
+use relaying::{GREETING, PATIENCE, Relay, client, echo, fixed, line, rest, run, wait_for};
 
 /// A relay whose proxy leads to this port.
 fn proxy(port: u16) -> Relay {
@@ -190,30 +190,4 @@ fn the_settings_can_be_checked_without_a_relay() {
 fn a_pac_file_names_the_proxy() {
     let (status, words, _) = run(&["relay", "pac", "--proxy", "[::1]:1081"]);
     assert!(status.success() && words.contains("SOCKS5 [::1]:1081; DIRECT"), "{words}");
-}
-
-/// The address that a redirected or resolved client asks for is one of a name.
-#[test]
-fn a_literal_address_of_a_name_leads_to_any_address_of_the_name() {
-    // Of localhost's addresses only IPv4 has a server.
-    let port = server(|mut stream| drop(stream.write_all(b"220 by name\r\n")));
-    let with_names = |more: &[&str]| {
-        let options = ["--listen-proxy", "127.0.0.1:0", "--ports", &port.to_string()];
-        Relay::start(&[&options, more].concat())
-    };
-    let request = format!("CONNECT [::1]:{port} HTTP/1.1\r\n\r\n");
-    let has_ipv6 = ("localhost", 0);
-    let has_ipv6 = std::net::ToSocketAddrs::to_socket_addrs(&has_ipv6).unwrap();
-    if has_ipv6.filter(SocketAddr::is_ipv6).count() == 0 {
-        // Without ::1 in the hosts file there is no name with both families on loopback; the lab
-        // has one.
-        return;
-    }
-    let relay = with_names(&["--names", "localhost"]);
-    let stream = asked(&relay, request.as_bytes());
-    assert!(head(&stream).starts_with("HTTP/1.1 200 "));
-    assert_eq!(line(&stream), "220 by name\r\n");
-    let relay = with_names(&[]);
-    let stream = asked(&relay, request.as_bytes());
-    assert!(head(&stream).starts_with("HTTP/1.1 502 "), "the address alone");
 }

@@ -30,7 +30,7 @@ pub(crate) fn line(report: &Report, now: Duration) -> String {
     format!("{host}: {}", parts.join(", "))
 }
 
-/// Says how an earlier service stands.
+/// Returns the state of an earlier service in words.
 fn state(service: Service, attempts: &[&Attempt], now: Duration) -> String {
     let port = service.port();
     let has = |outcome| attempts.iter().any(|attempt| attempt.outcome == outcome);

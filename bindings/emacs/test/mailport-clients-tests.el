@@ -29,7 +29,7 @@
 (declare-function mu4e-running-p "mu4e")
 
 (defmacro mailport-tests--composing (&rest body)
-  "Evaluate BODY in a directory of its own, with a server and an outbox."
+  "Evaluate BODY in a new directory, with a server and an outbox."
   (declare (indent 0) (debug t))
   `(mailport-tests--with-outbox
      (save-window-excursion

@@ -3,9 +3,11 @@
 //! - `world`, `scenario`: the virtual one, and the table of what a dial does in it
 //! - `real`: the one of real kernels
 //! - `mta`, `tunnels`: Debian's mail servers and tunnels in it; `greeters`: servers that only greet
+//! - `command`: mailport's own command
 //! - `packages`, `cell`: where those programs are, and the namespaces in which they run
 
 mod cell;
+pub mod command;
 pub mod greeters;
 pub mod mta;
 mod network;

@@ -5,44 +5,19 @@
 //! installs and unpacks; fails without them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use mailport_lab::command::mailport;
 use mailport_lab::mta::{HOST, READER, Server, Software};
 use mailport_lab::real::Lab;
 use mailport_lab::{Fate, Network};
-use serde_json::Value;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
 const ROUND_TRIP: Duration = Duration::from_millis(20);
-
-fn mailport() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "-p",
-                "mailport-cli",
-                "--message-format",
-                "json",
-            ])
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut program =
-            built.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
-        program.next_back().expect("cargo names the command").into()
-    })
-}
 
 /// What is wrong in the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,12 +9,12 @@
 mod middlebox;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
+use mailport_lab::command::mailport;
 use mailport_lab::mta::{Certificate, HOST, Server, Settings, Software, Validity};
 use mailport_lab::real::Lab;
 use mailport_lab::{Fate, Network};
@@ -25,30 +25,6 @@ use middlebox::Middlebox;
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const ROUND_TRIP: Duration = Duration::from_millis(10);
 const SUBMISSION: &str = "587:starttls";
-
-fn mailport() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "build",
-                "--quiet",
-                "--locked",
-                "-p",
-                "mailport-cli",
-                "--message-format",
-                "json",
-            ])
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let messages = String::from_utf8_lossy(&output.stdout);
-        let built = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let mut program =
-            built.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
-        program.next_back().expect("cargo names the command").into()
-    })
-}
 
 /// A lab in which the server's name leads to its address.
 fn lab() -> Lab {

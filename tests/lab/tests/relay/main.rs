@@ -5,10 +5,6 @@
 //! installs and unpacks; fails without them. TLS is spoken end to end: msmtp and curl check the name
 //! in the server's certificate, and the relay has no certificate of its own.
 
-#[path = "../servers/tunnel.rs"]
-#[allow(dead_code, reason = "only the building of the command is used here")]
-mod tunnel;
-
 mod dual_stack;
 mod emacs;
 mod fairness;
@@ -19,12 +15,11 @@ mod programs;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mailport_lab::command::mailport;
 use mailport_lab::mta::{HOST, Server, Software};
 use mailport_lab::real::Lab;
 use mailport_lab::{Fate, Network};
@@ -84,11 +79,6 @@ impl Case {
     fn port(self) -> u16 {
         if self == Case::On { 587 } else { 25 }
     }
-}
-
-fn mailport() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(tunnel::build)
 }
 
 struct World {

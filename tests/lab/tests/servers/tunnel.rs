@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Command};
+
+use mailport_lab::command::mailport;
 
 /// A way to a server, and a file for what mailport says about it.
 #[derive(Debug)]
@@ -54,28 +55,4 @@ impl Tunnel {
     pub(crate) fn words(&self) -> String {
         fs::read_to_string(&self.said).unwrap_or_default()
     }
-}
-
-/// Where the command is. The first call has cargo bring it up to date, so that one is not for the
-/// inside of a lab.
-pub(crate) fn mailport() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(build)
-}
-
-/// Builds the command, and tells where it is.
-pub(crate) fn build() -> PathBuf {
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--locked", "--package", "mailport-cli"]);
-    cargo.args(["--bin", "mailport", "--message-format", "json"]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
-    }
-    let output = cargo.stderr(Stdio::inherit()).output().expect("cargo runs these tests");
-    assert!(output.status.success(), "cargo build: {}", output.status);
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-        .find_map(|message| Some(PathBuf::from(message.get("executable")?.as_str()?)))
-        .expect("cargo names what it has built")
 }

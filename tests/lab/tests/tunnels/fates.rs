@@ -10,7 +10,7 @@ use mailport_lab::mta::{Certificate, HOST};
 use mailport_lab::tunnels::{Gateway, Side, Tunnel};
 
 use crate::far::{Far, World, story};
-use crate::tunnel::mailport;
+use mailport_lab::command::mailport;
 
 /// What is to come of a dial: the attempts, and a part of the sentence for people.
 type Row = (Far, &'static str, &'static str);

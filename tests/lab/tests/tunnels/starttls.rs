@@ -193,7 +193,7 @@ fn starttls_verifies_the_servers_own_name_through_everything_and_on_either_port(
         });
     };
     // Before any thread is inside, for cargo may have to build it.
-    crate::tunnel::mailport();
+    mailport_lab::command::mailport();
     check(587);
     // Both as a network sees them: the service itself, and the one that stunnel forwards.
     lab.set(FAR, 587, Fate::Reset);
