@@ -14,6 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{Port, open, refused, silent};
+use tempfile::TempDir;
 
 const BINDING: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -24,6 +25,9 @@ const READY: &str = "*keys are bound*";
 /// starts another Emacs than the one in the path.
 struct Terminal {
     socket: String,
+    /// Emacs compiles Lisp into a folder below it. Two that share one move files away from each
+    /// other, which can end a start.
+    _home: TempDir,
 }
 
 impl Terminal {
@@ -32,19 +36,22 @@ impl Terminal {
         assert!(Path::new(BINDING).join("mailport-module.so").exists(), "make emacs");
         let plan: Vec<String> = ports.iter().map(|port| format!("{port}:cleartext")).collect();
         let script = format!(
-            "(progn (require 'mailport) (setq mailport-cache nil mailport-plans '((\"127.0.0.1\" \
+            "(progn (setq native-comp-deferred-compilation nil native-comp-jit-compilation nil) \
+             (require 'mailport) (setq mailport-cache nil mailport-plans '((\"127.0.0.1\" \
              . \"{}\")) inhibit-startup-screen t) {settings} (mailport-mode 1) \
              (global-set-key (kbd \"C-c m\") (lambda () (interactive) (open-network-stream \
              \"mail\" nil \"127.0.0.1\" 587) (message \"It is open\"))) \
              (global-set-key (kbd \"C-c r\") #'mailport-report) (rename-buffer \"{READY}\"))",
             plan.join(",")
         );
-        let terminal = Terminal { socket: format!("mailport-{}-{name}", id()) };
+        let home = tempfile::tempdir().expect("a folder");
+        let in_home = format!("HOME={}", home.path().display());
+        let terminal = Terminal { socket: format!("mailport-{}-{name}", id()), _home: home };
         let emacs = env::var("MAILPORT_EMACS").unwrap_or_else(|_| "emacs".to_owned());
         let emacs = format!("{emacs} -nw -Q -L '{BINDING}' --eval \"$SCRIPT\"");
         let started = terminal
             .tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "24"])
-            .args(["-e", &format!("SCRIPT={script}"), "-e", "LANG=C.UTF-8", &emacs])
+            .args(["-e", &format!("SCRIPT={script}"), "-e", "LANG=C.UTF-8", "-e", &in_home, &emacs])
             .status()
             .expect("tmux");
         assert!(started.success());
