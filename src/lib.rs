@@ -84,7 +84,7 @@ pub use config::{Config, ConfigError, Families, GreetingWait, Patience};
 pub use driver::CacheError;
 #[cfg(feature = "driver")]
 pub use driver::{
-    Cache, Canceller, Connected, Dial, Dialer, ProbeError, Prober, Progress, Resolver, Status,
+    Cache, Canceller, Connected, Dial, Dialer, ProbeError, ProbeProgress, Prober, Resolver, Status,
     Stream, connect,
 };
 pub use error::ConnectError;

@@ -11,7 +11,7 @@ use common::{Port, open, plan, refused, silent};
 use mailport::probe::Probed;
 use mailport::report::LookupError;
 use mailport::{
-    Config, Dialer, Outcome, Plan, ProbeError, Prober, Progress, Report, Resolver, Target,
+    Config, Dialer, Outcome, Plan, ProbeError, ProbeProgress, Prober, Report, Resolver, Target,
 };
 
 fn probe(hosts: &[&str], plan: &Plan, deadline: Duration) -> Vec<Probed> {
@@ -130,8 +130,8 @@ fn hundreds_of_hosts_take_turns() {
     let targets: Vec<Target> = (0..300)
         .map(|number| format!("127.0.{}.{}", number / 100, 1 + number % 100).parse().unwrap())
         .collect();
-    let mut most = Progress::default();
-    let mut last = Progress::default();
+    let mut most = ProbeProgress::default();
+    let mut last = ProbeProgress::default();
     let prober = Prober::new(Dialer::new().with_plan(plan));
     let found = prober
         .run(&targets, |progress| {

@@ -20,7 +20,7 @@ pub use cache::CacheError;
 pub use cancel::Canceller;
 pub use dial::{Connected, Dial, Status};
 pub use dialer::{Dialer, connect, scope};
-pub use probe_run::Progress;
+pub use probe_run::ProbeProgress;
 pub use prober::{ProbeError, Prober};
 pub use resolver::Resolver;
 pub use stream::Stream;

@@ -109,7 +109,7 @@ struct Open {
 /// How far a probe has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
-pub struct Progress {
+pub struct ProbeProgress {
     /// Hosts altogether.
     pub hosts: usize,
     /// Hosts of which everything is known.
@@ -141,7 +141,7 @@ pub(super) struct Run<P, C> {
     next_dial: usize,
     /// How many dials there may be at once.
     limit: usize,
-    count: Progress,
+    count: ProbeProgress,
     progress: P,
     /// Takes over a connection of a host.
     connected: C,
@@ -149,7 +149,7 @@ pub(super) struct Run<P, C> {
 
 impl<P, C> Run<P, C>
 where
-    P: FnMut(Progress),
+    P: FnMut(ProbeProgress),
     C: FnMut(usize, Service, SocketAddr, Stream),
 {
     pub(super) fn new(
@@ -168,7 +168,7 @@ where
             poll,
             events: Events::with_capacity(MAX_OPEN),
             waker,
-            count: Progress { hosts: hosts.len(), ..Progress::default() },
+            count: ProbeProgress { hosts: hosts.len(), ..ProbeProgress::default() },
             hosts,
             next_host: 0,
             looking_up: Vec::new(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::cache::Cache;
 use super::dialer::{Dialer, scope};
-use super::probe_run::{Probing, Progress, Run};
+use super::probe_run::{ProbeProgress, Probing, Run};
 use super::stream::Stream;
 use super::transport::direct;
 use crate::config::{Config, ConfigError, Families, GreetingWait, MIN_DELAY};
@@ -89,7 +89,7 @@ impl Prober {
     pub fn run(
         &self,
         targets: &[Target],
-        progress: impl FnMut(Progress),
+        progress: impl FnMut(ProbeProgress),
     ) -> Result<Vec<Probed>, ProbeError> {
         self.run_and_hand_over(targets, progress, |_, _, _, _| ())
     }
@@ -100,7 +100,7 @@ impl Prober {
     pub fn run_and_hand_over(
         &self,
         targets: &[Target],
-        progress: impl FnMut(Progress),
+        progress: impl FnMut(ProbeProgress),
         connected: impl FnMut(usize, Service, SocketAddr, Stream),
     ) -> Result<Vec<Probed>, ProbeError> {
         let config = self.config_of_one();

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mailport::Progress;
+use mailport::ProbeProgress;
 
 /// A line on standard error while the probe runs; it is cleared at the end.
 pub(super) struct ProgressLine {
@@ -12,8 +12,8 @@ pub(super) struct ProgressLine {
     timeout: Duration,
     /// All hosts, and what is done of those that were probed in earlier parts.
     hosts: usize,
-    before: Progress,
-    now: Progress,
+    before: ProbeProgress,
+    now: ProbeProgress,
 }
 
 impl ProgressLine {
@@ -29,10 +29,16 @@ impl ProgressLine {
         if shown {
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        ProgressLine { bar, timeout, hosts, before: Progress::default(), now: Progress::default() }
+        ProgressLine {
+            bar,
+            timeout,
+            hosts,
+            before: ProbeProgress::default(),
+            now: ProbeProgress::default(),
+        }
     }
 
-    pub(super) fn show(&mut self, progress: Progress) {
+    pub(super) fn show(&mut self, progress: ProbeProgress) {
         self.now = progress;
         let hosts = self.hosts;
         let hosts_done = self.before.hosts_done + progress.hosts_done;
@@ -55,7 +61,7 @@ impl ProgressLine {
         self.before.hosts_done += self.now.hosts_done;
         self.before.candidates += self.now.candidates;
         self.before.done += self.now.done;
-        self.now = Progress::default();
+        self.now = ProbeProgress::default();
     }
 
     pub(super) fn end(self) {
