@@ -27,6 +27,7 @@ use crate::{svg_file, terminal, values, via};
 /// Exit status: 0 connected; 1 not connected, or the result could not be written, or with --stdio
 /// the connection broke later; 2 the command line is wrong.
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Example: mailport connect --explain mail.example.com")]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub(crate) struct Args {

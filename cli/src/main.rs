@@ -19,10 +19,12 @@ mod via;
 
 use std::fmt;
 use std::io::{self, Write};
+use std::num::NonZeroU16;
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
+use mailport::Target;
 
 /// Reaches a mail server on the best port that the network and the server allow
 ///
@@ -30,6 +32,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// and says why.
 #[derive(Debug, Parser)]
 #[command(name = "mailport", version, arg_required_else_help = true)]
+#[command(before_help = "Example: mailport connect mail.example.com")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -57,7 +60,27 @@ fn main() -> ExitCode {
         Ok(Cli { command: Command::Defaults(args) }) => defaults::run(&args),
         Ok(Cli { command: Command::Completions(args) }) => completions::run(&args),
         Ok(Cli { command: Command::Man(args) }) => man::run(&args),
-        Err(error) => refuse(&error),
+        Err(mut error) => {
+            suggest(&mut error);
+            refuse(&error)
+        }
+    }
+}
+
+/// Adds the command that is probably meant to the error of a host in the place of a subcommand.
+fn suggest(error: &mut clap::Error) {
+    let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    let (host, port) = match word.split_once(':') {
+        Some((host, port)) if port.parse::<NonZeroU16>().is_ok() => (host, Some(port)),
+        _ => (&**word, None),
+    };
+    let is_host = host == "localhost" || host.contains(['.', ':']);
+    if is_host && host.parse::<Target>().is_ok() {
+        let port = port.map_or_else(String::new, |port| format!(" --port {port}"));
+        let tip = format!("to connect to this server, use mailport connect {host}{port}");
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     }
 }
 

@@ -504,13 +504,34 @@ fn the_help_has_every_option_with_its_default() {
 #[test]
 fn help_goes_to_standard_output_and_nothing_at_all_is_misuse() {
     let output = run(&["--help"]);
-    assert!(output.status.success() && text(&output.stdout).contains("connect"));
+    let example = "Example: mailport connect mail.example.com\n";
+    assert!(output.status.success() && text(&output.stdout).starts_with(example));
     let output = run(&["--version"]);
     assert_eq!(text(&output.stdout), concat!("mailport ", env!("CARGO_PKG_VERSION"), "\n"));
     let output = run(&[]);
     let (status, stdout, stderr) = parts(&output);
     assert_eq!((status, stdout), (Some(2), ""));
     assert!(stderr.contains("Usage: mailport"), "{stderr}");
+}
+
+#[test]
+fn a_host_in_the_place_of_a_subcommand_gets_the_command_that_is_meant() {
+    for (word, tip) in [
+        ("mail.example.com", "mail.example.com"),
+        ("localhost", "localhost"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("mail.example.com:465", "mail.example.com --port 465"),
+    ] {
+        let output = run(&[word]);
+        let (status, stdout, stderr) = parts(&output);
+        assert_eq!((status, stdout), (Some(2), ""));
+        assert!(stderr.contains(&format!("use mailport connect {tip}\n")), "{stderr}");
+    }
+    for word in ["conect", "mail.example.com:0", "a.example\u{1b}[2J", "/etc/passwd"] {
+        let stderr = run(&[word]).stderr;
+        assert!(!text(&stderr).contains("use mailport connect"), "{}", text(&stderr));
+    }
 }
 
 #[test]
