@@ -23,8 +23,8 @@ const VERSION: u8 = 1;
 /// would not connect) and `summary`; with `--tls` also `sessions` and `message`. The survey has
 /// `reports`, `at_home`, `redundant`, `n`, `servers` and `cases`, the last two with `name` and
 /// `count`.
-pub(super) fn to_json(hosts: &[ProbeFound], survey: Option<&Survey>, with_tls: bool) -> String {
-    let hosts = hosts.iter().map(|found| HostObject::new(found, with_tls)).collect();
+pub(super) fn to_json(hosts: &[ProbeFound], survey: Option<&Survey>) -> String {
+    let hosts = hosts.iter().map(HostObject::new).collect();
     let object = ProbeObject { version: VERSION, hosts, survey: survey.map(SurveyObject::new) };
     serde_json::to_string(&object).expect("every key of a probe is a string")
 }
@@ -51,7 +51,6 @@ struct HostObject<'a> {
 #[derive(Serialize)]
 struct TlsObject<'a> {
     sessions: Vec<tls::SessionObject<'a>>,
-    /// Null where the service that a dial would choose has no session.
     message: Option<String>,
 }
 
@@ -89,18 +88,20 @@ struct TallyObject<'a> {
 }
 
 impl<'a> HostObject<'a> {
-    fn new(found: &'a ProbeFound, with_tls: bool) -> HostObject<'a> {
+    fn new(found: &'a ProbeFound) -> HostObject<'a> {
         let ProbeFound { probed, forecast, sessions } = found;
         let (host, now) = (probed.target.as_str(), SystemTime::now());
-        let sessions = sessions.iter().map(|session| tls::SessionObject::new(session, host, now));
+        let tls = sessions.as_ref().map(|sessions| {
+            let object = |session| tls::SessionObject::new(session, host, now);
+            TlsObject { sessions: sessions.iter().map(object).collect(), message: found.sentence() }
+        });
         HostObject {
             host,
             lookup: probed.lookup().as_ref().map(LookupObject::new),
             attempts: &probed.attempts,
             choice: forecast.winner().map(|winner| ChoiceObject::new(winner, forecast.elapsed)),
             summary: probed.summary(forecast),
-            tls: with_tls
-                .then(|| TlsObject { sessions: sessions.collect(), message: found.sentence() }),
+            tls,
         }
     }
 }

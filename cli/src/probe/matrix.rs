@@ -72,7 +72,7 @@ fn cell(found: &ProbeFound, service: Service, host: &str, chosen: Option<usize>)
     // silence, the time that was waited.
     let mut cell = format!("{outcome} {}", Millis(attempt.lasted()));
     let choice = if chosen == Some(index) { CHOICE } else { "" };
-    let session = found.sessions.iter().find(|session| session.is_of(attempt));
+    let session = found.sessions().iter().find(|session| session.is_of(attempt));
     let stage = session.map_or_else(String::new, tls::stage);
     for line in [&*detail(attempt, outcome), &stage, choice] {
         if !line.is_empty() {
@@ -120,7 +120,7 @@ mod tests {
 
     fn text(plan: &Plan, probed: &Probed) -> (String, String) {
         let (probed, forecast) = (probed.clone(), forecast(probed, plan));
-        let table = host(&ProbeFound { probed, forecast, sessions: Vec::new() }, plan, 80);
+        let table = host(&ProbeFound { probed, forecast, sessions: None }, plan, 80);
         (anstream::adapter::strip_str(&table).to_string(), table)
     }
 

@@ -41,6 +41,7 @@ use crate::{connect, svg_file, values};
 /// that it would reach has a fault, or the result could not be written; 2 the command line or a list
 /// of hosts is wrong.
 #[derive(Debug, clap::Args)]
+#[command(before_help = "Example: mailport probe --tls mail.example.com")]
 #[expect(clippy::doc_markdown, reason = "these are texts for a terminal")]
 pub(crate) struct Args {
     /// The servers: names, or addresses
@@ -123,7 +124,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let survey = (entries.len() > 1).then(|| found.survey(&plan, &entries));
     let drawn = args.svg.as_ref().is_none_or(|path| svg_file::write(path, &found.picture()));
     let written = crate::written(if args.json {
-        writeln!(io::stdout(), "{}", json::to_json(&found.hosts, survey.as_ref(), args.tls))
+        writeln!(io::stdout(), "{}", json::to_json(&found.hosts, survey.as_ref()))
     } else {
         found.print(&plan, survey.as_ref())
     });
@@ -192,22 +193,25 @@ impl Args {
                 },
             )?;
             line.finish_part();
-            let first = hosts.len();
-            for probed in found {
-                let forecast = probed.forecast(plan, &config, Instant::now())?;
-                hosts.push(ProbeFound { probed, forecast, sessions: Vec::new() });
+            if let Some(sessions) = &sessions {
+                line.show_sessions(sessions.count(), tls::LIMIT);
             }
-            for (host, session) in sessions.iter_mut().flat_map(Sessions::wait) {
-                hosts[first + host].sessions.push(session);
-            }
-        }
-        line.end();
-        for host in &mut hosts {
+            let mut ended = sessions.as_mut().map(Sessions::wait);
             let order = |session: &TlsSession| {
                 plan.services().iter().position(|service| *service == session.service())
             };
-            host.sessions.sort_by_key(order);
+            for (host, probed) in found.into_iter().enumerate() {
+                let forecast = probed.forecast(plan, &config, Instant::now())?;
+                let sessions = ended.as_mut().map(|ended| {
+                    let of_host = ended.extract_if(.., |(of, _)| *of == host);
+                    let mut of_host: Vec<_> = of_host.map(|(_, session)| session).collect();
+                    of_host.sort_by_key(order);
+                    of_host
+                });
+                hosts.push(ProbeFound { probed, forecast, sessions });
+            }
         }
+        line.end();
         Ok(All { hosts, places })
     }
 }
@@ -221,7 +225,7 @@ struct ProbeFound {
     probed: Probed,
     forecast: Report,
     /// With `--tls`, in the order of the plan.
-    sessions: Vec<TlsSession>,
+    sessions: Option<Vec<TlsSession>>,
 }
 
 impl ProbeFound {
@@ -229,12 +233,17 @@ impl ProbeFound {
     fn works(&self) -> bool {
         let Some(winner) = self.forecast.winner() else { return false };
         let of_it = |session: &&TlsSession| session.service() == winner.service;
-        self.sessions.iter().find(of_it).is_none_or(TlsSession::works)
+        self.sessions().iter().find(of_it).is_none_or(TlsSession::works)
     }
 
+    /// With `--tls`, what to do.
     fn sentence(&self) -> Option<String> {
-        let chosen = self.forecast.winner().map(|winner| winner.service);
-        tls::sentence(self.probed.target.as_str(), &self.sessions, chosen, SystemTime::now())
+        let (host, sessions) = (self.probed.target.as_str(), self.sessions.as_deref()?);
+        tls::sentence(host, sessions, &self.forecast, SystemTime::now())
+    }
+
+    fn sessions(&self) -> &[TlsSession] {
+        self.sessions.as_deref().unwrap_or_default()
     }
 }
 
@@ -263,7 +272,7 @@ impl All {
             let gap = if index > 0 { "\n" } else { "" };
             writeln!(out, "{gap}{}", found.probed.summary(&found.forecast))?;
             out.write_all(matrix::host(found, plan, width).as_bytes())?;
-            for session in &found.sessions {
+            for session in found.sessions() {
                 out.write_all(tls::details(session).as_bytes())?;
             }
             if let Some(sentence) = found.sentence() {
@@ -278,11 +287,11 @@ impl All {
 
     fn picture(&self) -> String {
         let panel = |found: &ProbeFound| {
-            let ProbeFound { probed, forecast, sessions } = found;
+            let ProbeFound { probed, forecast, .. } = found;
             let mut attempts = probed.attempts.clone();
             for attempt in &mut attempts {
                 let of_it = |session: &&TlsSession| session.is_of(attempt);
-                attempt.note = sessions.iter().find(of_it).map(tls::stage);
+                attempt.note = found.sessions().iter().find(of_it).map(tls::stage);
             }
             let chosen = forecast.winner().map(|winner| winner.service.port());
             let words = match chosen {

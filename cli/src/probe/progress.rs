@@ -56,7 +56,13 @@ impl ProgressLine {
         self.bar.set_message(format!("{done} of {candidates} tried{of_hosts} (timeout {timeout})"));
     }
 
-    /// Ends a part of the hosts, of which sessions may still run.
+    /// Says that sessions still run, which may take this long.
+    pub(super) fn show_sessions(&self, count: usize, limit: Duration) {
+        let limit = humantime::format_duration(limit);
+        self.bar.set_message(format!("SMTP sessions: {count} (timeout {limit})"));
+    }
+
+    /// Ends a part of the hosts.
     pub(super) fn finish_part(&mut self) {
         self.before.hosts_done += self.now.hosts_done;
         self.before.candidates += self.now.candidates;

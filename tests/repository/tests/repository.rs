@@ -76,6 +76,23 @@ fn nothing_that_is_built_for_a_user_has_the_licence_of_the_header_s_maker() {
 }
 
 #[test]
+fn the_library_is_built_without_tls() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", "mailport", "--all-features", "--edges", "normal"])
+        .args(["--prefix", "none", "--locked", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    let tree = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(tree.starts_with("mailport v"), "{}", String::from_utf8_lossy(&output.stderr));
+    for line in tree.lines() {
+        let name = line.split(' ').next().unwrap_or_default();
+        let is_tls = ["tls", "ssl", "x509", "webpki"].iter().any(|part| name.contains(part));
+        assert!(!is_tls && name != "ring", "{line}");
+    }
+}
+
+#[test]
 fn the_readme_states_the_rust_version() {
     let stated = format!("Rust {} or later", env!("CARGO_PKG_RUST_VERSION"));
     assert!(include_str!("../../../README.md").contains(&stated), "{stated}");

@@ -37,6 +37,8 @@ pub(super) struct Certificate {
 pub(super) enum Problem {
     /// It is for other names.
     Name,
+    /// It has a name only as common name, which RFC 9525 does not allow.
+    CommonName,
     Expired,
     NotYetValid,
     /// It signed itself.
@@ -52,6 +54,7 @@ impl Problem {
     pub(super) fn name(&self) -> &'static str {
         match self {
             Problem::Name => "name",
+            Problem::CommonName => "common-name",
             Problem::Expired => "expired",
             Problem::NotYetValid => "not-yet-valid",
             Problem::SelfSigned => "self-signed",
@@ -66,12 +69,16 @@ impl Problem {
 #[derive(Debug)]
 pub(super) struct Recorder {
     verifier: Arc<WebPkiServerVerifier>,
+    roots: Arc<[CertificateDer<'static>]>,
     seen: Mutex<Option<Certificate>>,
 }
 
 impl Recorder {
-    pub(super) fn new(verifier: Arc<WebPkiServerVerifier>) -> Recorder {
-        Recorder { verifier, seen: Mutex::new(None) }
+    pub(super) fn new(
+        verifier: Arc<WebPkiServerVerifier>,
+        roots: Arc<[CertificateDer<'static>]>,
+    ) -> Recorder {
+        Recorder { verifier, roots, seen: Mutex::new(None) }
     }
 
     /// The certificate that was presented.
@@ -89,14 +96,14 @@ impl ServerCertVerifier for Recorder {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let result = self.verifier.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
-        let certificate = read(end_entity, server_name, now, result.err());
+        let verify = |time| {
+            let verifier = &self.verifier;
+            verifier
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, time)
+                .err()
+        };
+        let is_root = self.roots.contains(end_entity);
+        let certificate = read(end_entity, server_name, now, is_root, verify);
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(certificate);
         Ok(ServerCertVerified::assertion())
     }
@@ -124,13 +131,17 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
-/// Reads a certificate, and says what is wrong with it. The verifier names one problem; name and
-/// dates are checked beside it, for they explain more than an unknown authority.
+/// Reads a certificate, and says what is wrong with it. The verifier names one problem, so name and
+/// dates are checked beside it, and the verifier gets a time at which the certificate is valid.
+///
+/// A certificate that is itself installed on this system (`is_root`) is trusted, as OpenSSL and
+/// `GnuTLS` do; webpki refuses one that may sign others, which `openssl req -x509` makes.
 fn read(
     der: &CertificateDer<'_>,
     server_name: &ServerName<'_>,
     now: UnixTime,
-    error: Option<Error>,
+    is_root: bool,
+    verify: impl FnOnce(UnixTime) -> Option<Error>,
 ) -> Certificate {
     let Ok(x509) = X509::from_der(der) else {
         let problem = Problem::Other("it cannot be read".to_owned());
@@ -150,39 +161,39 @@ fn read(
     let is_named = ParsedCertificate::try_from(der)
         .and_then(|parsed| rustls::client::verify_server_name(&parsed, server_name))
         .is_ok();
-    let is_self_signed = body.issuer() == body.subject();
+    let (names, has_only_common_name) = names(&x509);
     let mut problems = Vec::new();
-    if error.is_some() && !is_named {
-        problems.push(Problem::Name);
+    if !is_named {
+        let is_common_name =
+            has_only_common_name && names.iter().any(|name| *name == *server_name.to_str());
+        problems.push(if is_common_name { Problem::CommonName } else { Problem::Name });
     }
-    if error.is_some() && now > not_after {
+    if now > not_after {
         problems.push(Problem::Expired);
     }
-    if error.is_some() && now < not_before {
+    if now < not_before {
         problems.push(Problem::NotYetValid);
     }
+    // Not `clamp`, which panics if the server's dates are in the wrong order.
+    let valid = now.max(not_before).min(not_after);
+    let valid = valid.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let error = verify(UnixTime::since_unix_epoch(valid)).filter(|_| !is_root);
     match error {
+        Some(_) if body.issuer() == body.subject() => problems.push(Problem::SelfSigned),
         // A bad signature is that of another authority which has the name of a trusted one.
         Some(Error::InvalidCertificate(
             CertificateError::UnknownIssuer | CertificateError::BadSignature,
-        )) => {
-            problems.push(if is_self_signed { Problem::SelfSigned } else { Problem::Untrusted });
-        }
+        )) => problems.push(Problem::Untrusted),
         Some(error) if problems.is_empty() => {
             problems.push(Problem::Other(clean(error.to_string().as_bytes())));
         }
         _ => {}
     }
-    Certificate {
-        names: names(&x509),
-        issuer: title(body.issuer()),
-        not_before,
-        not_after,
-        problems,
-    }
+    Certificate { names, issuer: title(body.issuer()), not_before, not_after, problems }
 }
 
-fn names(x509: &X509) -> Vec<String> {
+/// The names that a certificate is for; the common name where it has none, and whether that is so.
+fn names(x509: &X509) -> (Vec<String>, bool) {
     let names = x509.tbs_certificate().get_extension::<SubjectAltName>();
     let names = names.ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
     let names = names.into_iter().filter_map(|name| match name {
@@ -191,7 +202,10 @@ fn names(x509: &X509) -> Vec<String> {
         _ => None,
     });
     let names: Vec<String> = names.take(NAMES).collect();
-    if names.is_empty() { vec![title(x509.tbs_certificate().subject())] } else { names }
+    match &*names {
+        [] => (vec![title(x509.tbs_certificate().subject())], true),
+        _ => (names, false),
+    }
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use mailport::Tls;
+
 use super::certificate::{Certificate, Problem};
 use super::smtp::SmtpReply;
 use super::text::clean;
@@ -10,8 +12,8 @@ use super::text::clean;
 /// What is wrong with a service that connects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// No greeting came in this time.
-    Silent(Duration),
+    /// No greeting came in this time from a service of this TLS mode.
+    Silent(Duration, Tls),
     /// A later reply did not come in time.
     Stalled,
     /// The server closed the connection, or it broke.
@@ -38,13 +40,15 @@ pub(super) enum Fault {
     Certificate(Certificate),
     /// No login is offered.
     NoAuth,
+    /// This machine has no thread or no timer for the session.
+    Local(String),
 }
 
 impl Fault {
     /// The word used in the matrix and in JSON.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Fault::Silent(_) => "silent",
+            Fault::Silent(..) => "silent",
             Fault::Stalled => "stalled",
             Fault::Closed => "closed",
             Fault::NotSmtp(_) => "not-smtp",
@@ -60,6 +64,28 @@ impl Fault {
                 certificate.problems.first().map_or("certificate", Problem::name)
             }
             Fault::NoAuth => "no-auth",
+            Fault::Local(_) => "local",
+        }
+    }
+
+    /// Whether the server still speaks SMTP, and expects QUIT.
+    pub(super) fn leaves_smtp(&self) -> bool {
+        match self {
+            Fault::Rejected(_)
+            | Fault::NoEsmtp(_)
+            | Fault::NoStartTls
+            | Fault::Stripped(_)
+            | Fault::StartTlsRejected(_)
+            | Fault::Certificate(_)
+            | Fault::NoAuth => true,
+            Fault::Silent(..)
+            | Fault::Stalled
+            | Fault::Closed
+            | Fault::NotSmtp(_)
+            | Fault::Injected
+            | Fault::NotTls
+            | Fault::Handshake(_)
+            | Fault::Local(_) => false,
         }
     }
 
@@ -67,11 +93,17 @@ impl Fault {
     /// docs/troubleshooting.md has each of them.
     pub(super) fn explain(&self, host: &str, port: u16, now: SystemTime) -> String {
         match self {
-            Fault::Silent(time) => format!(
-                "the server sent no greeting within {}: try again later or from another network; \
-                 if the server expects TLS first, use --plan {port}:implicit",
-                humantime::format_duration(*time)
-            ),
+            Fault::Silent(time, tls) => {
+                let tls_first = match tls {
+                    Tls::Implicit => String::new(),
+                    _ => format!("; if the server expects TLS first, use --plan {port}:implicit"),
+                };
+                format!(
+                    "the server sent no greeting within {}: try again later or from another \
+                     network{tls_first}",
+                    humantime::format_duration(*time)
+                )
+            }
             Fault::Stalled => {
                 "the server stopped answering in the session: try again later or from another network"
                     .to_owned()
@@ -95,9 +127,15 @@ impl Fault {
                  or ask the administrator of the server",
                 reply.text()
             ),
+            Fault::NoEsmtp(reply) if matches!(reply.code, 500 | 502) => format!(
+                "the server does not know EHLO (\"{}\"), without which there is neither TLS nor \
+                 login: a device on this network may be filtering SMTP; try port 465 or another \
+                 network",
+                reply.text()
+            ),
             Fault::NoEsmtp(reply) => format!(
-                "the server rejects EHLO (\"{}\"), without which there is neither TLS nor login: \
-                 a device on this network may be filtering SMTP; try another network",
+                "the server rejects EHLO (\"{}\"): its reply says why; try another network, or ask \
+                 the administrator of the server",
                 reply.text()
             ),
             Fault::NoStartTls => {
@@ -125,8 +163,8 @@ impl Fault {
             ),
             Fault::Handshake(reason) => format!(
                 "the TLS handshake fails ({reason}): the TLS of the server is out of order or \
-                 older than version 1.2, or a device on this network refuses TLS; try another \
-                 network, then tell the administrator of the server"
+                 older than version 1.2, or a device on this network refuses TLS or drops large \
+                 packets; try another network, then tell the administrator of the server"
             ),
             Fault::Certificate(certificate) => explain(certificate, host, now),
             Fault::NoAuth => {
@@ -134,6 +172,10 @@ impl Fault {
                  the server name and the port"
                     .to_owned()
             }
+            Fault::Local(reason) => format!(
+                "this machine cannot have a session with it ({reason}): close other programs, or \
+                 raise the limits of processes and descriptors (ulimit)"
+            ),
         }
     }
 }
@@ -143,9 +185,13 @@ fn explain(certificate: &Certificate, host: &str, now: SystemTime) -> String {
     let names = certificate.names.join(", ");
     let issuer = &certificate.issuer;
     match certificate.problems.first() {
-        Some(Problem::Name) if certificate.names.iter().any(|name| is_portal(name)) => {
+        Some(Problem::Name) if certificate.names.iter().any(|name| is_portal(name, host)) => {
             format!("its certificate is for {names}: this network asks you to log in first")
         }
+        Some(Problem::CommonName) => format!(
+            "its certificate has {names} only as its common name, which mail clients no longer \
+             accept: tell the administrator of the server"
+        ),
         Some(Problem::Name) => format!(
             "its certificate is for {names}, not for {host}: use the server name that the provider \
              gives; if it is {host}, another server answers in this network, so do not log in"
@@ -178,13 +224,23 @@ fn explain(certificate: &Certificate, host: &str, now: SystemTime) -> String {
 }
 
 /// Whether a host name is that of a captive portal, as far as names tell: a hotel's, a hotspot's.
-fn is_portal(name: &str) -> bool {
-    const WORDS: [&str; 10] = [
-        "portal", "captive", "hotspot", "hotel", "guest", "login", "wifi", "wlan", "wi-fi",
+/// A server of a hotel is none because another one of the hotel answers in its place.
+fn is_portal(name: &str, host: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "portal",
+        "captive",
+        "captiveportal",
+        "hotspot",
+        "hotel",
+        "guest",
+        "wifi",
+        "wlan",
         "wireless",
     ];
-    let name = name.to_ascii_lowercase();
-    WORDS.iter().any(|word| name.contains(word))
+    let has = |name: &str, word: &str| {
+        name.split(['.', '-', '_']).any(|part| part.eq_ignore_ascii_case(word))
+    };
+    WORDS.iter().any(|word| has(name, word) && !has(host, word))
 }
 
 /// A day, in UTC: `2026-11-29`.
@@ -213,5 +269,127 @@ pub(super) fn reason(error: &rustls::Error) -> String {
         }
         Error::InvalidMessage(_) => "what the server sent is not TLS".to_owned(),
         other => clean(other.to_string().as_bytes()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn reply(code: u16) -> SmtpReply {
+        SmtpReply { code, lines: vec!["words of the server".to_owned()] }
+    }
+
+    fn certificate(names: &[&str], problem: Problem) -> Fault {
+        Fault::Certificate(Certificate {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            issuer: "Example CA".to_owned(),
+            not_before: UNIX_EPOCH,
+            not_after: UNIX_EPOCH,
+            problems: vec![problem],
+        })
+    }
+
+    fn explain(fault: &Fault) -> String {
+        fault.explain("mail.example", 587, UNIX_EPOCH)
+    }
+
+    /// Each fault, and each of its sentences.
+    fn faults() -> Vec<Fault> {
+        let time = Duration::from_secs(30);
+        let text = || "words".to_owned();
+        vec![
+            Fault::Silent(time, Tls::StartTls),
+            Fault::Silent(time, Tls::Implicit),
+            Fault::Closed,
+            Fault::Stalled,
+            Fault::NotSmtp(text()),
+            Fault::Rejected(reply(421)),
+            Fault::Rejected(reply(554)),
+            Fault::NoEsmtp(reply(502)),
+            Fault::NoEsmtp(reply(550)),
+            Fault::NoStartTls,
+            Fault::Stripped(text()),
+            Fault::StartTlsRejected(reply(454)),
+            Fault::Injected,
+            Fault::NotTls,
+            Fault::Handshake(text()),
+            certificate(&["portal.hotel.example"], Problem::Name),
+            certificate(&["smtp.other.example"], Problem::Name),
+            certificate(&["mail.example"], Problem::CommonName),
+            certificate(&[], Problem::Expired),
+            certificate(&[], Problem::NotYetValid),
+            certificate(&[], Problem::SelfSigned),
+            certificate(&[], Problem::Untrusted),
+            certificate(&[], Problem::Other(text())),
+            Fault::NoAuth,
+            Fault::Local(text()),
+        ]
+    }
+
+    /// Whether a text begins with a pattern, in which `…` is any text.
+    fn begins(text: &str, pattern: &str) -> bool {
+        let mut parts = pattern.split('…');
+        let first = parts.next().unwrap_or_default();
+        let Some(mut rest) = text.strip_prefix(first) else { return false };
+        parts.all(|part| match rest.find(part) {
+            Some(at) => {
+                rest = &rest[at + part.len()..];
+                true
+            }
+            None => false,
+        })
+    }
+
+    #[test]
+    fn the_page_has_each_sentence_of_each_fault_and_no_other() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md");
+        let page = std::fs::read_to_string(path).unwrap();
+        let (_, table) = page.split_once("### Faults\n").unwrap();
+        let table = table.split("\n#").next().unwrap();
+        let rows: Vec<(&str, &str)> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `"))
+            .map(|line| {
+                let mut cells = line.split(" | ");
+                (cells.next().unwrap().trim_end_matches('`'), cells.next().unwrap())
+            })
+            .collect();
+        let mut used = vec![false; rows.len()];
+        for fault in faults() {
+            let sentence = explain(&fault);
+            let row = rows
+                .iter()
+                .position(|&(name, pattern)| name == fault.name() && begins(&sentence, pattern));
+            used[row.unwrap_or_else(|| panic!("no row for {}: {sentence}", fault.name()))] = true;
+        }
+        let unused = rows.iter().zip(used).filter(|(_, used)| !used);
+        assert_eq!(unused.map(|(row, _)| row).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
+    }
+
+    #[test]
+    fn each_sentence_says_what_to_do() {
+        for fault in faults() {
+            let sentence = explain(&fault);
+            let (_, advice) = sentence.split_once(": ").unwrap_or_else(|| panic!("{sentence}"));
+            assert!(advice.split(' ').count() >= 3, "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_captive_portal_is_known_by_its_name_alone() {
+        for (name, host, is_one) in [
+            ("portal.hotel.example", "mail.example", true),
+            ("Guest-WLAN.example", "mail.example", true),
+            ("*.hotspot.example", "mail.example", true),
+            ("smtp.hotel.example", "mail.hotel.example", false),
+            ("smtp.example", "mail.example", false),
+            ("hotels.example", "mail.example", false),
+            ("login.example", "mail.example", false),
+        ] {
+            assert_eq!(is_portal(name, host), is_one, "{name} for {host}");
+        }
     }
 }

@@ -18,11 +18,13 @@ mod stream;
 mod text;
 
 pub(super) use json::SessionObject;
-pub(super) use session::TlsSession;
+pub(super) use session::{LIMIT, TlsSession};
 pub(super) use show::{details, sentence, stage};
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::{SocketAddr, TcpStream};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -32,6 +34,7 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::ServerName;
 
+use fault::Fault;
 use session::Trust;
 
 /// Sessions that run while a probe goes on.
@@ -40,18 +43,19 @@ pub(super) struct Sessions {
     /// Each host and service with a session: one is enough, at the address that connects first.
     begun: BTreeSet<(usize, Service)>,
     running: Vec<(usize, JoinHandle<TlsSession>)>,
+    /// Those that this machine could not start.
+    failed: Vec<(usize, TlsSession)>,
 }
 
 impl Sessions {
     /// Loads the trusted certificates of the system: those of `SSL_CERT_FILE` and `SSL_CERT_DIR`
     /// if they are set, else those of the directories that OpenSSL uses.
     ///
-    /// rustls's platform verifier does the same on Linux. It cannot go on after a certificate that
-    /// is not verified, which is wanted here.
+    /// docs/design.md says why these crates are used.
     pub(super) fn new() -> Result<Sessions, String> {
         let found = rustls_native_certs::load_native_certs();
         let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(found.certs);
+        let (added, _) = roots.add_parsable_certificates(found.certs.iter().cloned());
         if added == 0 {
             let why = found.errors.first().map_or_else(String::new, |error| format!(": {error}"));
             return Err(format!(
@@ -64,8 +68,8 @@ impl Sessions {
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
                 .build()
                 .map_err(|error| format!("--tls cannot verify certificates: {error}"))?;
-        let trust = Arc::new(Trust { verifier, provider });
-        Ok(Sessions { trust, begun: BTreeSet::new(), running: Vec::new() })
+        let trust = Arc::new(Trust { verifier, roots: found.certs.into(), provider });
+        Ok(Sessions { trust, begun: BTreeSet::new(), running: Vec::new(), failed: Vec::new() })
     }
 
     /// Starts a session on a connection, unless the service of this host has one already; then the
@@ -83,18 +87,31 @@ impl Sessions {
         }
         let (trust, name) = (Arc::clone(&self.trust), server_name(target, address));
         let run = move || TlsSession::run(service, address, socket, &name, &trust);
-        let thread = thread::Builder::new().name("session".to_owned());
-        // Without a thread there is no session, and the details of the service are missing.
-        if let Ok(session) = thread.spawn(run) {
-            self.running.push((host, session));
+        match thread::Builder::new().name("session".to_owned()).spawn(run) {
+            Ok(session) => self.running.push((host, session)),
+            Err(error) => self.failed.push((host, not_started(service, address, &error))),
         }
+    }
+
+    /// How many sessions were started since the last wait.
+    pub(super) fn count(&self) -> usize {
+        self.running.len()
     }
 
     /// Waits for all sessions that run, and gives them with the host of each.
     pub(super) fn wait(&mut self) -> Vec<(usize, TlsSession)> {
         let ended = self.running.drain(..);
-        ended.filter_map(|(host, session)| Some((host, session.join().ok()?))).collect()
+        let ended = ended.map(|(host, session)| {
+            (host, session.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        ended.chain(self.failed.drain(..)).collect()
     }
+}
+
+/// The session of a service for which there is no thread.
+fn not_started(service: Service, address: SocketAddr, error: &io::Error) -> TlsSession {
+    let fault = Fault::Local(format!("no thread: {error}"));
+    TlsSession::new(service, address, Some(fault))
 }
 
 /// The name that the certificate must be for.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use mailport::report::Attempt;
 use mailport::{Service, Tls};
 use rustls::client::WebPkiServerVerifier;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::certificate::{Certificate, Recorder};
@@ -18,10 +18,12 @@ use super::smtp::{Capabilities, ReplyError, SmtpClient, SmtpReply};
 use super::stream::TlsStream;
 use super::text::clean;
 
-/// How long the whole session may take. Servers pause before they greet, for 20 s and more.
-pub(super) const LIMIT: Duration = Duration::from_secs(30);
+/// How long a session may take up to QUIT. Servers pause before they greet, for 20 s and more.
+pub(in super::super) const LIMIT: Duration = Duration::from_secs(30);
 /// How long to wait for the reply to QUIT.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// The code of a server that closes the connection, as a reply to anything (RFC 5321 section 3.8).
+const SHUTTING_DOWN: u16 = 421;
 /// Ports of other mail protocols, on which no SMTP is spoken: POP3, IMAP, Sieve.
 const NOT_SMTP: [u16; 5] = [110, 143, 993, 995, 4190];
 
@@ -88,6 +90,8 @@ pub(super) struct TlsHandshake {
 /// What every session needs.
 pub(super) struct Trust {
     pub(super) verifier: Arc<WebPkiServerVerifier>,
+    /// The trusted certificates themselves.
+    pub(super) roots: Arc<[CertificateDer<'static>]>,
     pub(super) provider: Arc<rustls::crypto::CryptoProvider>,
 }
 
@@ -103,21 +107,26 @@ impl TlsSession {
         name: &ServerName<'static>,
         trust: &Trust,
     ) -> TlsSession {
-        let mut session = TlsSession {
+        let mut session = TlsSession::new(service, address, None);
+        if let Err(fault) = session.talk(socket, name, trust) {
+            session.blame(fault);
+        }
+        session
+    }
+
+    /// A session that has only a connection.
+    pub(super) fn new(service: Service, address: SocketAddr, fault: Option<Fault>) -> TlsSession {
+        TlsSession {
             service,
             address,
             stage: TlsStage::Connect,
-            fault: None,
+            fault,
             greeting: None,
             greeted: None,
             before: None,
             handshake: None,
             after: None,
-        };
-        if let Err(fault) = session.talk(socket, name, trust) {
-            session.blame(fault);
         }
-        session
     }
 
     pub(in super::super) fn service(&self) -> Service {
@@ -132,6 +141,11 @@ impl TlsSession {
     /// Whether this is the session on the connection of an attempt.
     pub(in super::super) fn is_of(&self, attempt: &Attempt) -> bool {
         (self.service, Some(self.address)) == (attempt.service, attempt.address)
+    }
+
+    /// Whether SMTP is spoken there, as far as ports tell.
+    pub(super) fn service_is_smtp(&self) -> bool {
+        !NOT_SMTP.contains(&self.service.port())
     }
 
     /// Whether a server of this service must offer a login: 25 is for other servers too.
@@ -159,49 +173,72 @@ impl TlsSession {
     ) -> TlsStep<()> {
         let start = Instant::now();
         let ehlo = ehlo(&socket);
-        let stream = TlsStream::new(socket, start + LIMIT).map_err(|_| Fault::Closed)?;
-        let speaks_smtp = !NOT_SMTP.contains(&self.service.port());
-        if self.service.tls() == Tls::Implicit {
-            let stream = self.handshake(stream, name, trust)?;
-            if !speaks_smtp {
-                return Ok(());
+        let stream = TlsStream::new(socket, start + LIMIT)
+            .map_err(|error| Fault::Local(error.to_string()))?;
+        let is_implicit = self.service.tls() == Tls::Implicit;
+        if !self.service_is_smtp() {
+            if is_implicit {
+                close(self.handshake(stream, name, trust)?);
             }
+            return Ok(());
+        }
+        let stream = if is_implicit {
+            stream
+        } else {
             let mut client = SmtpClient::new(stream);
-            self.greeting(&mut client, start)?;
-            self.offers(&mut client, &ehlo, true)?;
-            quit_tls(client);
-            return Ok(());
-        }
-        if !speaks_smtp {
-            return Ok(());
-        }
-        let mut client = SmtpClient::new(stream);
-        self.greeting(&mut client, start)?;
-        let found = self.offers(&mut client, &ehlo, self.service.tls() == Tls::Cleartext)?;
-        if self.service.tls() == Tls::Cleartext {
-            quit(client, |stream| stream);
-            return Ok(());
+            match self.without_tls(&mut client, start, &ehlo) {
+                Ok(true) => client.into_stream(),
+                end => {
+                    quit(&mut client, &end, |stream| stream);
+                    return end.map(drop);
+                }
+            }
+        };
+        let mut client = SmtpClient::new(self.handshake(stream, name, trust)?);
+        let end = self.with_tls(&mut client, is_implicit.then_some(start), &ehlo);
+        quit(&mut client, &end, |tls| &mut tls.sock);
+        close(client.into_stream());
+        end
+    }
+
+    /// The part of the session before TLS. Returns whether the server waits for the handshake.
+    fn without_tls(
+        &mut self,
+        client: &mut SmtpClient<TlsStream>,
+        start: Instant,
+        ehlo: &str,
+    ) -> TlsStep<bool> {
+        self.greeting(client, start)?;
+        let is_cleartext = self.service.tls() == Tls::Cleartext;
+        let found = self.offers(client, ehlo, is_cleartext)?;
+        if is_cleartext {
+            return Ok(false);
         }
         if !found.starttls {
-            self.blame(found.overwritten.map_or(Fault::NoStartTls, Fault::Stripped));
-            quit(client, |stream| stream);
-            return Ok(());
+            return Err(found.overwritten.map_or(Fault::NoStartTls, Fault::Stripped));
         }
         let reply = client.command("STARTTLS").map_err(unanswered)?;
+        if reply.code == SHUTTING_DOWN {
+            return Err(Fault::Rejected(reply));
+        }
         if !reply.is_positive() {
-            self.blame(Fault::StartTlsRejected(reply));
-            quit(client, |stream| stream);
-            return Ok(());
+            return Err(Fault::StartTlsRejected(reply));
         }
         self.reach(TlsStage::StartTls);
-        if client.has_more() {
-            return Err(Fault::Injected);
+        if client.has_more() { Err(Fault::Injected) } else { Ok(true) }
+    }
+
+    /// The part over TLS. With implicit TLS the server greets there; `start` is when it connected.
+    fn with_tls<S: Read + Write>(
+        &mut self,
+        client: &mut SmtpClient<S>,
+        start: Option<Instant>,
+        ehlo: &str,
+    ) -> TlsStep<()> {
+        if let Some(start) = start {
+            self.greeting(client, start)?;
         }
-        let stream = self.handshake(client.into_stream(), name, trust)?;
-        let mut client = SmtpClient::new(stream);
-        self.offers(&mut client, &ehlo, true)?;
-        quit_tls(client);
-        Ok(())
+        self.offers(client, ehlo, true).map(drop)
     }
 
     fn greeting<S: Read + Write>(
@@ -210,7 +247,9 @@ impl TlsSession {
         start: Instant,
     ) -> TlsStep<()> {
         let reply = client.reply().map_err(|error| match error {
-            ReplyError::Io(error) if error.kind() == ErrorKind::TimedOut => Fault::Silent(LIMIT),
+            ReplyError::Io(error) if error.kind() == ErrorKind::TimedOut => {
+                Fault::Silent(LIMIT, self.service.tls())
+            }
             error => unanswered(error),
         })?;
         self.greeted = Some(start.elapsed());
@@ -231,11 +270,15 @@ impl TlsSession {
         is_final: bool,
     ) -> TlsStep<Capabilities> {
         let reply = client.command(ehlo).map_err(unanswered)?;
+        let is_encrypted = self.handshake.is_some();
+        // A device can hide EHLO without TLS only.
+        if reply.code == SHUTTING_DOWN || !reply.is_positive() && is_encrypted {
+            return Err(Fault::Rejected(reply));
+        }
         if !reply.is_positive() {
             return Err(Fault::NoEsmtp(reply));
         }
         let found = Capabilities::from(&reply);
-        let is_encrypted = self.handshake.is_some();
         if is_encrypted {
             self.after = Some(found.clone());
         } else {
@@ -257,8 +300,9 @@ impl TlsSession {
         trust: &Trust,
     ) -> TlsStep<StreamOwned<ClientConnection, TlsStream>> {
         let broken = |reason: String| Fault::Handshake(reason);
-        stream.restart(Instant::now() + LIMIT);
-        let recorder = Arc::new(Recorder::new(Arc::clone(&trust.verifier)));
+        stream.forget();
+        let recorder =
+            Arc::new(Recorder::new(Arc::clone(&trust.verifier), Arc::clone(&trust.roots)));
         let config = ClientConfig::builder_with_provider(Arc::clone(&trust.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| broken(reason(&error)))?
@@ -270,7 +314,7 @@ impl TlsSession {
         while tls.is_handshaking() {
             match tls.complete_io(&mut stream) {
                 Ok(_) => {}
-                Err(error) => return Err(not_shaken(&error, stream.first())),
+                Err(error) => return Err(self.not_shaken(&error, stream.first())),
             }
         }
         let Some(certificate) = recorder.take() else {
@@ -291,6 +335,30 @@ impl TlsSession {
         }
         Ok(StreamOwned::new(tls, stream))
     }
+
+    /// Why a handshake failed; `first` is what the server sent first.
+    fn not_shaken(&self, error: &io::Error, first: &[u8]) -> Fault {
+        // A reply where TLS comes first: three digits.
+        if first.len() >= 3 && first[..3].iter().all(u8::is_ascii_digit) {
+            return match self.service.tls() {
+                Tls::StartTls => Fault::Injected,
+                _ => Fault::NotTls,
+            };
+        }
+        if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())
+        {
+            return Fault::Handshake(reason(error));
+        }
+        Fault::Handshake(match error.kind() {
+            ErrorKind::TimedOut => {
+                format!("no answer within {}", humantime::format_duration(LIMIT))
+            }
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
+                "the server closed the connection".to_owned()
+            }
+            _ => clean(error.to_string().as_bytes()),
+        })
+    }
 }
 
 /// EHLO with the address of this machine, which RFC 5321 section 4.1.3 allows and which always is
@@ -303,16 +371,22 @@ fn ehlo(socket: &TcpStream) -> String {
     }
 }
 
-/// Ends the session as RFC 5321 section 4.1.1.10 asks for. Its reply is waited for, and not needed.
-fn quit<S: Read + Write>(mut client: SmtpClient<S>, timed: impl Fn(&mut S) -> &mut TlsStream) -> S {
-    timed(client.stream_mut()).restart(Instant::now() + FAREWELL);
-    let _ = client.command("QUIT");
-    client.into_stream()
+/// Ends a session as RFC 5321 section 4.1.1.10 asks for, also after a rejection (section 3.1), unless
+/// the server no longer speaks SMTP. The reply is waited for, and not needed.
+fn quit<S: Read + Write, T>(
+    client: &mut SmtpClient<S>,
+    end: &TlsStep<T>,
+    timed: impl Fn(&mut S) -> &mut TlsStream,
+) {
+    if end.as_ref().err().is_none_or(Fault::leaves_smtp) {
+        timed(client.stream_mut()).allow(FAREWELL);
+        let _ = client.command("QUIT");
+    }
 }
 
-/// The same over TLS, with the alert that ends it.
-fn quit_tls(client: SmtpClient<StreamOwned<ClientConnection, TlsStream>>) {
-    let mut stream = quit(client, |tls| &mut tls.sock);
+/// Ends TLS with the alert that belongs there.
+fn close(mut stream: StreamOwned<ClientConnection, TlsStream>) {
+    stream.sock.allow(FAREWELL);
     stream.conn.send_close_notify();
     let _ = stream.flush();
 }
@@ -323,22 +397,4 @@ fn unanswered(error: ReplyError) -> Fault {
         ReplyError::Io(error) if error.kind() == ErrorKind::TimedOut => Fault::Stalled,
         ReplyError::Io(_) => Fault::Closed,
     }
-}
-
-/// Why a handshake failed; `first` is what the server sent first.
-fn not_shaken(error: &io::Error, first: &[u8]) -> Fault {
-    // A greeting where TLS comes first: three digits.
-    if first.len() >= 3 && first[..3].iter().all(u8::is_ascii_digit) {
-        return Fault::NotTls;
-    }
-    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return Fault::Handshake(reason(error));
-    }
-    Fault::Handshake(match error.kind() {
-        ErrorKind::TimedOut => format!("no answer within {}", humantime::format_duration(LIMIT)),
-        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
-            "the server closed the connection".to_owned()
-        }
-        _ => clean(error.to_string().as_bytes()),
-    })
 }

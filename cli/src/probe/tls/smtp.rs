@@ -1,11 +1,10 @@
 //! Replies of SMTP (RFC 5321 section 4.2) and the capabilities of EHLO.
 //!
-//! The parsers of mail crates give values that a client acts on. Here the text itself is wanted,
-//! bounded, also where it is not SMTP.
+//! docs/design.md says why no crate parses them.
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use super::text::clean;
+use super::text::{clean, cut};
 
 /// The longest line, in bytes; RFC 5321 section 4.5.3.1.5 allows 512.
 const LINE: usize = 2048;
@@ -23,10 +22,10 @@ pub(super) struct SmtpReply {
 }
 
 impl SmtpReply {
-    /// The code and the first line.
+    /// The code and the text of all lines, cut as one line is.
     pub(super) fn text(&self) -> String {
-        let first = self.lines.first().map_or("", String::as_str);
-        format!("{} {first}", self.code).trim_end().to_owned()
+        let text = format!("{} {}", self.code, self.lines.join(" "));
+        cut(text.trim_end())
     }
 
     pub(super) fn is_positive(&self) -> bool {
@@ -177,18 +176,21 @@ impl From<&SmtpReply> for Capabilities {
                         push(&mut found.auth, mechanism);
                     }
                 }
-                "SIZE" => {
-                    found.size = Some(words.next().and_then(|n| n.parse().ok()).unwrap_or(0));
-                }
-                _ if keyword.len() >= 4 && keyword.bytes().all(|byte| byte == b'X') => {
-                    found.overwritten = Some(keyword.clone());
-                }
+                // A size that is not a number is as good as none.
+                "SIZE" => found.size = words.next().map_or(Some(0), |size| size.parse().ok()),
+                _ if is_overwritten(&keyword) => found.overwritten = Some(keyword.clone()),
                 _ => {}
             }
             push(&mut found.keywords, keyword);
         }
         found
     }
+}
+
+/// Whether a device has written over a keyword: `XXXXXXXX`, `XXXXXXXA`.
+fn is_overwritten(keyword: &str) -> bool {
+    let end = keyword.trim_start_matches('X');
+    keyword.len() - end.len() >= 4 && end.len() <= 1
 }
 
 fn push(list: &mut Vec<String>, word: String) {
@@ -256,7 +258,21 @@ mod tests {
         assert_eq!(not_smtp("2\u{e4}0 x\r\n"), "2\u{e4}0 x");
         assert_eq!(not_smtp("\x16\x03\x01\x1b[2J\r\n"), "\u{fffd}\u{fffd}\u{fffd}\u{fffd}[2J");
         assert!(not_smtp("x".repeat(1_000_000)).chars().count() <= 201);
-        assert!(not_smtp("250-more\r\n".repeat(1000)).contains("more than 100 lines"));
+        // A reply of 1 MB ends after its first lines, or in its first line.
+        let line = format!("250-{}\r\n", "x".repeat(500));
+        assert!(not_smtp(line.repeat(2000)).contains("more than 100 lines"));
+        let mut long = client(format!("220 {}\r\n", "x".repeat(1_000_000)));
+        assert!(matches!(long.reply(), Err(ReplyError::NotSmtp(text)) if text.len() < 250));
+        assert!(long.buffer.len() <= 2 * LINE);
+    }
+
+    #[test]
+    fn a_reply_is_one_text_of_bounded_length() {
+        let reply = client("554-no\r\n554 see\x1b[2J https://a.example/\r\n").reply().unwrap();
+        assert_eq!(reply.text(), "554 no see\u{fffd}[2J https://a.example/");
+        let line = format!("554-{}\r\n", "x".repeat(150));
+        let reply = client(line.repeat(50) + "554 end\r\n").reply().unwrap();
+        assert_eq!((reply.lines.len(), reply.text().chars().count()), (51, 201));
     }
 
     #[test]
@@ -270,6 +286,18 @@ mod tests {
         assert_eq!((found.size, found.starttls), (Some(1024), true));
         assert_eq!(found.overwritten.as_deref(), Some("XXXXXXXX"));
         assert_eq!(Capabilities::from(&client.reply().unwrap()).size, Some(0));
+        for (line, overwritten, size) in [
+            ("XXXXXXXA", true, None),
+            ("XXXX", true, None),
+            ("XCLIENT NAME", false, None),
+            ("XXX", false, None),
+            ("SIZE 18446744073709551616", false, None),
+            ("SIZE many", false, None),
+        ] {
+            let mut client = self::client(format!("250-a\r\n250 {line}\r\n"));
+            let found = Capabilities::from(&client.reply().unwrap());
+            assert_eq!((found.overwritten.is_some(), found.size), (overwritten, size), "{line}");
+        }
         let many = format!("250-a\r\n{}250 END\r\n", "250-AUTH A B C\r\n".repeat(90));
         let mut client = self::client(many);
         assert_eq!(Capabilities::from(&client.reply().unwrap()).auth.len(), 3);

@@ -19,13 +19,17 @@ impl TlsStream {
         Ok(TlsStream { socket, deadline, first: Vec::new() })
     }
 
-    /// Sets another deadline, and forgets the first bytes.
-    pub(super) fn restart(&mut self, deadline: Instant) {
-        self.deadline = deadline;
+    /// Moves the deadline to this time from now.
+    pub(super) fn allow(&mut self, time: Duration) {
+        self.deadline = Instant::now() + time;
+    }
+
+    /// Keeps the next bytes as the first ones.
+    pub(super) fn forget(&mut self) {
         self.first.clear();
     }
 
-    /// The first bytes that came since the start.
+    /// The first bytes that came.
     pub(super) fn first(&self) -> &[u8] {
         &self.first
     }

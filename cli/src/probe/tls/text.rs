@@ -9,11 +9,15 @@ pub(super) fn clean(bytes: &[u8]) -> String {
     // No character has more than four bytes: the rest of a long text is not even decoded.
     let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * (LONGEST + 1))]);
     let text = text.trim_end_matches(['\r', '\n']);
-    let mut shown: String = text.chars().take(LONGEST).map(shown).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
+    cut(text).chars().map(shown).collect()
+}
+
+/// The beginning of a text, [`LONGEST`] characters.
+pub(super) fn cut(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
-    shown
 }
 
 fn shown(c: char) -> char {

@@ -37,17 +37,35 @@ pub enum Validity {
     Future,
 }
 
+/// Who signed a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Signer {
+    /// An authority.
+    #[default]
+    Authority,
+    /// The same, but the name is only its common name, as was usual long ago.
+    AuthorityWithoutAlternativeName,
+    /// Its own key, as `openssl req -x509` does it: it may sign others, too. It is what a client
+    /// must trust.
+    Itself,
+}
+
 impl Certificate {
     /// Makes a certificate for [`HOST`] in a folder.
     pub fn new(folder: &Path) -> io::Result<Certificate> {
-        Certificate::with(folder, HOST, Validity::Now)
+        Certificate::with(folder, HOST, Validity::Now, Signer::Authority)
     }
 
     /// Makes a certificate for this name in a folder.
-    pub fn with(folder: &Path, name: &str, validity: Validity) -> io::Result<Certificate> {
+    pub fn with(
+        folder: &Path,
+        name: &str,
+        validity: Validity,
+        signer: Signer,
+    ) -> io::Result<Certificate> {
         let [authority, own, key] =
             ["authority.pem", "certificate.pem", "key.pem"].map(|name| folder.join(name));
-        let made = make(name, validity).map_err(io::Error::other);
+        let made = make(name, validity, signer).map_err(io::Error::other);
         let made = made.map_err(explain("a mail server needs a certificate"))?;
         for (path, text) in [&authority, &own, &key].into_iter().zip(made) {
             write(path, text)?;
@@ -75,7 +93,7 @@ impl Certificate {
 }
 
 /// The certificates of the authority and of the server, and the key of the server.
-fn make(name: &str, validity: Validity) -> Result<[String; 3], rcgen::Error> {
+fn make(name: &str, validity: Validity, signer: Signer) -> Result<[String; 3], rcgen::Error> {
     let title = |text: &str| {
         let mut title = DistinguishedName::new();
         title.push(DnType::OrganizationName, text);
@@ -90,7 +108,11 @@ fn make(name: &str, validity: Validity) -> Result<[String; 3], rcgen::Error> {
     let authority_key = KeyPair::generate()?;
     let authority_text = authority.self_signed(&authority_key)?.pem();
 
-    let mut own = CertificateParams::new([name.to_owned()])?;
+    let names = match signer {
+        Signer::AuthorityWithoutAlternativeName => Vec::new(),
+        _ => vec![name.to_owned()],
+    };
+    let mut own = CertificateParams::new(names)?;
     own.distinguished_name = title("mailport-lab");
     own.is_ca = IsCa::ExplicitNoCa;
     own.use_authority_key_identifier_extension = true;
@@ -101,6 +123,20 @@ fn make(name: &str, validity: Validity) -> Result<[String; 3], rcgen::Error> {
     };
     (own.not_before, own.not_after) = (from.into(), until.into());
     let key = KeyPair::generate()?;
+    let private = key.serialize_pem();
+    match signer {
+        Signer::Authority => {}
+        Signer::AuthorityWithoutAlternativeName => {
+            own.distinguished_name.push(DnType::CommonName, name);
+        }
+        Signer::Itself => {
+            own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            own.distinguished_name = DistinguishedName::new();
+            own.distinguished_name.push(DnType::CommonName, name);
+            let own = own.self_signed(&key)?.pem();
+            return Ok([own.clone(), own, private]);
+        }
+    }
     let own = own.signed_by(&key, &Issuer::new(authority, authority_key))?;
-    Ok([authority_text, own.pem(), key.serialize_pem()])
+    Ok([authority_text, own.pem(), private])
 }

@@ -18,7 +18,7 @@ mod mailbox;
 mod opensmtpd;
 mod postfix;
 
-pub use certificate::{Certificate, Validity};
+pub use certificate::{Certificate, Signer, Validity};
 pub use mailbox::Message;
 
 use std::ffi::OsStr;
@@ -78,6 +78,8 @@ pub struct Settings<'a> {
     pub name: &'a str,
     /// When its certificate is valid.
     pub validity: Validity,
+    /// Who signed it.
+    pub signer: Signer,
     /// Whether it offers TLS.
     pub tls: bool,
     /// Further lines of its configuration: of main.cf, smtpd.conf, Exim's main part, dovecot.conf.
@@ -86,7 +88,13 @@ pub struct Settings<'a> {
 
 impl Default for Settings<'_> {
     fn default() -> Self {
-        Settings { name: HOST, validity: Validity::Now, tls: true, lines: "" }
+        Settings {
+            name: HOST,
+            validity: Validity::Now,
+            signer: Signer::Authority,
+            tls: true,
+            lines: "",
+        }
     }
 }
 
@@ -134,7 +142,8 @@ impl Server {
     ) -> io::Result<Server> {
         let folder = folder()?;
         let place = folder.path();
-        let certificate = || Certificate::with(place, settings.name, settings.validity);
+        let certificate =
+            || Certificate::with(place, settings.name, settings.validity, settings.signer);
         let (certificate, logins, recipe) = match software {
             Software::Postfix | Software::LaxPostfix => {
                 let certificate = certificate()?;

@@ -1,4 +1,4 @@
-//! A device on the way that changes the lines of a server.
+//! A device on the way that changes the lines of a server, or answers in its place.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,6 +16,17 @@ impl Middlebox {
     /// Listens at one address and connects to another; `change` gets each line of the server, with
     /// its end.
     pub(crate) fn start(at: SocketAddr, to: SocketAddr, change: fn(&str) -> String) -> Middlebox {
+        Middlebox::answer(at, move |client| {
+            let server = TcpStream::connect(to).expect("the server listens");
+            pass(&client, &server, change);
+        })
+    }
+
+    /// Listens at one address, and has this answer each client on a thread of its own.
+    pub(crate) fn answer(
+        at: SocketAddr,
+        answer: impl Fn(TcpStream) + Clone + Send + 'static,
+    ) -> Middlebox {
         let listener = TcpListener::bind(at).expect("a free port");
         let over = Arc::<AtomicBool>::default();
         let is_over = Arc::clone(&over);
@@ -24,8 +35,8 @@ impl Middlebox {
                 if is_over.load(Ordering::Relaxed) {
                     return;
                 }
-                let server = TcpStream::connect(to).expect("the server listens");
-                thread::spawn(move || pass(&client, &server, change));
+                let answer = answer.clone();
+                thread::spawn(move || answer(client));
             }
         });
         Middlebox { at, over }
