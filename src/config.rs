@@ -59,6 +59,10 @@ pub struct Config {
     /// The source address of every attempt; the other family is then left out. Default none: the
     /// kernel chooses (RFC 6724 section 5).
     pub source: Option<IpAddr>,
+    /// The source port of every attempt. Default 0: the kernel chooses one for each. The attempts of
+    /// a dial share the port (`SO_REUSEADDR`), so no address is tried a second time while its first
+    /// attempt is silent, and silence counts by the patience alone.
+    pub source_port: u16,
     /// The network interface that every attempt is bound to (`SO_BINDTODEVICE`). Default none.
     pub device: Option<String>,
     /// The firewall mark of every packet (`SO_MARK`, needs `CAP_NET_ADMIN`). Default none.
@@ -77,6 +81,7 @@ impl Default for Config {
             try_failed_last: false,
             families: Families::Any,
             source: None,
+            source_port: 0,
             device: None,
             mark: None,
         }

@@ -345,6 +345,18 @@ pub extern "C" fn mailport_options_set_source(
     }))
 }
 
+/// Sets the local port to connect from, which the attempts of a dial then share. No address is tried
+/// a second time while it is silent. Default 0: the kernel chooses.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_source_port(
+    options: Option<&mut Options>,
+    port: u16,
+) -> Status {
+    export!(status; options => options.configure(|config| config.source_port = port))
+}
+
 /// Sets the network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
 /// kernel chooses.
 ///

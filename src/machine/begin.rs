@@ -91,7 +91,7 @@ impl Machine {
                 greeting_wait: config.greeting_wait.wait(via.is_some()),
                 ask: config.ask,
                 try_failed_last: config.try_failed_last,
-                single: false,
+                single: config.source_port != 0,
                 attempt_delay: config.attempt_delay,
                 port_delay: config.port_delay,
                 patience: config.patience,

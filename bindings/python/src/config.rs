@@ -53,6 +53,13 @@ impl Plan {
         self.0.services().iter().copied().map(tuple_of).collect()
     }
 
+    /// Whether its services have more than one TLS mode.
+    #[getter]
+    fn is_mixed(&self) -> bool {
+        let services = self.0.services();
+        services.iter().any(|service| service.tls() != services[0].tls())
+    }
+
     #[getter]
     fn sequential(&self) -> bool {
         self.0.is_sequential()
@@ -129,12 +136,15 @@ impl Config {
         &self,
         timeout: Option<f64>,
         asks: bool,
-        source: Option<&str>,
+        source: Option<(&str, u16)>,
     ) -> PyResult<mailport::Config> {
         let mut config = self.config.clone();
         config.ask = asks;
-        if let Some(source) = source {
-            config.source = Some(source_of(source)?);
+        if let Some((address, port)) = source {
+            if !address.is_empty() {
+                config.source = Some(source_of(address)?);
+            }
+            config.source_port = port;
         }
         if let Some(timeout) = timeout {
             config.timeout = time("timeout", timeout)?;

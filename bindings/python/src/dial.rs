@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use mailport::{Canceller, ConnectError, Dialer, Status};
+use mailport::{Canceller, ConnectError, Dialer, Status, Stream};
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 
@@ -39,7 +39,7 @@ impl Dial {
         config: &Config,
         timeout: f64,
         asks: bool,
-        source: Option<&str>,
+        source: Option<(&str, u16)>,
         cache: Option<&Cache>,
         via: Option<&str>,
     ) -> PyResult<Dial> {
@@ -156,14 +156,18 @@ impl Dial {
         self.with(|dial| Ok(Report(dial.report())))
     }
 
-    /// The descriptor of the connection, which the caller owns from now on, and its service, or
-    /// `None` if the dial has failed; and the report.
-    fn take(&self) -> PyResult<(Option<(RawFd, ServiceTuple)>, Report)> {
+    /// The descriptor of the connection, which the caller owns from now on, its protocol (0 of a
+    /// UNIX socket) and its service, or `None` if the dial has failed; and the report.
+    fn take(&self) -> PyResult<(Option<(RawFd, i32, ServiceTuple)>, Report)> {
         self.with(|dial| match dial.take() {
             Ok(connected) => {
+                let protocol = match connected.stream {
+                    Stream::Tcp(_) => libc::IPPROTO_TCP,
+                    Stream::Unix(_) => 0,
+                };
                 let service = tuple_of(connected.service);
                 let descriptor = OwnedFd::from(connected.stream).into_raw_fd();
-                Ok((Some((descriptor, service)), Report(connected.report)))
+                Ok((Some((descriptor, protocol, service)), Report(connected.report)))
             }
             Err(ConnectError::Failed(report)) => Ok((None, Report(*report))),
             Err(error) => Err(error_of(error)),

@@ -35,7 +35,7 @@ class Server:
         context: ssl.SSLContext,
         ports: tuple[int, int, int] | None = None,
     ) -> None:
-        starttls, implicit, cleartext = ports or (_free(), _free(), _free())
+        starttls, implicit, cleartext = ports or (free_port(), free_port(), free_port())
         self.context = context
         """What a client of it trusts."""
         self.received: list[Envelope] = []
@@ -102,7 +102,8 @@ class _Controller(Controller):
             pass
 
 
-def _free() -> int:
+def free_port() -> int:
+    """A port that nothing uses."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]

@@ -29,6 +29,11 @@ def port_of(sock: socket.socket) -> int:
     return port
 
 
+async def under_way() -> None:
+    """Waits for the first turn of a task, in which a dial to an address begins."""
+    await asyncio.sleep(0)
+
+
 def test_an_open_port_is_connected(run: Run[Any], opened: socket.socket) -> None:
     async def main() -> None:
         with await mailport.aconnect(HERE, plan=starttls(port_of(opened))) as sock:
@@ -71,7 +76,7 @@ def test_a_dial_uses_the_timer_of_the_loop_and_no_descriptor_for_it(silent: Sile
         task = asyncio.ensure_future(
             mailport.aconnect(HERE, plan=starttls(silent.port), timeout=0.2)
         )
-        await asyncio.sleep(0.05)
+        await under_way()
         added = [what for n, what in descriptors().items() if n not in before]
         assert sorted(what.split(":")[0] for what in added) == ["anon_inode", "socket"]
         with pytest.raises(ConnectError):
@@ -111,7 +116,7 @@ def test_a_dial_has_no_thread_of_its_own(silent: Silent) -> None:
         task = asyncio.ensure_future(
             mailport.aconnect(HERE, plan=starttls(silent.port), timeout=0.2)
         )
-        await asyncio.sleep(0.05)
+        await under_way()
         assert (os.listdir("/proc/self/task"), threading.active_count()) == before
         with pytest.raises(ConnectError):
             await task
@@ -124,7 +129,7 @@ def test_cancelling_closes_everything(run: Run[Any], silent: Silent) -> None:
         task = asyncio.ensure_future(
             mailport.aconnect(HERE, plan=starttls(silent.port, silent.port + 1))
         )
-        await asyncio.sleep(0.05)
+        await under_way()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -181,7 +186,7 @@ def test_a_coroutine_is_asked(run: Run[Any], refused: int, opened: socket.socket
 
         async def ask(question: Question) -> Answer:
             asked.append(question.next.port)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0)
             return Answer.FALL_BACK
 
         plan = starttls(refused, refused, port_of(opened)).replace(
@@ -216,7 +221,7 @@ def test_cancelling_while_a_withdrawn_question_cleans_up_is_not_lost(
 ) -> None:
     async def main() -> None:
         before = len(os.listdir("/proc/self/fd"))
-        cleaning = asyncio.Event()
+        cleaning, is_cancelled = asyncio.Event(), asyncio.Event()
 
         async def ask(_: Question) -> Answer:
             silent.make_room()
@@ -224,14 +229,15 @@ def test_cancelling_while_a_withdrawn_question_cleans_up_is_not_lost(
                 await asyncio.sleep(60)
             finally:
                 cleaning.set()
-                await asyncio.sleep(0.2)
-            raise AssertionError("nobody waits a minute")
+                await is_cancelled.wait()
+            raise AssertionError("no test takes a minute")
 
         plan = starttls(silent.port, port_of(opened))
         dialling = mailport.adial(HERE, plan=plan, config=HASTY, ask=ask)
         task = asyncio.ensure_future(dialling)
         await asyncio.wait_for(cleaning.wait(), 20)
         task.cancel()
+        is_cancelled.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert len(os.listdir("/proc/self/fd")) == before
@@ -253,7 +259,7 @@ def test_a_question_is_withdrawn_when_its_service_connects_after_all(
             except asyncio.CancelledError:
                 ended.append("cancelled")
                 raise
-            raise AssertionError("nobody waits a minute")
+            raise AssertionError("no test takes a minute")
 
         plan = starttls(silent.port, port_of(opened))
         connected = await mailport.adial(HERE, plan=plan, config=HASTY, ask=ask)
@@ -278,7 +284,7 @@ def test_cancelling_while_ask_runs_closes_the_dial_before_the_coroutine_ends(
                 await asyncio.sleep(60)
             finally:
                 seen.append(len(os.listdir("/proc/self/fd")) - before)
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
                 seen.append("ended")
             raise AssertionError
 
@@ -327,8 +333,7 @@ def test_the_reader_is_removed_before_its_descriptor_closes(
             else:
                 dialling = mailport.aconnect(HERE, plan=plan, config=HASTY, ask=ask)
             task = asyncio.ensure_future(dialling)
-            # The dial begins in its first turn.
-            await asyncio.sleep(0)
+            await under_way()
             if end != "cancelled":
                 await asyncio.wait_for(asking.wait(), 20)
             task.cancel()
@@ -387,8 +392,9 @@ def test_450_dials_to_an_address_fit_in_1024_descriptors(silent: Silent) -> None
             asyncio.ensure_future(mailport.aconnect(HERE, plan=plan, timeout=30))
             for _ in range(450)
         ]
-        # Nothing but a queue with room is healthy, so wait until all of them are under way.
-        await asyncio.sleep(0.3)
+        # The queue gets room when all of them are under way.
+        await under_way()
+        assert len(descriptors()) > 900
         assert not any(task.done() for task in tasks)
         silent.accept_everything()
         for sock in await asyncio.gather(*tasks):
@@ -454,7 +460,7 @@ def test_a_fork_in_the_middle_leaves_the_parent_s_dial_alone(
         plan = starttls(silent.port, port_of(opened))
         config = mailport.Config(attempt_delay=0.01, port_delay=0.2, patience=0.3)
         task = asyncio.ensure_future(mailport.adial(HERE, plan=plan, config=config))
-        await asyncio.sleep(0.05)
+        await under_way()
         with mailport.Dial(HERE, plan=plan, config=config) as dial:
             assert dial.process() == "pending"
             child = os.fork()

@@ -38,6 +38,7 @@ from mailport import (
     Status,
     TLSMode,
 )
+from servers import Server, free_port
 
 HERE = "127.0.0.1"
 
@@ -288,7 +289,9 @@ def test_an_open_attempt_has_no_outcome_yet(silent: Silent) -> None:
         (ValueError, {"host": HERE, "port": "smtp"}, "port must be"),
         (ValueError, {"host": (HERE, 587), "port": 10}, "timeout="),
         (ValueError, {"host": HERE, "source_address": ("here", 0)}, "source address"),
-        (ValueError, {"host": HERE, "source_address": (HERE, 5)}, "port of source_address"),
+        (ValueError, {"host": HERE, "source_address": (HERE, 70000)}, "port of source_address"),
+        (TypeError, {"host": HERE, "source_address": (HERE, "5")}, "port of source_address"),
+        (TypeError, {"host": HERE, "source_address": (None, 5)}, "host of source_address"),
         (TypeError, {"host": HERE, "source_address": HERE}, "source_address"),
         (TypeError, {"host": HERE, "cache": "cache.json"}, "cache must be a Cache"),
         (TypeError, {"host": HERE, "config": {"patience": 2}}, "config must be a Config"),
@@ -546,6 +549,34 @@ def test_the_source_address_is_used(opened: socket.socket) -> None:
         assert sock.getsockname()[0] == "127.0.0.5"
     with mailport.connect(HERE, plan=plan, source_address=("", 0)) as sock:
         assert sock.getsockname()[0] == HERE
+
+
+def test_the_source_port_is_used(
+    refused: int, silent: Silent, opened: socket.socket, server: Server
+) -> None:
+    for address in ("", "127.0.0.5"):
+        source = address, free_port()
+        plan = starttls(refused, silent.port, port_of(opened))
+        # One for every attempt.
+        with mailport.dial(HERE, plan=plan, source_address=source, config=HASTY) as connected:
+            assert connected.socket.getsockname() == (address or HERE, source[1])
+            attempts = connected.report.attempts
+            assert [attempt.service.port for attempt in attempts] == [
+                refused,
+                silent.port,
+                port_of(opened),
+            ]
+        # A connection that was closed is no obstacle to one to elsewhere.
+        with mailport.connect(HERE, server.port, source_address=source) as sock:
+            assert sock.getsockname()[1] == source[1]
+
+
+def test_a_source_port_that_is_taken_is_an_os_error(opened: socket.socket) -> None:
+    with socket.create_server((HERE, 0)) as other:
+        source = other.getsockname()
+        with pytest.raises(ConnectError, match=f"`{HERE}:{source[1]}`") as caught:
+            mailport.connect(HERE, plan=starttls(port_of(opened)), source_address=source)
+        assert caught.value.errno == errno.EADDRINUSE
 
 
 def test_the_default_timeout_of_sockets_is_that_of_a_dial(

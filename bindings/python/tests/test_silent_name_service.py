@@ -43,7 +43,7 @@ def in_namespace(folder: Path, body: str) -> subprocess.Popen[str]:
     bound = f"mount --bind {resolv} /etc/resolv.conf && exec {sys.executable} {script}"
     root = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
     return subprocess.Popen(
-        ["unshare", *root, "--net", "--mount", "sh", "-c", bound],
+        ["unshare", *root, "--net", "--mount", "--uts", "sh", "-c", bound],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -123,3 +123,57 @@ def test_a_thousand_look_ups_share_few_threads(tmp_path: Path) -> None:
         """,
     )
     assert succeeded(running) == "True\n{'ConnectTimeoutError'}\n"
+
+
+def test_smtp_asks_no_name_service_for_the_name_of_this_machine(tmp_path: Path) -> None:
+    running = in_namespace(
+        tmp_path,
+        """
+        import threading
+        socket.sethostname("laptop")
+        silent.setblocking(False)
+
+        def serve(listener):
+            with listener.accept()[0] as peer:
+                peer.sendall(b"220 here\\r\\n")
+                for code in (b"250", b"221"):
+                    print(peer.recv(4096).decode().strip(), flush=True)
+                    peer.sendall(code + b" here\\r\\n")
+
+        def failed(host, port):
+            begun = time.monotonic()
+            try:
+                mailport.SMTP(host, port, timeout=2)
+            except OSError as error:
+                print(type(error).__name__, 1.9 < time.monotonic() - begun < 10)
+
+        def was_asked():
+            try:
+                return bool(silent.recv(512))
+            except BlockingIOError:
+                return False
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            thread = threading.Thread(target=serve, args=(listener,))
+            thread.start()
+            with mailport.SMTP("127.0.0.1", port, timeout=2) as smtp:
+                smtp.ehlo()
+            thread.join()
+            # Nothing greets now.
+            failed("127.0.0.1", port)
+        print("asked", was_asked())
+        # What smtplib does, and what the host's name costs.
+        socket.getfqdn()
+        print("asked", was_asked())
+        failed("mail.example.com", 587)
+        """,
+    )
+    assert succeeded(running).splitlines() == [
+        "ehlo [127.0.0.1]",
+        "QUIT",
+        "SMTPServerDisconnected True",
+        "asked False",
+        "asked True",
+        "ConnectTimeoutError True",
+    ]

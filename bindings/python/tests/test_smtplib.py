@@ -22,7 +22,7 @@ from test_asyncio import Forward, Scripted
 import mailport
 from conftest import HASTY, Run, Silent, starttls
 from mailport import SMTP, SMTP_SSL, TLSMode, TLSRequiredError
-from servers import Server
+from servers import Server, free_port
 
 HERE = "127.0.0.1"
 
@@ -187,15 +187,16 @@ def test_misuse_is_told_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="implicit TLS, not 587:starttls"):
         SMTP_SSL(HERE, plan="rfc8314")
     with pytest.raises(ValueError, match="port of source_address"):
-        SMTP(HERE, source_address=(HERE, 5))
+        SMTP(HERE, source_address=(HERE, 70000))
     with pytest.raises(ValueError, match="timeout=0"):
         SMTP(HERE, timeout=0)
 
 
 def test_the_source_address_is_used(server: Server) -> None:
-    with SMTP(HERE, server.port, source_address=("127.0.0.5", 0)) as smtp:
-        assert smtp.sock is not None
-        assert smtp.sock.getsockname()[0] == "127.0.0.5"
+    for source in [("127.0.0.5", 0), ("127.0.0.5", free_port())]:
+        with SMTP(HERE, server.port, source_address=source) as smtp:
+            assert smtp.sock is not None
+            assert smtp.sock.getsockname() == (source[0], source[1] or smtp.sock.getsockname()[1])
 
 
 def test_a_port_that_implies_tls_has_it(
@@ -345,6 +346,9 @@ def test_ehlo_names_an_address_and_never_asks_the_name_service(
         assert smtp.local_hostname == "laptop.example.com"
     with SMTP(HERE, server.port, "me.example.com") as smtp:
         assert smtp.local_hostname == "me.example.com"
+    monkeypatch.setattr(socket, "gethostname", lambda: "localhost.localdomain")
+    with SMTP(HERE, server.port) as smtp:
+        assert smtp.local_hostname == "[127.0.0.1]"
 
 
 def test_a_timeout_of_smtp_holds_for_the_greeting() -> None:

@@ -58,6 +58,7 @@ static void no_options(void)
     EACH(i, set) CHECK(set[i](NULL, 1) == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_plan(NULL, "587:starttls", 0) == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_source(NULL, "127.0.0.1") == MAILPORT_ERR_NULL_POINTER);
+    CHECK(mailport_options_set_source_port(NULL, 2525) == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_addresses(NULL, "::1") == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_device(NULL, "lo") == MAILPORT_ERR_NULL_POINTER);
     CHECK(mailport_options_set_mark(NULL, 1) == MAILPORT_ERR_NULL_POINTER);

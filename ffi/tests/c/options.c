@@ -1,5 +1,5 @@
 /* What is set about the way out is seen on the connection, and can be taken back: the server sees
- * the source address, the socket has its device and its mark. Says whether it may set a mark. */
+ * the source address and port, the socket has its device and its mark. Says whether it may set a mark. */
 #define _DEFAULT_SOURCE
 #include "check.h"
 
@@ -16,6 +16,7 @@ static mailport_options *options;
 /* What a connection looks like from either end. */
 struct seen {
     char source[INET_ADDRSTRLEN], device[16];
+    unsigned port;
     unsigned mark;
 };
 
@@ -23,12 +24,13 @@ static struct seen connect_once(void)
 {
     struct sockaddr_in peer;
     socklen_t length = sizeof peer;
-    struct seen seen = {"", "", 0};
+    struct seen seen = {"", "", 0, 0};
     int fd, accepted;
 
     CHECK(mailport_connect("127.0.0.1", ntohs(server.sin_port), options, &fd) == MAILPORT_OK);
     accepted = accept(listener, (struct sockaddr *)&peer, &length);
     CHECK(accepted >= 0 && inet_ntop(AF_INET, &peer.sin_addr, seen.source, sizeof seen.source));
+    seen.port = ntohs(peer.sin_port);
     length = sizeof seen.device;
     CHECK(getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, seen.device, &length) == 0);
     length = sizeof seen.mark;
@@ -41,6 +43,22 @@ static void is_as_the_kernel_chooses(void)
 {
     struct seen seen = connect_once();
     CHECK(strcmp(seen.source, "127.0.0.1") == 0 && seen.device[0] == '\0' && seen.mark == 0);
+}
+
+/* A port that is free: the kernel has just chosen it. */
+static void source_port_is_used(void)
+{
+    uint16_t port = (uint16_t)connect_once().port;
+    int i;
+
+    CHECK(mailport_options_set_source_port(options, port) == MAILPORT_OK);
+    /* The connection that had it may still be waiting to be forgotten: another end is needed. */
+    CHECK(mailport_options_set_source(options, "127.0.0.3") == MAILPORT_OK);
+    CHECK(connect_once().port == port);
+    CHECK(mailport_options_set_source_port(options, 0) == MAILPORT_OK);
+    for (i = 0; connect_once().port == port; i++)
+        CHECK(i < 9);
+    CHECK(mailport_options_set_source(options, NULL) == MAILPORT_OK);
 }
 
 /* Not every program may set a mark. One that may not is told by the dial, before it sends. */
@@ -80,6 +98,7 @@ int main(void)
     CHECK(mailport_options_set_source(options, "127.0.0.2:25") == MAILPORT_ERR_INVALID);
     CHECK(strcmp(connect_once().source, "127.0.0.2") == 0); /* as before */
     CHECK(mailport_options_set_source(options, NULL) == MAILPORT_OK);
+    source_port_is_used();
     CHECK(mailport_options_set_device(options, "lo") == MAILPORT_OK);
     CHECK(strcmp(connect_once().device, "lo") == 0);
     CHECK(mailport_options_set_device(options, "nowhere0") == MAILPORT_OK);

@@ -54,7 +54,7 @@ static const char *text(void)
 
 static void set(mailport_options *to)
 {
-    switch (below(18)) {
+    switch (below(19)) {
     case 0: mailport_options_set_plan(to, text(), number()); break;
     case 1: mailport_options_set_timeout_ms(to, number()); break;
     case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
@@ -67,6 +67,7 @@ static void set(mailport_options *to)
     case 9: mailport_options_set_try_failed_last(to, number()); break;
     case 10: mailport_options_set_families(to, number()); break;
     case 11: mailport_options_set_source(to, text()); break;
+    case 17: mailport_options_set_source_port(to, (uint16_t)number()); break;
     case 12: mailport_options_set_device(to, text()); break;
     case 13: mailport_options_set_via(to, text()); break;
     case 14: mailport_options_set_cache(to, ANY(caches)); break;

@@ -31,6 +31,7 @@ fn every_setting_has_its_setter() {
         ("try_failed_last", "try_failed_last"),
         ("families", "families"),
         ("source", "source"),
+        ("source_port", "source_port"),
         ("device", "device"),
         ("mark", "mark"),
     ];

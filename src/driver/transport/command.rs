@@ -47,6 +47,7 @@ impl CommandPassage {
         // Better refused than silently left by another way than the caller wants.
         let settings = [
             ("source address", config.source.map(|source| source.to_string())),
+            ("source port", (config.source_port != 0).then(|| config.source_port.to_string())),
             ("device", config.device.clone()),
             ("mark", config.mark.map(|mark| mark.to_string())),
             (

@@ -1,7 +1,7 @@
 //! The socket of one attempt, from its making to its hand-over.
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -185,7 +185,8 @@ struct OptionRefusal {
     error: io::Error,
 }
 
-/// Makes a socket with the caller's options: mark, device, source address.
+/// Makes a socket with the caller's options: mark, device, source address and, for a connection,
+/// its port.
 fn prepare(
     family: Family,
     kind: Type,
@@ -206,22 +207,38 @@ fn prepare(
     if let Some(device) = &config.device {
         socket.bind_device(Some(device.as_bytes())).map_err(refused("device"))?;
     }
-    if let Some(source) = config.source {
-        // Left to connect, which may use a port that is in use towards other places.
-        let _ = sys::bind_without_port(socket.as_fd());
-        socket.bind(&source_address(source, towards).into()).map_err(refused("source address"))?;
+    let port = if kind == Type::STREAM { config.source_port } else { 0 };
+    if let Some(source) = source_address(family, config, port, towards) {
+        if port == 0 {
+            // Left to connect, which may use a port that is in use towards other places.
+            let _ = sys::bind_without_port(socket.as_fd());
+        } else {
+            // The attempts to other addresses have the same port.
+            let _ = socket.set_reuse_address(true);
+        }
+        socket.bind(&source.into()).map_err(refused("source address"))?;
     }
     Ok(socket)
 }
 
-/// The source address to bind to; a link-local one is of the same link as the destination.
-fn source_address(source: IpAddr, towards: SocketAddr) -> SocketAddr {
-    match (source, towards) {
+/// The address to bind to, if any; a link-local one is of the same link as the destination.
+fn source_address(
+    family: Family,
+    config: &Config,
+    port: u16,
+    towards: SocketAddr,
+) -> Option<SocketAddr> {
+    let unspecified = || match family {
+        Family::Ipv4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::Ipv6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let source = config.source.or_else(|| (port != 0).then(unspecified))?;
+    Some(match (source, towards) {
         (IpAddr::V6(v6), SocketAddr::V6(to)) if v6.is_unicast_link_local() => {
-            SocketAddrV6::new(v6, 0, 0, to.scope_id()).into()
+            SocketAddrV6::new(v6, port, 0, to.scope_id()).into()
         }
-        _ => SocketAddr::new(source, 0),
-    }
+        _ => SocketAddr::new(source, port),
+    })
 }
 
 /// Tries the caller's socket options on a socket that goes nowhere, so that a mistake is found
@@ -231,7 +248,8 @@ pub(in super::super) fn check_options(
     families: &[Family],
     scope: u32,
 ) -> Result<(), ConfigError> {
-    if config.mark.is_none() && config.device.is_none() && config.source.is_none() {
+    let has_source = config.source.is_some() || config.source_port != 0;
+    if config.mark.is_none() && config.device.is_none() && !has_source {
         return Ok(());
     }
     let Some(&family) = families.first() else { return Ok(()) };
@@ -243,7 +261,13 @@ pub(in super::super) fn check_options(
     let value = match option {
         "mark" => config.mark.map(|mark| mark.to_string()),
         "device" => config.device.clone(),
-        "source address" => config.source.map(|source| source.to_string()),
+        "source address" => {
+            let bound = source_address(family, config, config.source_port, towards);
+            bound.map(|bound| match bound.port() {
+                0 => bound.ip().to_string(),
+                _ => bound.to_string(),
+            })
+        }
         // No socket at all is not the option's fault; the attempts will tell.
         _ => return Ok(()),
     };

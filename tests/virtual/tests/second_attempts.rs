@@ -72,6 +72,20 @@ mod a_second_attempt {
     }
 
     #[test]
+    fn is_not_made_from_a_source_port_that_the_first_one_has() {
+        let mut config = Config::default();
+        config.source_port = 2525;
+        let world = world(&[V4], &[(587, V4, Silent)]);
+        world.dial(&Plan::submission(), &config).reads(
+            "0 connect 587 v4
+             1000 connect 25 v4
+             1040 connected 25 v4
+             1300 close 587 v4 timeout
+             1300 wins 25 v4",
+        );
+    }
+
+    #[test]
     fn ends_with_the_answer_to_the_other_one() {
         for fate in [Reset, Icmp { kind: 3, code: 1 }] {
             let history = run(&far_world(300, &[(587, V4, fate)]));

@@ -16,6 +16,8 @@ The functions that ask take an ``Ask``, a function of a :class:`Question` that r
 :class:`Answer`, or an ``AsyncAsk``, which may also be a coroutine function.
 """
 
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
 from ._asyncio import aconnect, adial
 from ._cache import Cache
 from ._config import Config, DialOptions
@@ -32,9 +34,11 @@ from ._errors import (
 )
 from ._native import __version__
 from ._plan import Plan, Service
-from ._report import Attempt, ICMPError, Lookup, Question, Report
 from ._smtplib import SMTP, SMTP_SSL
 from ._streams import StreamWriter, open_connection, open_submission
+
+if _TYPE_CHECKING:
+    from ._report import Attempt, ICMPError, Lookup, Question, Report
 
 __all__ = [
     "SMTP",
@@ -78,9 +82,26 @@ __all__ = [
     "open_submission",
 ]
 
+# These classes are made at their first use: many programs never read a report, and making them
+# takes as long as half of the import.
+_OF_REPORTS = ("Attempt", "ICMPError", "Lookup", "Question", "Report")
+
+if not _TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        if name not in _OF_REPORTS:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _report  # noqa: F401  # it adds them to this module
+
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_OF_REPORTS})
+
+
 # Tracebacks and pickles name the public module.
 for _name in __all__:
-    _value = globals()[_name]
+    _value = globals().get(_name)
     if getattr(_value, "__module__", "").startswith("mailport."):
         _value.__module__ = __name__
 del _name, _value

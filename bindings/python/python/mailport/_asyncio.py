@@ -19,7 +19,6 @@ from ._dial import (
     take,
     translated,
 )
-from ._report import question_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -118,6 +117,8 @@ async def _ended(watch: _Watch, ask: AsyncAsk | None) -> None:
         if raw is None or ask is None:
             await watch.change()
             continue
+        from ._report import question_of
+
         answer = await _answer(ask, question_of(raw), watch)
         # A connection in the meantime comes before the answer.
         watch.turn()

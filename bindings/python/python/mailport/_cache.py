@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _native
@@ -12,6 +11,8 @@ from ._enums import Answer
 from ._plan import Service
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from typing_extensions import Self
 
 
@@ -34,7 +35,7 @@ class Cache:
     __slots__ = ("__weakref__", "_native", "_path")
 
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
-        self._path = None if path is None else Path(path)
+        self._path = None if path is None else os.fspath(path)
         self._native = _native.Cache(self._path)
 
     @classmethod
@@ -49,7 +50,10 @@ class Cache:
     @property
     def path(self) -> Path | None:
         """The file of the cache. ``None`` if it ends with the process."""
-        return self._path
+        # At the first use, for its import takes long.
+        from pathlib import Path
+
+        return None if self._path is None else Path(self._path)
 
     def forget(self, host: str) -> int:
         """Removes the entries of *host* in every network, and returns their number."""
@@ -81,5 +85,5 @@ class Cache:
         return self._native.flush(timeout)
 
     def __repr__(self) -> str:
-        path = "" if self._path is None else repr(str(self._path))
+        path = "" if self._path is None else repr(self._path)
         return f"{type(self).__name__}({path})"

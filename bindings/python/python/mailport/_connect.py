@@ -6,7 +6,6 @@ import socket
 from typing import TYPE_CHECKING
 
 from ._dial import UNSET, Ask, Connected, answer_of, check_ask, limits_of, start, take, wait
-from ._report import question_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -38,7 +37,9 @@ def connect(
         is no limit. By default :func:`socket.getdefaulttimeout`, or else 30 for the dial and none
         for the socket.
     source_address
-        The local address to connect from, ``(host, 0)``. Default ``None``: the kernel chooses.
+        The local address and port to connect from. An empty host is any address, and port 0 any
+        port. With another port no address is tried a second time while it is silent. Default
+        ``None``: the kernel chooses.
     ask
         A function that is called with a :class:`Question` before each further service, and returns
         an :class:`Answer`. Default ``None``: the dial does not ask.
@@ -99,6 +100,8 @@ def _connected(
         while wait(native) == "asking":
             question = native.question()
             if question is not None and ask is not None:
+                from ._report import question_of
+
                 answer = answer_of(ask(question_of(question)))
                 # A connection in the meantime comes before the answer.
                 if native.process() == "asking":

@@ -18,7 +18,6 @@ from ._config import DEFAULT_CONFIG, DEFAULT_TIMEOUT, LONGEST, OPTIONS, Config, 
 from ._enums import Answer, Status, TLSMode
 from ._errors import ConnectError, connect_error
 from ._plan import Plan, Service, service_of
-from ._report import Question, Report, question_of, report_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -26,14 +25,17 @@ if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
     from ._config import DialOptions
+    from ._report import Question, Report
 
-Ask = Callable[[Question], "Answer | str"]
+Ask = Callable[["Question"], "Answer | str"]
 """A function that answers a :class:`Question`."""
-AsyncAsk = Callable[[Question], "Answer | str | Awaitable[Answer | str]"]
+AsyncAsk = Callable[["Question"], "Answer | str | Awaitable[Answer | str]"]
 """A function or a coroutine function that answers a :class:`Question`."""
 # The default of smtplib and of create_connection: the timeout that new sockets get.
 UNSET: Any = socket._GLOBAL_DEFAULT_TIMEOUT  # type: ignore[attr-defined]
 _DEFAULT_PLAN = Plan()
+# What the native module gives: stated, it need not be asked for.
+_KIND = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 
 class Connected:
@@ -72,6 +74,8 @@ class Connected:
     @property
     def report(self) -> Report:
         """What the dial did."""
+        from ._report import report_of
+
         if self._report is None:
             self._report = report_of(self._native)
         return self._report
@@ -171,6 +175,8 @@ class Dial:
     @property
     def question(self) -> Question | None:
         """The question at which the dial has stopped. ``None`` if there is none."""
+        from ._report import question_of
+
         raw = self._native.question()
         return None if raw is None else question_of(raw)
 
@@ -185,6 +191,8 @@ class Dial:
     @property
     def report(self) -> Report:
         """The report of the dial so far; complete once it has ended."""
+        from ._report import report_of
+
         return report_of(self._native.report())
 
     def result(self) -> Connected:
@@ -290,13 +298,17 @@ def _address_of(
     return address
 
 
-def _source_of(source_address: tuple[str, int]) -> str | None:
+def _source_of(source_address: tuple[str, int]) -> tuple[str, int]:
     if not isinstance(source_address, tuple) or len(source_address) != 2:
         raise TypeError(f"source_address must be (host, port), not {source_address!r}")
     source, port = source_address
-    if port:
-        raise ValueError(f"the port of source_address must be 0, not {port!r}")
-    return source or None
+    if not isinstance(source, str):
+        raise TypeError(f"the host of source_address must be a str, not {type(source).__name__}")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"the port of source_address must be an int, not {type(port).__name__}")
+    if not 0 <= port < 65536:
+        raise ValueError(f"the port of source_address must be from 0 to 65535: {port}")
+    return source, port
 
 
 def take(host: str, native: _native.Dial, timeout: float | None) -> Connected:
@@ -307,10 +319,11 @@ def take(host: str, native: _native.Dial, timeout: float | None) -> Connected:
         raise _setup_error(host, error) from None
     if taken is None:
         raise connect_error(report)
-    descriptor, service = taken
-    connection = socket.socket(fileno=descriptor)
+    descriptor, protocol, service = taken
+    connection = socket.socket(-1, _KIND, protocol, descriptor)
     try:
-        connection.settimeout(timeout)
+        if timeout != 0:
+            connection.settimeout(timeout)
         return Connected(connection, service, report, host)
     except BaseException:
         connection.close()
@@ -346,10 +359,8 @@ def plan_of(port: int | str | None, plan: Plan | str | None) -> Plan:
 
 
 def _check_one_mode(plan: Plan, instead: str) -> None:
-    if plan is _DEFAULT_PLAN:
-        return
-    modes = list(dict.fromkeys(service.tls.value for service in plan.services))
-    if len(modes) > 1:
+    if plan._parsed.is_mixed:
+        modes = dict.fromkeys(service.tls.value for service in plan.services)
         raise ValueError(
             f"the plan {plan} has services with {' and '.join(modes)}: use {instead}(), which says "
             "which one was reached"

@@ -8,7 +8,6 @@ import socket
 from typing import TYPE_CHECKING
 
 from ._enums import End
-from ._report import report_of
 
 if TYPE_CHECKING:
     from . import _native
@@ -75,6 +74,8 @@ class ConnectLookupError(ConnectError, socket.gaierror):
 
 def connect_error(native: _native.Report) -> ConnectError:
     """The exception for the report of a dial that failed."""
+    from ._report import report_of
+
     report = report_of(native)
     kind, number = ConnectError, report.errno
     if report.end is End.CANCELLED:

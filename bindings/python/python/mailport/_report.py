@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ._enums import End, Family, Greeting, Outcome, Stage
@@ -243,6 +244,12 @@ class Question:
 
     def __str__(self) -> str:
         return self.text
+
+
+# The package gets them as its own when this module is imported.
+for _class in (Attempt, ICMPError, Lookup, Question, Report):
+    _class.__module__ = "mailport"
+    setattr(sys.modules["mailport"], _class.__name__, _class)
 
 
 def _attempt_of(raw: _native._Attempt) -> Attempt:

@@ -60,9 +60,17 @@ class _PlannedSMTP(smtplib.SMTP):
     _connected: Connected | None
     _local_hostname: str
 
-    def _prepare(
-        self, ask: Ask | None, context: ssl.SSLContext | None, options: DialOptions
+    def _set_up(
+        self,
+        host: str,
+        port: int | str,
+        local_hostname: str | None,
+        ask: Ask | None,
+        context: ssl.SSLContext | None,
+        options: DialOptions,
+        inherited: dict[str, Any],
     ) -> None:
+        """Keeps what smtplib does not know, and calls its constructor, which connects to a host."""
         check_ask(ask)
         plan = options.get("plan")
         if isinstance(plan, str):
@@ -71,6 +79,8 @@ class _PlannedSMTP(smtplib.SMTP):
         self._ask = ask
         self._context = context
         self._connected = None
+        # An empty name, for which smtplib does not ask the name service.
+        super().__init__(host, cast("int", port), local_hostname or "", **inherited)
 
     @property
     def service(self) -> Service | None:
@@ -91,15 +101,16 @@ class _PlannedSMTP(smtplib.SMTP):
     def local_hostname(self) -> str:
         """The name for EHLO and HELO.
 
-        By default this machine's name if it has a dot, or else the address of this end of the
-        connection in brackets. The name service is not asked.
+        By default this machine's name if it has a dot, or else, and through a proxy or a command,
+        the address of this end of the connection in brackets. The name service is not asked.
         """
-        if not self._local_hostname:
-            name = socket.gethostname()
-            if "." not in name.strip("."):
-                name = "[127.0.0.1]" if self.sock is None else address_literal(self.sock)
+        if self._local_hostname:
+            return self._local_hostname
+        name = socket.gethostname()
+        is_full = "." in name.strip(".") and not name.startswith("localhost.")
+        if is_full and self._options.get("via") is None:
             return name
-        return self._local_hostname
+        return "[127.0.0.1]" if self.sock is None else address_literal(self.sock)
 
     @local_hostname.setter
     def local_hostname(self, name: str) -> None:
@@ -274,9 +285,8 @@ class SMTP(_PlannedSMTP):
         ask: Ask | None = None,
         **options: Unpack[DialOptions],
     ) -> None:
-        self._prepare(ask, context, options)
-        # An empty name, for which smtplib does not ask the name service.
-        super().__init__(host, port, local_hostname or "", timeout, source_address)  # type: ignore[arg-type]
+        inherited = {"timeout": timeout, "source_address": source_address}
+        self._set_up(host, port, local_hostname, ask, context, options, inherited)
 
     @classmethod
     def for_submission(
@@ -344,22 +354,13 @@ class SMTP_SSL(_PlannedSMTP, smtplib.SMTP_SSL):  # noqa: N801  # the name in smt
         ask: Ask | None = None,
         **options: Unpack[DialOptions],
     ) -> None:
-        context = context or ssl.create_default_context()
-        self._prepare(ask, context, options)
-        plan = self._options.get("plan")
-        if isinstance(plan, Plan):
-            for service in plan.services:
+        if (plan := options.get("plan")) is not None:
+            for service in plan_of(None, plan).services:
                 if service.tls is not TLSMode.IMPLICIT:
                     raise ValueError(f"SMTP_SSL needs implicit TLS, not {service}: use SMTP")
-        smtplib.SMTP_SSL.__init__(
-            self,
-            host,
-            port,  # type: ignore[arg-type]  # digits, too
-            local_hostname or "",
-            timeout=timeout,  # type: ignore[arg-type]
-            source_address=source_address,
-            context=context,
-        )
+        context = context or ssl.create_default_context()
+        inherited = {"timeout": timeout, "source_address": source_address, "context": context}
+        self._set_up(host, port, local_hostname, ask, context, options, inherited)
 
     def _plan_for(self, port: int | str) -> Plan:
         if self._options.get("plan") is None:
