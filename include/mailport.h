@@ -793,6 +793,14 @@ mailport_status mailport_options_set_addresses(mailport_options *options, const 
 mailport_status mailport_options_set_source(mailport_options *options, const char *address);
 
 /**
+ * Sets the local port to connect from, which the attempts of a dial then share. No address is tried
+ * a second time while it is silent. Default 0: the kernel chooses.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_source_port(mailport_options *options, uint16_t port);
+
+/**
  * Sets the network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
  * kernel chooses.
  *
