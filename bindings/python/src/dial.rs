@@ -16,6 +16,10 @@ use crate::report::{QuestionFacts, Report};
 /// ends the wait at once; this bound is for one that came just before, or to another thread.
 const SLICE: Duration = Duration::from_millis(100);
 
+/// A descriptor, which the caller owns from now on, its protocol (0 of a UNIX socket), and the
+/// service that was reached.
+type Connection = (RawFd, i32, ServiceTuple);
+
 /// A dial under way. Closing or dropping it closes everything that it holds.
 ///
 /// No call waits for the lock of the dial, and none holds it while Python runs.
@@ -156,9 +160,8 @@ impl Dial {
         self.with(|dial| Ok(Report(dial.report())))
     }
 
-    /// The descriptor of the connection, which the caller owns from now on, its protocol (0 of a
-    /// UNIX socket) and its service, or `None` if the dial has failed; and the report.
-    fn take(&self) -> PyResult<(Option<(RawFd, i32, ServiceTuple)>, Report)> {
+    /// The connection, or `None` if the dial has failed; and the report.
+    fn take(&self) -> PyResult<(Option<Connection>, Report)> {
         self.with(|dial| match dial.take() {
             Ok(connected) => {
                 let protocol = match connected.stream {
