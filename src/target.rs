@@ -64,6 +64,20 @@ impl Target {
     pub fn host(&self) -> &Host {
         &self.host
     }
+
+    /// Whether it is this machine by its name, or by its address.
+    #[cfg(feature = "driver")]
+    pub(crate) fn is_here(&self) -> bool {
+        match &self.host {
+            // RFC 6761 section 6.3.
+            Host::Name(_) => {
+                let name = self.canonical();
+                name == "localhost" || name.ends_with(".localhost")
+            }
+            Host::Address(address) => address.is_loopback(),
+            Host::Scoped(..) => false,
+        }
+    }
 }
 
 impl fmt::Display for Target {

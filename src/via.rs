@@ -76,6 +76,11 @@ impl Via {
         scope
     }
 
+    /// Whether it is a proxy on this machine, whose port another one may use next.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(&self.0, Kind::Socks5 { proxy, .. } if proxy.is_here())
+    }
+
     /// Whether it has a user and a password, so that its text must not be seen by others.
     pub fn has_credentials(&self) -> bool {
         matches!(self.0, Kind::Socks5 { login: Some(_), .. })

@@ -45,6 +45,7 @@ fn library(host: &str, ports: &[u16]) -> Result<u16> {
     let services = services.collect::<std::result::Result<Vec<_>, _>>()?;
     let plan = Plan::new(services, Cleartext::Refuse)?;
     let result = mailport::Dialer::new()
+        .without_cache()
         .with_plan(plan.clone())
         .with_config(Config::default())
         .connect(host);

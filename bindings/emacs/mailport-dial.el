@@ -179,7 +179,7 @@ ERROR is what `condition-case' binds.  Each attempt has :port, :tls, :family,
                      ("patience" . ,mailport-patience)
                      ("timeout" . ,mailport-timeout)
                      ("greeting-wait" . ,mailport-greeting-wait)
-                     ("cache" . ,mailport-cache)
+                     ("cache" . ,(or mailport-cache 'off))
                      ("families" . ,mailport-families)
                      ("via" . ,mailport-via)))
       (when value

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mailport::join::{JoinError, Joined, Side, join};
 use mailport::{
-    Cache, Config, ConnectError, Connected, Dialer, GreetingWait, Plan, Report, Stream, Target,
+    Config, ConnectError, Connected, Dialer, GreetingWait, Plan, Report, Stream, Target,
 };
 
 use unicode_width::UnicodeWidthChar as _;
@@ -137,10 +137,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         Ok(None) => Dialer::default(),
         Err(message) => return crate::misuse("connect", message),
     };
-    let cache = args.options.cache();
-    if let Some(cache) = &cache {
-        dialer = dialer.with_cache(cache.clone());
-    }
+    dialer = args.options.with_cache(dialer);
     let terminal = match args.ask.then(Terminal::open).transpose() {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -153,12 +150,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let dialer = dialer.with_plan(plan.clone()).with_config(args.config());
     let mut progress = DialProgress::begin(args, &plan);
     let result = match terminal {
-        Some(mut terminal) => {
-            let result = terminal.dial(&dialer, &args.host, || progress.end());
-            // As a call that blocks does.
-            cache.map(|cache| cache.flush(Cache::FLUSH));
-            result
-        }
+        Some(mut terminal) => terminal.dial(&dialer, &args.host, || progress.end()),
         None => dialer.connect(&args.host),
     };
     progress.end();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use mailport::{Cache, Cleartext, Config, Patience, Plan, PlanError};
+use mailport::{Cache, Cleartext, Config, Dialer, Patience, Plan, PlanError};
 
 use crate::values;
 
@@ -163,9 +163,12 @@ impl DialOptions {
         Ok(if self.sequential { plan.sequential() } else { plan })
     }
 
-    /// The cache, unless it is off.
-    pub(crate) fn cache(&self) -> Option<Cache> {
-        self.cache.path().map(Cache::open)
+    /// The dialer with the cache, unless it is off.
+    pub(crate) fn with_cache(&self, dialer: Dialer) -> Dialer {
+        match self.cache.path() {
+            Some(path) => dialer.with_cache(Cache::open(path)),
+            None => dialer.without_cache(),
+        }
     }
 
     /// The settings of a dial, except the timeout.

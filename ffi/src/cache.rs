@@ -13,8 +13,9 @@ use crate::failure::{self, CallFailure};
 use crate::status::{MAILPORT_ERR_NOT_SAVED, MAILPORT_OK, MAILPORT_PENDING, Status};
 
 /// What dials have found out, kept for later ones: a later dial in the same network does not wait
-/// again for a port that was silent. Options take it with mailport_options_set_cache(). Several
-/// threads may use it at once. A forked child starts with what its parent had.
+/// again for a port that was silent. Options take it with mailport_options_set_cache(); dials without
+/// one use the shared cache of the process. Several threads may use a cache at once. A forked child
+/// starts with what its parent had.
 #[derive(Debug)]
 pub struct Cache {
     pub(crate) cache: mailport::Cache,
@@ -27,6 +28,18 @@ pub struct Cache {
 #[unsafe(no_mangle)]
 pub extern "C" fn mailport_cache_new() -> Option<Box<Cache>> {
     export!(None; => Some(Box::new(Cache { cache: mailport::Cache::new() })))
+}
+
+/// Returns the shared cache, which every dial of this process uses that has no other. It is in memory,
+/// and keeps outcomes only: no answers, nothing of loopback addresses, and nothing of dials with
+/// addresses from mailport_options_set_addresses(). mailport_cache_clear() empties it, and
+/// mailport_options_set_shared_cache() turns it off. Free the handle with mailport_cache_free();
+/// the cache stays.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_cache_shared() -> Option<Box<Cache>> {
+    export!(None; => Some(Box::new(Cache { cache: mailport::Cache::shared() })))
 }
 
 /// Returns a cache that is kept in a file, with what is in the file. NULL means the cache of the
@@ -67,8 +80,8 @@ pub extern "C" fn mailport_cache_open(path: Text) -> Option<Box<Cache>> {
 /// Waits for at most timeout_ms (-1: no limit) until everything is saved. Returns MAILPORT_OK when
 /// it is, MAILPORT_PENDING when the time is over, and MAILPORT_ERR_NOT_SAVED when the file cannot be
 /// written; mailport_last_error_message() and mailport_last_error_errno() then say why. For a
-/// program that ends after a dial; 50 ms are enough. Otherwise a thread saves the cache in the
-/// background. mailport_connect() calls this itself.
+/// program that ends by _exit(2) or by a signal; exit(3) waits by itself, 50 ms at most. A thread
+/// saves the cache in the background, once a second at most.
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]

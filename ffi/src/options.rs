@@ -32,6 +32,7 @@ pub struct Options {
     addresses: Option<Arc<[SocketAddr]>>,
     via: Option<Via>,
     cache: Option<mailport::Cache>,
+    without_shared_cache: bool,
     /// Why the last setter failed; empty if it succeeded.
     message: CString,
 }
@@ -46,10 +47,11 @@ impl Options {
         if let Some(via) = &self.via {
             dialer = dialer.with_via(via.clone());
         }
-        if let Some(cache) = &self.cache {
-            dialer = dialer.with_cache(cache.clone());
+        match &self.cache {
+            Some(cache) => dialer.with_cache(cache.clone()),
+            None if self.without_shared_cache => dialer.without_cache(),
+            None => dialer,
         }
-        dialer
     }
 
     /// Carries out the change of a setter, or keeps the message why it cannot be.
@@ -397,7 +399,8 @@ pub extern "C" fn mailport_options_set_via(options: Option<&mut Options>, via: T
     }))
 }
 
-/// Sets the cache. The options and their dials keep their own handle to it. Default NULL: none.
+/// Sets the cache. The options and their dials keep their own handle to it. Default NULL: the shared
+/// cache of the process, mailport_cache_shared().
 ///
 /// Since 0.1.
 #[unsafe(no_mangle)]
@@ -408,6 +411,20 @@ pub extern "C" fn mailport_options_set_cache(
     let cache = cache.map(|cache| cache.cache.clone());
     export!(status; options => {
         options.set(Ok(|options: &mut Options| options.cache = cache))
+    })
+}
+
+/// Sets whether dials without another cache use the shared cache of the process,
+/// mailport_cache_shared(). 0 turns it off, for a program that dials for several users. Default 1.
+///
+/// Since 0.1.
+#[unsafe(no_mangle)]
+pub extern "C" fn mailport_options_set_shared_cache(
+    options: Option<&mut Options>,
+    on: i32,
+) -> Status {
+    export!(status; options => {
+        options.set(Ok(|options: &mut Options| options.without_shared_cache = on == 0))
     })
 }
 
@@ -441,10 +458,11 @@ mod tests {
             mailport_options_set_prefer_submission(Some(&mut options), 1),
             mailport_options_set_ask(Some(&mut options), 1),
             mailport_options_set_try_failed_last(Some(&mut options), 1),
+            mailport_options_set_shared_cache(Some(&mut options), 0),
             mailport_options_set_families(Some(&mut options), 3),
             mailport_options_set_mark(Some(&mut options), 16),
         ];
-        assert_eq!(all, [MAILPORT_OK; 11]);
+        assert_eq!(all, [MAILPORT_OK; 12]);
         let mut expected = Config::default();
         expected.attempt_delay = Duration::from_millis(11);
         expected.port_delay = Duration::from_millis(12);
@@ -452,7 +470,7 @@ mod tests {
         expected.timeout = Duration::from_millis(14);
         expected.greeting_wait = GreetingWait::For(Duration::from_millis(16));
         (expected.ask, expected.try_failed_last) = (true, true);
-        assert!(options.sequential && options.prefer_submission);
+        assert!(options.sequential && options.prefer_submission && options.without_shared_cache);
         expected.families = mailport::Families::PreferIpv4;
         expected.mark = Some(16);
         assert_eq!(options.config, expected);

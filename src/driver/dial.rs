@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::error::ConnectError;
 use crate::machine::{Action, Answer, AttemptId, Event, Machine, Query, Question, Stale};
 use crate::outcome::{Failure, Outcome};
-use crate::plan::Service;
+use crate::plan::{Family, Service};
 use crate::report::{End, LookupError, Report};
 
 /// Where a dial goes: what the machine's look-ups are answered from.
@@ -259,8 +259,9 @@ impl Dial {
     }
 
     /// Answers a question as [`Dial::answer`] does, and remembers the answer as a remembered answer for this
-    /// network, target and next service, for 30 days: later dials do not ask. Without a cache, or
-    /// where the network is not known, the answer counts for this dial only.
+    /// network, target and next service, for 30 days: later dials do not ask. Without a cache, with
+    /// the [shared](Cache::shared) one, or where the network is not known, the answer counts for
+    /// this dial only.
     pub fn answer_and_remember(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {
         let next = self.machine.question().map(|question| question.next);
         self.answer(question, answer)?;
@@ -442,6 +443,9 @@ impl Dial {
     }
 
     fn connect(&mut self, attempt: AttemptId, address: SocketAddr, events: &mut Vec<Event>) {
+        if self.cache.as_ref().is_some_and(|(cache, _)| !cache.keeps(address.ip())) {
+            self.cache = None;
+        }
         let waits_for_greeting = self.config.greeting_wait.wait(false).is_some();
         match Socket::connect(address, &self.config) {
             Ok((socket, found)) => {
@@ -489,7 +493,7 @@ impl Dial {
     fn resolve(&mut self, query: Query, now: Instant, events: &mut Vec<Event>) {
         match &self.destination {
             DialDestination::Addresses(list) => {
-                let routes = direct::routes(list, &self.config);
+                let routes = self.routes(list);
                 events.push(Event::Resolved { query, addresses: Ok(list.to_vec()), routes });
             }
             DialDestination::Name(name) => {
@@ -515,10 +519,15 @@ impl Dial {
         let answers = self.slot.as_ref().map(|slot| slot.take()).unwrap_or_default();
         let events = answers.into_iter().map(|(query, addresses)| {
             let list = addresses.as_deref().unwrap_or_default();
-            let routes = direct::routes(list, &self.config);
+            let routes = self.routes(list);
             Event::Resolved { query, addresses, routes }
         });
         events.collect()
+    }
+
+    /// The families that this machine has a route to, where the machine asks.
+    fn routes(&self, list: &[SocketAddr]) -> Vec<Family> {
+        if self.machine.uses_routes() { direct::routes(list, &self.config) } else { Vec::new() }
     }
 
     /// At the deadline: that the limits of the resolver have kept the name from being looked up.

@@ -47,7 +47,7 @@ where
 /// let connected = dialer.connect("mail.example.com")?;
 /// # Ok::<(), mailport::ConnectError>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Dialer {
     plan: Plan,
     config: Config,
@@ -57,9 +57,22 @@ pub struct Dialer {
     addresses: Option<Arc<[SocketAddr]>>,
 }
 
+impl Default for Dialer {
+    fn default() -> Dialer {
+        Dialer {
+            plan: Plan::default(),
+            config: Config::default(),
+            resolver: Resolver::default(),
+            via: None,
+            cache: Some(Cache::shared()),
+            addresses: None,
+        }
+    }
+}
+
 impl Dialer {
-    /// A dialer by [`Plan::submission`] with the default settings, the system's resolver, and no
-    /// cache.
+    /// A dialer by [`Plan::submission`] with the default settings, the system's resolver, and the
+    /// [shared](Cache::shared) cache of the process.
     pub fn new() -> Dialer {
         Dialer::default()
     }
@@ -109,11 +122,17 @@ impl Dialer {
         Dialer { via: Some(via), ..self }
     }
 
-    /// The same dialer with a cache: its dials take hints from earlier ones, and leave observations
-    /// for later ones.
+    /// The same dialer with another cache, from which its dials take hints of earlier ones, and
+    /// where they leave observations for later ones. Default [`Cache::shared`].
     #[must_use]
     pub fn with_cache(self, cache: Cache) -> Dialer {
         Dialer { cache: Some(cache), ..self }
+    }
+
+    /// The same dialer without a cache: its dials learn nothing from one another.
+    #[must_use]
+    pub fn without_cache(self) -> Dialer {
+        Dialer { cache: None, ..self }
     }
 
     /// What looks names up and connects, and nothing else.
@@ -131,7 +150,7 @@ impl Dialer {
         &self.config
     }
 
-    /// The cache of its dials.
+    /// The cache of its dials; `None` where they go without one.
     pub fn cache(&self) -> Option<&Cache> {
         self.cache.as_ref()
     }
@@ -140,7 +159,7 @@ impl Dialer {
     ///
     /// The stream blocks, as one from `std::net::TcpStream::connect` does. System calls that a
     /// signal interrupts are repeated. [`Config::ask`] is refused, since a call that blocks cannot
-    /// ask. A cache with a file is given 50 ms at most to save what the dial has observed.
+    /// ask.
     pub fn connect<H>(&self, host: H) -> Result<Connected, ConnectError>
     where
         H: TryInto<Target>,
@@ -158,11 +177,7 @@ impl Dialer {
         }
         let mut dial = self.start_dial(&target)?;
         while dial.wait(None) == Status::Pending {}
-        let result = dial.take();
-        if let Some(cache) = &self.cache {
-            cache.flush(Cache::FLUSH);
-        }
-        let connected = result?;
+        let connected = dial.take()?;
         let blocking = connected.stream.set_nonblocking(false);
         blocking
             .map_err(|source| ConnectError::Setup { what: "the stream does not block", source })?;
@@ -193,9 +208,12 @@ impl Dialer {
                 (machine, DialDestination::Through(passage))
             }
         };
-        let cache = self.cache.clone();
-        let via = self.via.as_ref();
-        let cache = cache.and_then(|cache| Some((cache, Cache::place(target, &self.config, via)?)));
+        let cache = self.cache.as_ref().and_then(|cache| {
+            let has_addresses = self.addresses.is_some();
+            let place =
+                cache.place_of_dial(target, &self.config, self.via.as_ref(), has_addresses)?;
+            Some((cache.clone(), place))
+        });
         if let Some((cache, place)) = &cache {
             machine = machine.with_hints(cache.hints(place, &self.plan));
         }
@@ -229,7 +247,7 @@ impl Dialer {
     fn starter(&self) -> StartDial {
         let resolver = self.resolver.clone();
         StartDial::new(move |target, plan, config| {
-            let dialer = Dialer::new().with_resolver(resolver.clone());
+            let dialer = Dialer::new().without_cache().with_resolver(resolver.clone());
             let dial = dialer.with_plan(plan.clone()).with_config(config.clone()).start(target)?;
             Ok(Box::new(dial))
         })

@@ -4,7 +4,6 @@ use std::io;
 use std::net::{SocketAddr, SocketAddrV6};
 use std::time::{Duration, Instant};
 
-use super::cache::Cache;
 use super::dialer::{Dialer, scope};
 use super::probe_run::{ProbeProgress, Probing, Run};
 use super::stream::Stream;
@@ -124,7 +123,7 @@ impl Prober {
     /// The hints of the cache for a dial to a target.
     fn hints(&self, target: &Target) -> Hints {
         let Some(cache) = self.dialer.cache() else { return Hints::default() };
-        let place = Cache::place(target, self.dialer.config(), None);
+        let place = cache.place_of_dial(target, self.dialer.config(), None, false);
         place.map(|place| cache.hints(&place, self.dialer.plan())).unwrap_or_default()
     }
 

@@ -179,6 +179,13 @@ impl Machine {
         &self.families
     }
 
+    /// Whether it matters which families this machine has a route to: only what is remembered as bad
+    /// makes a difference.
+    #[cfg(feature = "driver")]
+    pub(crate) fn uses_routes(&self) -> bool {
+        !self.settings.hints.bad.is_empty()
+    }
+
     /// Whether an attempt is connected and held back by an earlier service. The peer of such a
     /// connection is worth watching.
     pub fn is_held(&self, attempt: AttemptId) -> bool {

@@ -48,10 +48,7 @@ fn dialer(settings: &DialSettings) -> Dialer {
     if let Some(via) = &settings.via {
         dialer = dialer.with_via(via.clone());
     }
-    match settings.cache {
-        Some(kind) => dialer.with_cache(cache::get(kind).clone()),
-        None => dialer,
-    }
+    cache::choose(dialer, settings.cache)
 }
 
 impl DialObject {

@@ -11,12 +11,17 @@ pub(crate) struct DialSettings {
     pub(crate) plan: Plan,
     pub(crate) config: Config,
     pub(crate) via: Option<Via>,
-    pub(crate) cache: Option<CacheKind>,
+    pub(crate) cache: CacheKind,
 }
 
 /// Where the cache is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CacheKind {
+    /// In the memory of this process, by the defaults of the library.
+    #[default]
+    Shared,
+    /// Nowhere.
+    Off,
     /// In the memory of this Emacs.
     Session,
     /// In the user's file.
@@ -34,7 +39,7 @@ pub(crate) fn parse(
     let allowed = if cleartext { Cleartext::Allow } else { Cleartext::Refuse };
     let plan = Plan::parse(plan, allowed).map_err(|error| error.to_string())?;
     let config = Config::default();
-    let mut parsed = DialSettings { target, plan, config, via: None, cache: None };
+    let mut parsed = DialSettings { target, plan, config, via: None, cache: CacheKind::default() };
     for (name, value) in settings {
         if name == "via" {
             // The error message never contains a password.
@@ -52,8 +57,9 @@ fn set(parsed: &mut DialSettings, name: &str, value: &str) -> Option<()> {
     match name {
         "cache" => {
             parsed.cache = match value {
-                "session" => Some(CacheKind::Session),
-                "file" => Some(CacheKind::File),
+                "off" => CacheKind::Off,
+                "session" => CacheKind::Session,
+                "file" => CacheKind::File,
                 _ => return None,
             };
         }

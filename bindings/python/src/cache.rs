@@ -24,6 +24,12 @@ impl Cache {
         Cache(py.detach(|| path.map_or_else(mailport::Cache::new, mailport::Cache::open)))
     }
 
+    /// The cache that dials of this process use by default.
+    #[staticmethod]
+    fn shared() -> Cache {
+        Cache(mailport::Cache::shared())
+    }
+
     /// The path of the user's cache.
     #[staticmethod]
     fn default_path() -> Option<PathBuf> {
@@ -41,7 +47,8 @@ impl Cache {
         py.detach(|| self.0.clear())
     }
 
-    /// Stores the answer to a question; returns `False` if the network is not known.
+    /// Stores the answer to a question; returns `False` if the network is not known, and for the
+    /// shared cache.
     #[pyo3(signature = (host, service, answer, config, via))]
     fn remember_answer(
         &self,
@@ -59,10 +66,7 @@ impl Cache {
         let via = via_of(via)?;
         Ok(py.detach(|| {
             let place = mailport::Cache::place(&target, &config, via.as_ref());
-            place.is_some_and(|place| {
-                self.0.remember_answer(&place, service, answer);
-                true
-            })
+            place.is_some_and(|place| self.0.remember_answer(&place, service, answer))
         }))
     }
 

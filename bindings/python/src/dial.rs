@@ -50,9 +50,10 @@ impl Dial {
         let target = target_of(host)?;
         let config = config.for_dial(Some(timeout), asks, source)?;
         let mut dialer = Dialer::new().with_plan(plan.0.clone()).with_config(config);
-        if let Some(cache) = cache {
-            dialer = dialer.with_cache(cache.0.clone());
-        }
+        dialer = match cache {
+            Some(cache) => dialer.with_cache(cache.0.clone()),
+            None => dialer.without_cache(),
+        };
         if let Some(via) = via_of(via)? {
             dialer = dialer.with_via(via);
         }

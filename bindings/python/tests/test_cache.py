@@ -55,6 +55,24 @@ def test_a_cache_lasts_in_its_file(tmp_path: Path, silent: Silent, opened: socke
     assert connected.report.elapsed < 0.3
 
 
+def test_the_shared_cache_is_used_by_default_and_can_be_turned_off(
+    refused: int, opened: socket.socket
+) -> None:
+    shared = Cache.shared()
+    assert shared is Cache.shared()
+    assert repr(shared) == "Cache.shared()"
+    assert shared.path is None
+    plan = starttls(refused, port_of(opened))
+    mailport.connect(HERE, plan=plan).close()
+    mailport.connect(HERE, plan=plan, cache=shared).close()
+    mailport.connect(HERE, plan=plan, cache=False).close()
+    assert shared.forget(HERE) == 0, "nothing of loopback addresses"
+    service = Service(port_of(opened), TLSMode.STARTTLS)
+    assert not shared.remember_answer("192.0.2.1", service, "fall-back")
+    with pytest.raises(TypeError, match="Cache or False"):
+        mailport.connect(HERE, plan=plan, cache=True)  # type: ignore[arg-type]
+
+
 def test_the_default_cache_is_the_user_s(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert Cache.default().path == tmp_path / "mailport" / "cache.json"

@@ -169,10 +169,8 @@ impl Args {
             });
         }
         let config = self.options.config();
-        let mut dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
-        if let Some(cache) = self.options.cache() {
-            dialer = dialer.with_cache(cache);
-        }
+        let dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
+        let dialer = self.options.with_cache(dialer);
         let prober = Prober::new(dialer).with_attempt_timeout(self.attempt_timeout);
         let mut line = ProgressLine::begin(self.attempt_timeout, targets.len(), self.json);
         let mut hosts: Vec<ProbeFound> = Vec::new();

@@ -180,9 +180,6 @@ pub(crate) struct Args {
     log: Format,
 }
 
-/// How often the cache is saved at most.
-const SAVE_INTERVAL: Duration = Duration::from_secs(2);
-
 const LISTENERS: &str = "Listeners";
 const DIALS: &str = "Dials";
 const LIMITS: &str = "Limits";
@@ -322,10 +319,9 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     // Where a service is silent, only the first client waits for it. The user that this process
     // becomes may not be able to write the file; the cache then ends with the process.
     let cache = args.cache.path();
-    let mut dialer = Dialer::default();
+    let mut dialer = Dialer::new().without_cache();
     if args.cache.is_on() {
-        let cache = cache.as_ref().map_or_else(Cache::new, Cache::open);
-        dialer = dialer.with_cache(cache.with_save_interval(SAVE_INTERVAL));
+        dialer = dialer.with_cache(cache.as_ref().map_or_else(Cache::new, Cache::open));
     }
     let mut relay = Relay::start(settings, dialer, inherited, log)?;
     relay::drop_privileges(args.user.as_deref(), mark).map_err(|error| match &args.user {

@@ -141,7 +141,7 @@ fn start_relay(args: &Args, expected: &TakenOver) -> io::Result<(Relay, Settings
         settings.listeners.push(listener(Ipv6Addr::LOCALHOST.into()));
     }
     settings.limits.max_sessions_per_client = settings.limits.max_sessions;
-    let mut dialer = Dialer::new();
+    let mut dialer = Dialer::new().without_cache();
     if args.cache.is_on() {
         dialer = dialer.with_cache(args.cache.path().map_or_else(Cache::new, Cache::open));
     }

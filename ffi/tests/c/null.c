@@ -49,7 +49,7 @@ static void no_options(void)
         mailport_options_set_timeout_ms,         mailport_options_set_attempt_delay_ms,
         mailport_options_set_port_delay_ms,       mailport_options_set_patience_ms,
         mailport_options_set_greeting_wait_ms,
-        mailport_options_set_prefer_submission,
+        mailport_options_set_prefer_submission,       mailport_options_set_shared_cache,
         mailport_options_set_sequential,              mailport_options_set_ask,
         mailport_options_set_try_failed_last,                mailport_options_set_families,
     };

@@ -72,6 +72,7 @@ static void set(mailport_options *to)
     case 13: mailport_options_set_via(to, text()); break;
     case 14: mailport_options_set_cache(to, ANY(caches)); break;
     case 16: mailport_options_set_addresses(to, text()); break;
+    case 17: mailport_options_set_shared_cache(to, number()); break;
     case 15: mailport_options_set_mark(to, (uint32_t)number()); break;
     default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
     }

@@ -4,21 +4,36 @@ use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use super::super::sys;
 use super::super::transport::direct::source_towards;
 use crate::cache::{Network, Place, SystemTables};
 use crate::config::Config;
-use crate::target::{Host, Target};
+use crate::target::Target;
 
 /// More than this of a table is not read: a machine with so many routes is a router.
 const MOST: u64 = 1 << 20;
+
+/// How long the shared cache uses what was read of a network.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Two addresses that are always behind a default route, IPv6 first: those of a.root-servers.net.
 /// Nothing is sent there; the kernel is only asked for the source address towards them.
 const FAR: [&str; 2] = ["[2001:503:ba3e::2:30]:53", "198.41.0.4:53"];
 
 pub(super) fn place(target: &Target, config: &Config, scope: &str) -> Option<Place> {
-    let mut scope = scope.to_owned();
+    let scope = scope_of(config, scope);
+    let network =
+        if target.is_here() { Network::this_machine(&scope) } else { network(config, &scope)? };
+    Some(Place::new(network, target))
+}
+
+/// What distinguishes dials in one network: what they go through, and what the kernel routes them
+/// by.
+fn scope_of(config: &Config, through: &str) -> String {
+    let mut scope = through.to_owned();
     // Another source address or mark may take another way. The device is in the network itself.
     for (name, value) in [
         ("source", config.source.map(|source| source.to_string())),
@@ -28,21 +43,53 @@ pub(super) fn place(target: &Target, config: &Config, scope: &str) -> Option<Pla
             let _ = write!(scope, "\0{name} {value}");
         }
     }
-    let network =
-        if is_here(target) { Network::this_machine(&scope) } else { network(config, &scope)? };
-    Some(Place::new(network, target))
+    scope
 }
 
-/// Whether a target is this machine by its name, or by its address.
-fn is_here(target: &Target) -> bool {
-    match target.host() {
-        // RFC 6761 section 6.3.
-        Host::Name(_) => {
-            let name = target.canonical();
-            name == "localhost" || name.ends_with(".localhost")
-        }
-        Host::Address(address) => address.is_loopback(),
-        Host::Scoped(..) => false,
+/// The networks that dials of this process were in a moment ago. Reading one costs more than a dial
+/// to an address nearby.
+#[derive(Debug, Default)]
+pub(super) struct RecentNetworks(Mutex<Vec<RecentNetwork>>);
+
+#[derive(Debug)]
+struct RecentNetwork {
+    /// The network namespace that it was read in.
+    namespace: u64,
+    device: Option<String>,
+    scope: String,
+    read: Instant,
+    network: Option<Network>,
+}
+
+impl RecentNetworks {
+    /// The place of a target that is not this machine, in the network that this thread is in, which
+    /// is read once a second at most.
+    pub(super) fn place(
+        &self,
+        target: &Target,
+        config: &Config,
+        through: &str,
+        now: Instant,
+    ) -> Option<Place> {
+        let scope = scope_of(config, through);
+        let Some(namespace) = sys::network_namespace() else {
+            return network(config, &scope).map(|network| Place::new(network, target));
+        };
+        // The lock is held while the tables are read: who comes meanwhile wants the same.
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|known| now.saturating_duration_since(known.read) < FRESH);
+        let is_it = |known: &&RecentNetwork| {
+            known.namespace == namespace && known.device == config.device && known.scope == scope
+        };
+        let found = if let Some(known) = recent.iter().find(is_it) {
+            known.network.clone()
+        } else {
+            let found = network(config, &scope);
+            let (device, network) = (config.device.clone(), found.clone());
+            recent.push(RecentNetwork { namespace, device, scope, read: now, network });
+            found
+        };
+        found.map(|network| Place::new(network, target))
     }
 }
 
@@ -114,6 +161,25 @@ mod tests {
         ];
         assert!(places[0] != places[1] && places[1] != places[2] && places[0] != places[2]);
         assert_eq!(places[0], with(|config| config.ask = true));
+    }
+
+    #[test]
+    fn a_network_is_read_once_a_second_for_each_way_out() {
+        let (recent, begun) = (RecentNetworks::default(), Instant::now());
+        let target: Target = "192.0.2.1".parse().unwrap();
+        let look = |mark: Option<u32>, ms: u64| {
+            let mut config = Config::default();
+            config.mark = mark;
+            let place = recent.place(&target, &config, "", begun + Duration::from_millis(ms));
+            let read = recent.0.lock().unwrap().iter().map(|known| known.read - begun).collect();
+            let read: Vec<Duration> = read;
+            (place, read.into_iter().map(|at| at.as_millis()).collect::<Vec<_>>())
+        };
+        let (first, read) = look(None, 0);
+        assert_eq!(read, [0]);
+        assert_eq!(look(None, 999), (first.clone(), vec![0]));
+        assert_eq!(look(Some(7), 999).1, [0, 999], "another mark may lead elsewhere");
+        assert_eq!(look(None, 1000), (first, vec![999, 1000]));
     }
 
     #[test]

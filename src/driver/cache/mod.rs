@@ -4,17 +4,21 @@
 //! I/O. What it leaves is brought to the file by a thread that lives while there is something to
 //! save, and each time brings everything that has come together.
 
+#[cfg(feature = "cache-file")]
+mod at_exit;
 mod current_network;
 #[cfg(feature = "cache-file")]
 mod file;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::IpAddr;
 #[cfg(feature = "cache-file")]
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use self::current_network::RecentNetworks;
 use super::per_process::PerProcess;
 use crate::cache::{Change, Place, Remembered, Stamp, Table};
 use crate::config::Config;
@@ -25,17 +29,21 @@ use crate::plan::{Plan, Service};
 use crate::target::Target;
 use crate::via::Via;
 
+/// The least time between two saves, unless it is urgent.
+#[cfg(feature = "cache-file")]
+const SAVE_INTERVAL: Duration = Duration::from_secs(1);
 /// The most changes that wait to be saved; without a place to save them, the oldest go.
 const MAX_PENDING: usize = 1024;
 
 /// What dials have learned, for those that follow: a later dial in the same network does not wait
-/// again for what an earlier one found silent. It shortens waiting and never decides. [`Dialer`]
-/// uses the one it is [given](crate::Dialer::with_cache); the rules are those of
-/// [`Table`].
+/// again for what an earlier one found silent. It shortens waiting and never decides. A [`Dialer`]
+/// uses the one it is [given](crate::Dialer::with_cache), or else the [shared](Cache::shared) cache
+/// of the process; the rules are those of [`Table`].
 ///
 /// A clone is a handle to the same cache. Nothing but `flush` waits for a disk: saving is done by a
-/// thread that lives while there is something to save. A file that cannot be read is an empty
-/// cache, and one that cannot be written a cache that ends with the process.
+/// thread that lives while there is something to save, at once for the first time and then at most
+/// once a second. `exit` waits for it, [`Cache::FLUSH`] at most. A file that cannot be read is an
+/// empty cache, and one that cannot be written a cache that ends with the process.
 ///
 /// After a fork, the child continues with what its parent knew then, if no thread held the lock then,
 /// and else with nothing. What the parent had not saved yet, the parent saves.
@@ -53,9 +61,9 @@ const MAX_PENDING: usize = 1024;
 pub struct Cache {
     #[cfg(feature = "cache-file")]
     path: Option<Arc<Path>>,
-    #[cfg(feature = "cache-file")]
-    interval: Duration,
-    shared: PerProcess<CacheShared>,
+    /// Whether it is the one that dials use by default.
+    is_shared: bool,
+    state: PerProcess<CacheShared>,
 }
 
 impl Default for Cache {
@@ -100,6 +108,7 @@ struct CacheShared {
     /// It has become urgent to save.
     #[cfg(feature = "cache-file")]
     urged: Condvar,
+    networks: RecentNetworks,
 }
 
 #[derive(Default)]
@@ -112,14 +121,17 @@ struct CacheState {
     /// Whether it has to save at once.
     #[cfg(feature = "cache-file")]
     is_urgent: bool,
+    /// When the last save ended, whether it succeeded or not.
+    #[cfg(feature = "cache-file")]
+    saved: Option<Instant>,
     /// Why the file cannot be used.
     #[cfg(feature = "cache-file")]
     error: Option<CacheError>,
 }
 
 impl Cache {
-    /// The longest time that a call that blocks waits for the cache to be saved. A program that ends its
-    /// process after a dial should ([`Cache::flush`]).
+    /// How long `exit` waits for what is not saved yet. A program that ends by `_exit`, or by a signal
+    /// that it handles, may wait so for [`Cache::flush`].
     pub const FLUSH: Duration = Duration::from_millis(50);
 
     /// A cache that ends with the process.
@@ -127,10 +139,23 @@ impl Cache {
         Cache {
             #[cfg(feature = "cache-file")]
             path: None,
-            #[cfg(feature = "cache-file")]
-            interval: Duration::ZERO,
-            shared: PerProcess::new(CacheShared::with(Table::default())),
+            is_shared: false,
+            state: PerProcess::new(CacheShared::with(Table::default())),
         }
+    }
+
+    /// The cache in memory that every dial of this process uses which names no other
+    /// ([`Dialer::with_cache`](crate::Dialer::with_cache)) and does not go [without
+    /// one](crate::Dialer::without_cache).
+    ///
+    /// It keeps outcomes only: no remembered answers, nothing of loopback addresses (whose ports are
+    /// used again by other servers), and nothing of dials with [given
+    /// addresses](crate::Dialer::with_addresses). It reads what the system says of the network at
+    /// most once a second. [`Cache::clear`] empties it. A process that dials for several users
+    /// should go without it.
+    pub fn shared() -> Cache {
+        static SHARED: OnceLock<Cache> = OnceLock::new();
+        SHARED.get_or_init(|| Cache { is_shared: true, ..Cache::new() }).clone()
     }
 
     /// A cache that is kept in this file (feature `cache`), with what is in it. Reads the file,
@@ -153,23 +178,14 @@ impl Cache {
         };
         let shared = CacheShared::with(table);
         shared.lock().error = error;
-        let interval = Duration::ZERO;
-        Cache { path: Some(path), interval, shared: PerProcess::new(shared) }
-    }
-
-    /// The same cache, whose file is written at most once in this time: for a process that makes many
-    /// dials. Default zero: as soon as there is something to save. [`Cache::flush`] does not wait.
-    #[cfg(feature = "cache-file")]
-    #[must_use]
-    pub fn with_save_interval(self, interval: Duration) -> Cache {
-        Cache { interval: interval.min(crate::config::MAX_DELAY), ..self }
+        Cache { path: Some(path), is_shared: false, state: PerProcess::new(shared) }
     }
 
     /// Why the file could not be read when it was opened, or written when it was last tried; `None`
     /// when it could, and for a cache without a file.
     #[cfg(feature = "cache-file")]
     pub fn error(&self) -> Option<CacheError> {
-        self.shared().lock().error.clone()
+        self.here().lock().error.clone()
     }
 
     /// Where a user's cache is kept: `mailport/cache.json` in `$XDG_CACHE_HOME` or else in
@@ -190,9 +206,32 @@ impl Cache {
         current_network::place(target, config, &via.map_or_else(String::new, Via::scope))
     }
 
+    /// The place for a dial with this cache; `None` where it keeps nothing of such a dial.
+    pub(super) fn place_of_dial(
+        &self,
+        target: &Target,
+        config: &Config,
+        via: Option<&Via>,
+        has_addresses: bool,
+    ) -> Option<Place> {
+        if !self.is_shared {
+            return Cache::place(target, config, via);
+        }
+        if has_addresses || target.is_here() || via.is_some_and(Via::is_here) {
+            return None;
+        }
+        let scope = via.map_or_else(String::new, Via::scope);
+        self.here().networks.place(target, config, &scope, Instant::now())
+    }
+
+    /// Whether this cache keeps outcomes of an address.
+    pub(super) fn keeps(&self, address: IpAddr) -> bool {
+        !self.is_shared || !address.to_canonical().is_loopback()
+    }
+
     /// The hints for a dial by this plan.
     pub fn hints(&self, place: &Place, plan: &Plan) -> Hints {
-        self.shared().lock().table.hints(place, plan, now())
+        self.here().lock().table.hints(place, plan, now())
     }
 
     /// Takes in what a dial has taught.
@@ -204,15 +243,19 @@ impl Cache {
         }));
     }
 
-    /// Remembers what the user answered for good when this service would come next.
-    pub fn remember_answer(&self, place: &Place, service: Service, answer: Answer) {
-        let (place, at) = (place.clone(), now());
-        self.change([Change::RememberedAnswer { place, service, answer, at }]);
+    /// Remembers what the user answered for good when this service would come next. Returns whether
+    /// it is kept: the [shared](Cache::shared) cache keeps no answers.
+    pub fn remember_answer(&self, place: &Place, service: Service, answer: Answer) -> bool {
+        if !self.is_shared {
+            let (place, at) = (place.clone(), now());
+            self.change([Change::RememberedAnswer { place, service, answer, at }]);
+        }
+        !self.is_shared
     }
 
     /// Everything that is remembered, by network, target and service.
     pub fn list(&self) -> Vec<Remembered> {
-        self.shared().lock().table.list(now())
+        self.here().lock().table.list(now())
     }
 
     /// Forgets a target in every network, and gives how many outcomes and answers that were.
@@ -232,29 +275,15 @@ impl Cache {
             return true;
         }
         let until = Instant::now() + timeout.min(crate::config::MAX_DELAY);
-        let shared = self.shared();
+        let shared = self.here();
         // What could not be saved before is tried once more.
         self.save(&shared);
-        let mut state = shared.lock();
-        #[cfg(feature = "cache-file")]
-        {
-            state.is_urgent = true;
-            shared.urged.notify_all();
-        }
-        while state.is_saving {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            let waited = shared.settled.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
-        }
-        !state.is_saving && state.pending.is_empty()
+        shared.settle(until)
     }
 
     /// Brings changes to the table, and has them saved.
     fn change(&self, changes: impl IntoIterator<Item = Change>) -> usize {
-        let (shared, now) = (self.shared(), now());
+        let (shared, now) = (self.here(), now());
         let mut forgotten = 0;
         let mut state = shared.lock();
         for change in changes {
@@ -293,15 +322,16 @@ impl Cache {
         }
         state.is_saving = true;
         drop(state);
-        let theirs = Arc::clone(shared);
-        let (file, interval) = (Arc::clone(&path), self.interval);
+        at_exit::expect(shared);
+        let (theirs, file) = (Arc::clone(shared), Arc::clone(&path));
         let started = super::sys::thread::spawn("mailport-cache", STACK, move || {
-            theirs.wait_until_urgent(interval);
             work(&theirs, |changes| {
                 file::save(&file, changes, now()).map_err(|error| CacheError::new(&file, &error))
             });
+            at_exit::forget(&theirs);
         });
         if let Err(error) = started {
+            at_exit::forget(shared);
             let mut state = shared.lock();
             state.is_saving = false;
             state.error = Some(CacheError::new(&path, &error));
@@ -314,17 +344,19 @@ impl Cache {
     #[expect(clippy::unused_self, reason = "with a file it depends on it")]
     fn save(&self, _: &Arc<CacheShared>) {}
 
-    fn shared(&self) -> Arc<CacheShared> {
-        self.shared.get(CacheShared::child)
+    /// What the handles share in this process.
+    fn here(&self) -> Arc<CacheShared> {
+        self.state.get(CacheShared::child)
     }
 }
 
-/// What the thread does: it saves until nothing is left to save, or something cannot be.
+/// What the thread does: it saves until nothing is left to save, or something cannot be, the first
+/// time at once.
 #[cfg(feature = "cache-file")]
 fn work(shared: &CacheShared, save: impl Fn(&[Change]) -> Result<Table, CacheError>) {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     loop {
-        let mut state = shared.lock();
+        let mut state = shared.wait_until_due();
         let changes: Vec<Change> = state.pending.drain(..).collect();
         if changes.is_empty() {
             state.is_saving = false;
@@ -333,6 +365,7 @@ fn work(shared: &CacheShared, save: impl Fn(&[Change]) -> Result<Table, CacheErr
         drop(state);
         let saved = catch_unwind(AssertUnwindSafe(|| save(&changes)));
         let mut state = shared.lock();
+        state.saved = Some(Instant::now());
         // A panic is a bug, which was reported when it happened.
         state.error = saved.as_ref().ok().and_then(|saved| saved.as_ref().err().cloned());
         if let Ok(Ok(mut table)) = saved {
@@ -361,16 +394,17 @@ impl CacheShared {
             settled: Condvar::new(),
             #[cfg(feature = "cache-file")]
             urged: Condvar::new(),
+            networks: RecentNetworks::default(),
         }
     }
 
-    /// Lets changes come together for a while before they are saved.
+    /// Lets changes come together until a second after the last save, or until it is urgent.
     #[cfg(feature = "cache-file")]
-    fn wait_until_urgent(&self, interval: Duration) {
-        let until = Instant::now() + interval;
+    fn wait_until_due(&self) -> MutexGuard<'_, CacheState> {
         let mut state = self.lock();
-        while !state.is_urgent {
-            let left = until.saturating_duration_since(Instant::now());
+        while !state.is_urgent && !state.pending.is_empty() {
+            let due = state.saved.map(|saved| saved + SAVE_INTERVAL);
+            let left = due.unwrap_or_else(Instant::now).saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -378,6 +412,27 @@ impl CacheShared {
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         state.is_urgent = false;
+        state
+    }
+
+    /// Has what the thread is to save saved at once, waits for it until then, and says whether
+    /// everything is saved.
+    fn settle(&self, until: Instant) -> bool {
+        let mut state = self.lock();
+        #[cfg(feature = "cache-file")]
+        {
+            state.is_urgent = state.is_saving;
+            self.urged.notify_all();
+        }
+        while state.is_saving {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.settled.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        !state.is_saving && state.pending.is_empty()
     }
 
     /// The state of a forked child: what the parent knew, unless a thread that does not exist here
@@ -450,6 +505,64 @@ mod tests {
         assert!(cache.flush(Duration::ZERO), "there is nothing to save");
         assert_eq!(cache.forget(&"MAIL.example.".parse().unwrap()), 1);
         assert!(cache.list().is_empty());
+    }
+
+    #[test]
+    fn the_shared_cache_keeps_nothing_of_this_machine_or_of_given_addresses_and_no_answer() {
+        let (cache, config) = (Cache::shared(), Config::default());
+        let place_of = |host: &str, via: Option<&str>, given| {
+            let via: Option<Via> = via.map(|via| via.parse().unwrap());
+            cache.place_of_dial(&host.parse().unwrap(), &config, via.as_ref(), given)
+        };
+        for host in
+            ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "localhost", "a.localhost."]
+        {
+            assert_eq!(place_of(host, None, false), None, "{host}");
+        }
+        assert_eq!(place_of("192.0.2.1", None, true), None);
+        assert_eq!(place_of("192.0.2.1", Some("socks5://[::1]:1080"), false), None);
+        let known = Cache::place(&"192.0.2.1".parse().unwrap(), &config, None);
+        assert_eq!(place_of("192.0.2.1", None, false), known, "what is left is kept");
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(!cache.keeps(address.parse().unwrap()), "{address}");
+            assert!(Cache::new().keeps(address.parse().unwrap()), "{address}");
+        }
+        let service = Plan::submission().services()[1];
+        assert!(!cache.remember_answer(&place(), service, Answer::FallBack));
+        assert!(Cache::new().remember_answer(&place(), service, Answer::FallBack));
+        assert!(cache.list().is_empty());
+    }
+
+    #[cfg(feature = "cache-file")]
+    #[test]
+    fn the_first_save_is_immediate_and_later_ones_come_together_for_a_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.json");
+        let cache = Cache::open(&path);
+        let saved = || Cache::open(&path).list().len();
+        let until = |len| {
+            let begun = Instant::now();
+            while saved() != len {
+                assert!(begun.elapsed() < Duration::from_secs(60), "never saved");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Instant::now()
+        };
+        cache.learn(&place(), &[reset(0)]);
+        let first = until(1);
+        for name in 0..50 {
+            let target = format!("mail{name}.example").parse().unwrap();
+            cache.learn(&Place::new(Network::this_machine(""), &target), &[reset(0)]);
+        }
+        // Held up, this thread comes too late to see it.
+        if first.elapsed() < Duration::from_millis(400) {
+            assert_eq!(saved(), 1);
+        }
+        let second = until(51);
+        assert!(second - first > Duration::from_millis(500), "{:?}", second - first);
+        cache.learn(&place(), &[reset(1)]);
+        assert!(cache.flush(Duration::from_secs(60)));
+        assert_eq!(saved(), 52);
     }
 
     #[cfg(feature = "cache-file")]

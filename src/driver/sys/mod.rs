@@ -34,6 +34,15 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
+/// Has the C library call `run` when the process ends by `exit`, or by returning from `main`, or
+/// when a shared library with this code in it is closed.
+#[cfg(feature = "cache-file")]
+pub(super) fn at_exit(run: extern "C" fn()) {
+    // SAFETY: the function may be called as long as this code is loaded. It fails for lack of memory
+    // only, and then nothing is called.
+    unsafe { libc::atexit(run) };
+}
+
 // ---- descriptors -----------------------------------------------------------------------------
 
 /// Makes a timer whose descriptor becomes readable when it runs out.
@@ -283,16 +292,22 @@ pub(super) struct Namespaces {
 
 /// The namespaces of this thread; `None` where the system does not tell.
 pub(super) fn namespaces() -> Option<Namespaces> {
-    let number = |path: &CStr| {
-        // SAFETY: all-zero is a valid `stat`, which the call fills in.
-        let mut status: libc::stat = unsafe { mem::zeroed() };
-        // SAFETY: the path is NUL-terminated, and both outlive the call.
-        let result = unsafe { libc::stat(path.as_ptr(), &raw mut status) };
-        // Both are files of the one file system that the kernel has for namespaces.
-        check(result).ok().map(|_| status.st_ino)
-    };
-    let network = number(c"/proc/thread-self/ns/net")?;
-    Some(Namespaces { network, mounts: number(c"/proc/thread-self/ns/mnt")? })
+    let network = network_namespace()?;
+    Some(Namespaces { network, mounts: inode(c"/proc/thread-self/ns/mnt")? })
+}
+
+/// The network namespace of this thread; `None` where the system does not tell.
+pub(super) fn network_namespace() -> Option<u64> {
+    inode(c"/proc/thread-self/ns/net")
+}
+
+/// The number of a file. Namespaces are all files of one file system.
+fn inode(path: &CStr) -> Option<u64> {
+    // SAFETY: all-zero is a valid `stat`, which the call fills in.
+    let mut status: libc::stat = unsafe { mem::zeroed() };
+    // SAFETY: the path is NUL-terminated, and both outlive the call.
+    let result = unsafe { libc::stat(path.as_ptr(), &raw mut status) };
+    check(result).ok().map(|_| status.st_ino)
 }
 
 /// Looks a name up in one family or both, as long as the system takes.

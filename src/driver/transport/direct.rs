@@ -16,7 +16,7 @@ use crate::plan::Family;
 #[derive(Debug)]
 pub(in super::super) struct Socket {
     inner: socket2::Socket,
-    family: Family,
+    address: SocketAddr,
     /// Whether ICMP errors are queued, so that an empty queue means something.
     queues_errors: bool,
     started: Instant,
@@ -53,7 +53,8 @@ impl Socket {
         // for TCP; whether this one does is seen from the call, not from its version.
         let queues_errors = sys::queue_errors(socket.as_fd(), family, true).is_ok();
         let started = Instant::now();
-        let mut socket = Socket { inner: socket, family, queues_errors, started, connected: false };
+        let mut socket =
+            Socket { inner: socket, address, queues_errors, started, connected: false };
         let found = match socket.inner.connect(&address.into()) {
             Ok(()) => socket.look(),
             // On loopback the handshake is over before connect returns.
@@ -95,7 +96,8 @@ impl Socket {
         }
         self.connected = true;
         // Left on, a soft ICMP error would end the session that it is handed to.
-        let _ = sys::queue_errors(self.inner.as_fd(), self.family, false);
+        let family = Family::from(self.address.ip());
+        let _ = sys::queue_errors(self.inner.as_fd(), family, false);
         let measured = info.and_then(|info| info.round_trip);
         let round_trip = measured.unwrap_or_else(|| self.started.elapsed());
         SocketState::Connected { round_trip, syns: info.and_then(|info| info.syns) }
@@ -104,8 +106,8 @@ impl Socket {
     /// Whether both ends are this socket: no program listens at that port of this machine, and the
     /// kernel chose it as the local one (simultaneous open, RFC 9293 section 3.5).
     fn is_connected_to_itself(&self) -> bool {
-        let ends = self.inner.local_addr().ok().zip(self.inner.peer_addr().ok());
-        ends.is_some_and(|(own, peer)| own.as_socket() == peer.as_socket())
+        let own = self.inner.local_addr().ok().and_then(|own| own.as_socket());
+        own.is_some_and(|own| (own.ip(), own.port()) == (self.address.ip(), self.address.port()))
     }
 
     /// SYNs sent so far, while the handshake lasts.

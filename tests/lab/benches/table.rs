@@ -40,7 +40,7 @@ fn dial(lab: &Lab, scenario: &Scenario) -> (Duration, Option<u16>, usize) {
     addresses.sort_by_key(SocketAddr::is_ipv4);
     let names = Resolver::custom(move |_| Ok(addresses.clone()));
     let (took, port) = lab.client(|| {
-        let dialer = Dialer::default().with_resolver(names.clone());
+        let dialer = Dialer::new().without_cache().with_resolver(names.clone());
         let target = "mail.example.com";
         let start = Instant::now();
         let result = dialer

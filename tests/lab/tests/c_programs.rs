@@ -151,6 +151,19 @@ fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
 }
 
 #[test]
+fn the_dials_of_a_process_share_a_cache_unless_it_is_off() {
+    let program = program("ffi/tests/c/shared_cache.c", &[]);
+    let all = table();
+    let row = all.iter().find(|row| row.name == "587 is silent").expect("its name");
+    let lab = lab_of(row);
+    let output = lab.client(|| Command::new(&program).arg(NAME).output().expect("it runs"));
+    let waited = "25 timeout\n";
+    let remembered = "25 cancelled\n";
+    let expected = [waited, remembered, waited, remembered, waited].concat();
+    assert_eq!(words(&output), expected);
+}
+
+#[test]
 fn the_router_that_says_no_is_told_with_its_words() {
     let source = "ffi/tests/c/icmp.c";
     for (host, fate, starts) in [

@@ -61,6 +61,7 @@ fn attempt(address: IpAddr) -> Attempt {
     let mut config = Config::default();
     config.timeout = Duration::from_millis(400);
     let dialled = mailport::Dialer::new()
+        .without_cache()
         .with_plan(plan.clone())
         .with_config(config.clone())
         .connect(&address.to_string());

@@ -1,12 +1,15 @@
 //! What this machine refuses by itself is `local`, whatever the error looks like; and the caller's
-//! socket options do what they say. Needs root (or a user namespace) and /dev/net/tun.
+//! socket options do what they say. What the kernel does not tell is told in another way. Needs root (or a user namespace) and /dev/net/tun.
+
+#[path = "../../common/seccomp.rs"]
+mod seccomp;
 
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
 use mailport::report::{Attempt, End};
-use mailport::{Config, ConfigError, ConnectError, Outcome, Plan, Report};
+use mailport::{Config, ConfigError, ConnectError, Family, Outcome, Plan, Report};
 use mailport_lab::real::{CLIENT_V4, Lab};
 use mailport_lab::scenario::{V4, V6};
 use mailport_lab::{Fate, Network};
@@ -25,6 +28,7 @@ fn ip(arguments: &str) {
 fn dial(host: &str, config: &Config) -> Result<Report, ConnectError> {
     let plan = Plan::submission();
     mailport::Dialer::new()
+        .without_cache()
         .with_plan(plan.clone())
         .with_config(config.clone())
         .connect(host)
@@ -107,6 +111,111 @@ fn when_no_port_is_left_the_dial_ends_and_the_next_service_is_not_tried() {
 }
 
 #[test]
+fn where_ipv6_is_switched_off_the_dial_goes_on_as_without_a_route() {
+    let lab = lab();
+    lab.hosts(&[("mail.example.test", V4), ("mail.example.test", V6), ("six.example.test", V6)])
+        .expect("names");
+    lab.client(|| {
+        ip("-6 route del default");
+        for _ in ["without a route", "without an address"] {
+            for plan in [Plan::submission(), Plan::submission().sequential(), Plan::symmetric()] {
+                let dialer = mailport::Dialer::new().without_cache().with_plan(plan.clone());
+                let report = dialer.connect("mail.example.test").expect("587 is open").report;
+                let won = report.winner().expect("a connection");
+                assert_eq!((won.service.port(), won.family), (587, Some(Family::Ipv4)), "{plan}");
+                // IPv6 alone: no way for either service, and no lack of ports.
+                let error = dialer.connect("six.example.test").expect_err("no way over IPv6");
+                let ConnectError::Failed(report) = error else { panic!("{error}") };
+                assert_eq!(report.end, Some(End::Exhausted), "{plan}: {report:?}");
+                assert_eq!(report.attempts.len(), 2, "{plan}: {report:?}");
+                let all = report.attempts.iter().all(|a| is_local(a, "ENETUNREACH"));
+                assert!(all, "{plan}: {report:?}");
+            }
+            for which in ["all", "default"] {
+                let path = format!("/proc/sys/net/ipv6/conf/{which}/disable_ipv6");
+                std::fs::write(path, "1").expect("sysctl");
+            }
+        }
+        // The fallback after a soft error is as anywhere else.
+        lab.set(V4, 587, Fate::Icmp { kind: 3, code: 1 });
+        let report = dial("mail.example.test", &Config::default()).expect("25 is open");
+        assert_eq!(report.winner().map(|won| won.service.port()), Some(25), "{report:?}");
+    });
+    assert_eq!(lab.syns().iter().filter(|syn| syn.port == 25).count(), 1, "{:?}", lab.syns());
+}
+
+#[test]
+fn a_connection_to_itself_is_a_refusal() {
+    let lab = lab();
+    lab.client(|| {
+        // The one port that a connection can come from is the one that it goes to.
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "40001 40001").expect("sysctl");
+        let itself = std::net::TcpStream::connect(("127.0.0.1", 40001)).expect("simultaneous open");
+        assert_eq!(itself.local_addr().ok(), itself.peer_addr().ok());
+        drop(itself);
+        let mut dialer = mailport::Dialer::new();
+        for (host, end) in [("127.0.0.1", End::Exhausted), ("::1", End::Exhausted)] {
+            dialer = dialer.with_plan("40001:starttls".parse().expect("a plan"));
+            let error = dialer.connect(host).expect_err("no program listens");
+            let ConnectError::Failed(report) = error else { panic!("{error}") };
+            assert_eq!(report.end, Some(end), "{report:?}");
+            assert_eq!(report.attempts[0].outcome, Some(Outcome::Reset), "{report:?}");
+        }
+    });
+}
+
+#[test]
+fn without_tcp_info_a_connection_is_seen_and_a_refusal_too() {
+    let lab = lab();
+    lab.set(V4, 25, Fate::Reset);
+    for errno in [libc::EPERM, libc::ENOPROTOOPT, libc::EOPNOTSUPP] {
+        let option = (libc::IPPROTO_TCP, libc::TCP_INFO);
+        lab.client(|| {
+            seccomp::refusing_option(libc::SYS_getsockopt, option, errno, || {
+                let report = dial(&V4.to_string(), &Config::default()).expect("587 is open");
+                assert_eq!(report.winner().map(|won| won.service.port()), Some(587), "{report:?}");
+                let only_25 = mailport::Dialer::new().without_cache();
+                let only_25 = only_25.with_plan("25:starttls".parse().expect("a plan"));
+                let error = only_25.connect(&*V4.to_string()).expect_err("25 is closed");
+                let ConnectError::Failed(report) = error else { panic!("{error}") };
+                assert_eq!(report.attempts[0].outcome, Some(Outcome::Reset), "{report:?}");
+                assert_eq!(report.end, Some(End::Exhausted), "{report:?}");
+            });
+        });
+    }
+}
+
+#[test]
+fn without_an_error_queue_errno_decides_and_the_report_says_so() {
+    let lab = lab();
+    let note = |report: &Report| report.attempts[0].note.clone().unwrap_or_default();
+    for (fate, outcome, errno) in [
+        (Fate::Reset, Outcome::Reset, "ECONNREFUSED"),
+        // An administrative prohibition is told from an absent host by the queue alone.
+        (Fate::Icmp { kind: 3, code: 13 }, Outcome::IcmpSoft, "EHOSTUNREACH"),
+        (Fate::Icmp { kind: 3, code: 2 }, Outcome::IcmpHard, "ENOPROTOOPT"),
+    ] {
+        lab.set(V4, 587, fate);
+        lab.client(|| {
+            let unread = || {
+                let report = dial(&V4.to_string(), &Config::default()).expect("25 is open");
+                let first = &report.attempts[0];
+                let found = first.errno.and_then(mailport::outcome::Errno::name);
+                assert_eq!((first.outcome, found), (Some(outcome), Some(errno)), "{report:?}");
+                assert_eq!(note(&report), "decided by errno alone: no error queue", "{report:?}");
+                assert_eq!(report.winner().map(|won| won.service.port()), Some(25), "{report:?}");
+            };
+            // IP_RECVERR itself, and then the reading of the queue.
+            let option = (libc::SOL_IP, libc::IP_RECVERR);
+            seccomp::refusing_option(libc::SYS_setsockopt, option, libc::EPERM, unread);
+            let reading =
+                [seccomp::Refused { call: libc::SYS_recvmsg, without: 0, errno: libc::EPERM }];
+            seccomp::refusing(&reading, unread);
+        });
+    }
+}
+
+#[test]
 fn the_source_address_is_used_and_narrows_the_families() {
     let lab = lab();
     lab.hosts(&[("mail.example.test", V4), ("mail.example.test", V6)]).expect("names");
@@ -115,6 +224,7 @@ fn the_source_address_is_used_and_narrows_the_families() {
     lab.client(|| {
         let host = "mail.example.test";
         let connected = mailport::Dialer::new()
+            .without_cache()
             .with_plan(Plan::submission())
             .with_config(config.clone())
             .connect(host)
@@ -158,6 +268,7 @@ fn device_and_mark_are_set_on_the_connection() {
         config.device = Some(device.clone());
         let host = &V4.to_string();
         let connected = mailport::Dialer::new()
+            .without_cache()
             .with_plan(Plan::submission())
             .with_config(config.clone())
             .connect(host)

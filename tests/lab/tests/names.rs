@@ -184,7 +184,12 @@ fn reply(question: &[u8], code: u8, list: &[IpAddr]) -> Vec<u8> {
 }
 
 fn dial_with(host: &str, config: Config) -> Report {
-    match Dialer::new().with_plan(Plan::submission()).with_config(config).connect(host) {
+    match Dialer::new()
+        .without_cache()
+        .with_plan(Plan::submission())
+        .with_config(config)
+        .connect(host)
+    {
         Ok(connected) => connected.report,
         Err(ConnectError::Failed(report)) => *report,
         Err(error) => panic!("{host}: {error}"),
@@ -353,7 +358,7 @@ fn on_a_machine_with_ipv4_only_no_attempt_goes_to_25() {
             machine.name("mail.example.test", gives(slow, &[V4]), gives(0, &[V6]));
             for plan in [Plan::submission(), Plan::submission().sequential(), Plan::symmetric()] {
                 for _ in 0..10 {
-                    let dialer = Dialer::new().with_plan(plan.clone());
+                    let dialer = Dialer::new().without_cache().with_plan(plan.clone());
                     let report = dialer.connect("mail.example.test").unwrap().report;
                     let all = report.attempts.iter().all(|a| a.service.port() == 587);
                     assert!(all, "{plan}: {report:?}");
@@ -390,7 +395,7 @@ fn a_lack_of_descriptors_is_never_told_as_a_name_that_does_not_exist() {
         let mut lacked = 0;
         for more in 0..8 {
             set_limit(u64::try_from(used + more).unwrap());
-            let result = Dialer::new().connect("mail.example.test");
+            let result = Dialer::new().without_cache().connect("mail.example.test");
             set_limit(soft);
             match result {
                 Ok(_) | Err(ConnectError::Setup { .. }) => {}
@@ -402,7 +407,7 @@ fn a_lack_of_descriptors_is_never_told_as_a_name_that_does_not_exist() {
             }
         }
         assert!(lacked > 0, "in no dial were there too few for the look-up");
-        assert!(Dialer::new().connect("mail.example.test").is_ok());
+        assert!(Dialer::new().without_cache().connect("mail.example.test").is_ok());
     });
 }
 
@@ -438,7 +443,7 @@ fn a_dial_never_waits_for_a_look_up_that_began_in_an_earlier_network() {
         // A server that never answers, as one of the network before.
         file("resolv.conf", "nameserver 192.0.2.66\noptions timeout:10 attempts:3\n");
         let silent = UdpSocket::bind((STRANGER_V4, 53)).unwrap();
-        let mut old = Dialer::new().start("two.test").unwrap();
+        let mut old = Dialer::new().without_cache().start("two.test").unwrap();
         old.process();
         thread::sleep(Duration::from_millis(1100));
         resolv_conf("");

@@ -3,12 +3,12 @@
 //!
 //! Needs root (or a user namespace) and /dev/net/tun; fails without them.
 
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mailport::cache::Place;
-use mailport::{Cache, Config, Dialer, Outcome, Plan, Target};
+use mailport::{Cache, Config, Dialer, Outcome, Target};
 use mailport_lab::real::Lab;
 use mailport_lab::scenario::{ROUND_TRIP, V4, network};
 use mailport_lab::{Fate, Network};
@@ -78,15 +78,11 @@ impl Hotel {
 
     /// How the first service fared in a dial with this cache, which reaches the second.
     fn dial(&self, cache: &Cache) -> Outcome {
-        let dialer = Dialer::default().with_cache(cache.clone());
-        let dial = || {
-            dialer
-                .clone()
-                .with_plan(Plan::submission())
-                .with_config(Config::default())
-                .connect(target())
-        };
-        let report = self.lab.client(dial).expect("a connection").report;
+        self.dial_by(&Dialer::new().with_cache(cache.clone()))
+    }
+
+    fn dial_by(&self, dialer: &Dialer) -> Outcome {
+        let report = self.lab.client(|| dialer.connect(target())).expect("a connection").report;
         assert_eq!(report.winner().map(|won| won.service.port()), Some(25), "{report:?}");
         report.attempts[0].outcome.expect("an ended attempt")
     }
@@ -133,4 +129,25 @@ fn without_ipv4_a_network_is_known_by_its_worldwide_prefix_or_not_at_all() {
         assert_eq!(with_prefix("2001:db8:9::"), one);
         assert_eq!(with_prefix("fd00:9::"), None, "any network may have this one");
     });
+}
+
+#[test]
+fn the_dials_of_a_process_share_a_cache_by_default() {
+    let hotel = Hotel::new(network(ROUND_TRIP, &[V4], &[(587, V4, Fate::Silent)]));
+    hotel.move_to("02:00:00:00:00:01");
+    let alone = Dialer::new().without_cache();
+    assert_eq!(hotel.dial_by(&Dialer::new()), Outcome::Timeout, "waited for");
+    assert_eq!(hotel.dial_by(&Dialer::new()), Outcome::Cancelled, "remembered");
+    assert_eq!(hotel.dial_by(&alone), Outcome::Timeout, "off");
+    let given = Dialer::new().with_addresses([SocketAddr::new(V4, 0)]);
+    assert_eq!(hotel.dial_by(&given), Outcome::Timeout, "nothing of given addresses");
+    assert_eq!(Cache::shared().clear(), 2, "587 is bad, and 25 is known");
+    assert_eq!(hotel.dial_by(&given), Outcome::Timeout);
+    assert!(Cache::shared().list().is_empty());
+    // Longer than an identity of a network is used.
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(hotel.dial_by(&Dialer::new()), Outcome::Timeout, "forgotten");
+    hotel.move_to("02:00:00:00:00:02");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(hotel.dial_by(&Dialer::new()), Outcome::Timeout, "in another network");
 }

@@ -51,7 +51,7 @@ fn the_attempts_name_the_routers_that_answered() {
     let lab = Lab::start(network(ROUND_TRIP, &[V6, V4], &fates)).expect("a lab (needs root)");
     let plan: Plan = "587:starttls,25:starttls,465:implicit".parse().expect("a plan");
     let config = Config::default();
-    let dialer = Dialer::new().with_plan(plan.clone()).with_config(config.clone());
+    let dialer = Dialer::new().without_cache().with_plan(plan.clone()).with_config(config.clone());
     let all = Prober::new(dialer.with_resolver(resolver(Names::at_once(&[V6, V4]))));
     let all = all.with_attempt_timeout(Duration::from_millis(2500));
     let probed = lab.client(|| all.run(&[target()], |_| ())).expect("a probe").remove(0);
@@ -95,7 +95,7 @@ type Choice = Result<(u16, Family), End>;
 
 fn probe_then_dial(scenario: &Scenario) -> (Probed, Choice, Choice) {
     let lab = Lab::start(scenario.network.clone()).expect("a lab (needs root)");
-    let dialer = Dialer::default().with_resolver(resolver(scenario.names.clone()));
+    let dialer = Dialer::new().without_cache().with_resolver(resolver(scenario.names.clone()));
     let (plan, config) = (&scenario.plan, &scenario.config);
     let dialer = dialer.with_plan(plan.clone()).with_config(config.clone());
     let all = Prober::new(dialer.clone());

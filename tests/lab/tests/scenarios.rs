@@ -127,7 +127,7 @@ fn run(scenario: &Scenario) -> (Seen, Report) {
     let stop = Arc::new(AtomicBool::new(false));
     let names = resolver(scenario.names.clone(), Arc::clone(&stop));
     let report = lab.client(|| {
-        let dialer = Dialer::default().with_resolver(names.clone());
+        let dialer = Dialer::new().without_cache().with_resolver(names.clone());
         let target = "mail.example.com";
         match dialer
             .clone()

@@ -20,11 +20,13 @@ class Cache:
     """What dials have found out, so that a later one does not wait for a silent service again.
 
     A cache shortens waiting; it never decides which service is used. Its entries count for one
-    network and host, for 10 minutes and more. Pass one cache to every dial; it is thread-safe.
+    network and host, for 10 minutes and more. Dials without a cache use the shared cache of the
+    process (:meth:`shared`). A cache is thread-safe.
 
     path
         The file in which the cache is kept, which the processes of a user share. A thread saves
-        it. Default ``None``: the cache ends with the process.
+        it, once a second at most, and the end of the process waits for it for a moment. Default
+        ``None``: the cache ends with the process.
 
     >>> cache = Cache()
     >>> mailport.connect("127.0.0.1", plan=f"{server.port}:starttls", cache=cache).close()
@@ -37,6 +39,19 @@ class Cache:
     def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
         self._path = None if path is None else os.fspath(path)
         self._native = _native.Cache(self._path)
+
+    @staticmethod
+    def shared() -> Cache:
+        """Returns the cache in memory that every dial of this process uses by default.
+
+        It keeps outcomes only: no answers, and nothing of loopback addresses, whose ports are used
+        again by other servers. A call with ``cache=False`` does without it, for a process that
+        dials for several users.
+
+        >>> mailport.Cache.shared().clear()
+        0
+        """
+        return SHARED
 
     @classmethod
     def default(cls) -> Self:
@@ -75,7 +90,8 @@ class Cache:
         """Stores the answer to the question whether *service* may be tried next, for 30 days.
 
         Later dials to *host* in this network, with the same *config* and *via*, then do not ask.
-        Returns ``False`` and stores nothing if this network cannot be identified.
+        Returns ``False`` and stores nothing if this network cannot be identified, and if this is
+        the shared cache.
         """
         settings = native_of(config or DEFAULT_CONFIG)
         return self._native.remember_answer(host, str(service), Answer(answer), settings, via)
@@ -85,5 +101,11 @@ class Cache:
         return self._native.flush(timeout)
 
     def __repr__(self) -> str:
+        if self is SHARED:
+            return "Cache.shared()"
         path = "" if self._path is None else repr(self._path)
         return f"{type(self).__name__}({path})"
+
+
+SHARED = Cache()
+SHARED._native = _native.Cache.shared()

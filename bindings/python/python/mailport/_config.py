@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from . import _native
 from ._enums import Families
@@ -108,8 +108,9 @@ class DialOptions(TypedDict, total=False):
         is 587 and then 25, both with STARTTLS, if no port is given either.
     config : Config or None
         The settings that few callers need. Default ``None``: ``Config()``.
-    cache : Cache or None
-        What earlier dials have found out. Default ``None``: no cache.
+    cache : Cache or False or None
+        What earlier dials have found out. Default ``None``: the shared cache of the process
+        (:meth:`Cache.shared`). ``False``: no cache.
     via : str or None
         A SOCKS5 proxy, ``socks5://[USER:PASSWORD@]HOST[:PORT]``, or a command whose standard input
         and output are the connection, such as ``command:ssh -W '[%h]:%p' GATEWAY``. No shell reads
@@ -118,7 +119,7 @@ class DialOptions(TypedDict, total=False):
 
     plan: Plan | str | None
     config: Config | None
-    cache: Cache | None
+    cache: Cache | Literal[False] | None
     via: str | None
 
 

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 
     from ._config import DialOptions
 
-FLUSH = 0.05
-"""How long a call waits for the cache's file, in seconds."""
-
 
 def connect(
     host: str | tuple[str, int | str],
@@ -106,14 +103,6 @@ def _connected(
                 # A connection in the meantime comes before the answer.
                 if native.process() == "asking":
                     native.answer(question["number"], answer, False)
-        connected = take(name, native, socket_timeout)
+        return take(name, native, socket_timeout)
     finally:
         native.close()
-    cache = options.get("cache")
-    if cache is not None:
-        try:
-            cache.flush(FLUSH)
-        except BaseException:
-            connected.socket.close()
-            raise
-    return connected

@@ -13,7 +13,7 @@ from types import BuiltinFunctionType
 from typing import TYPE_CHECKING, Any
 
 from . import _native
-from ._cache import Cache
+from ._cache import SHARED, Cache
 from ._config import DEFAULT_CONFIG, DEFAULT_TIMEOUT, LONGEST, OPTIONS, Config, native_of
 from ._enums import Answer, Status, TLSMode
 from ._errors import ConnectError, connect_error
@@ -251,12 +251,14 @@ def start(
         config = DEFAULT_CONFIG
     elif not isinstance(config, Config):
         raise TypeError(f"config must be a Config, not {type(config).__name__}")
-    if cache is not None and not isinstance(cache, Cache):
-        raise TypeError(f"cache must be a Cache, not {type(cache).__name__}")
+    if cache is None:
+        cache = SHARED
+    elif cache is not False and not isinstance(cache, Cache):
+        raise TypeError(f"cache must be a Cache or False, not {type(cache).__name__}")
     if via is not None and not isinstance(via, str):
         raise TypeError(f"via must be a str, not {type(via).__name__}")
     source = None if source_address is None else _source_of(source_address)
-    settings, learned = native_of(config), None if cache is None else cache._native
+    settings, learned = native_of(config), None if cache is False else cache._native
     try:
         return host, _native.Dial(host, plan._parsed, settings, limit, asks, source, learned, via)
     except OSError as error:

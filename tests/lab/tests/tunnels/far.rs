@@ -122,8 +122,8 @@ pub(crate) fn connect(
     config: &Config,
 ) -> Result<Connected, Box<Report>> {
     let dialer = match via {
-        Some(via) => Dialer::default().with_via(via.parse().unwrap()),
-        None => Dialer::default(),
+        Some(via) => Dialer::new().without_cache().with_via(via.parse().unwrap()),
+        None => Dialer::new().without_cache(),
     };
     lab.client(|| dialer.clone().with_plan(plan.clone()).with_config(config.clone()).connect(host))
         .map_err(|error| match error {
