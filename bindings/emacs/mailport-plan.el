@@ -29,6 +29,10 @@ For other hosts the plan depends on the port and the type of stream:
   a stream of type `plain'  the port alone, in cleartext
   993, 143, 995, 110        the port alone, with the TLS of the stream's type
 
+Where `smtpmail-smtp-service' has its default, 25, no port was asked for, and the
+plan is that of 587.  25 comes first if you have set it by Customize, or for one
+letter by its header X-Message-SMTP-Method.
+
 Cleartext is used only if the plan says so or the stream is of type `plain'.
 The default leaves this machine alone."
   :type '(alist :key-type (string :tag "Host")
@@ -99,6 +103,33 @@ Nil means that the stream is not for mail."
           ((mailport--raw-p parameters) (format "%d:cleartext" port))
           ((memq port mailport--reading-ports) (format "%d:starttls" port))
           (t (cdr (assq port mailport--plan-by-port))))))
+
+(defvar smtpmail-smtp-service)
+(defvar smtpmail-store-queue-variables)
+
+(defvar mailport--smtpmail-port-set 'unknown
+  "Whether the port of the letter that is sent was set, if another Emacs has recorded it.")
+
+(defun mailport--smtpmail-port-set-p ()
+  "Whether `smtpmail-smtp-service' was set, and does not have its default."
+  (cond ((not (eq mailport--smtpmail-port-set 'unknown)) mailport--smtpmail-port-set)
+        ((not (equal (bound-and-true-p smtpmail-smtp-service) 25)) t)
+        ((get 'smtpmail-smtp-service 'saved-value) t)
+        ((get 'smtpmail-smtp-service 'customized-value) t)
+        ;; X-Message-SMTP-Method binds both variables.
+        (t (and (bound-and-true-p smtpmail-store-queue-variables)
+                (not (default-toplevel-value 'smtpmail-store-queue-variables))))))
+
+(defun mailport--plan-of-stream (name host service parameters)
+  "Return the plan for the stream NAME to SERVICE of HOST with PARAMETERS, or nil.
+Nil means that the stream is not for mail."
+  (let ((plan (mailport--plan host service parameters)))
+    (if (and (equal name "smtpmail")
+             (equal plan (alist-get 25 mailport--plan-by-port))
+             (not (mailport--custom host 25))
+             (not (mailport--smtpmail-port-set-p)))
+        (alist-get 587 mailport--plan-by-port)
+      plan)))
 
 (defun mailport--modes (plan)
   "Return the TLS modes that PLAN names, as strings."

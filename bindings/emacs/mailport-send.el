@@ -137,7 +137,7 @@ default is nil."
                              (not (string-suffix-p "-hook" name)))))
                   (mailport--readable-p (symbol-value symbol)))
          (push (cons symbol (symbol-value symbol)) variables))))
-    variables))
+    (cons (cons 'mailport--smtpmail-port-set (mailport--smtpmail-port-set-p)) variables)))
 
 (defun mailport--letter-name (letter)
   "Return the name of LETTER for people."

@@ -87,7 +87,7 @@ Return a dial, which `mailport-cancel' cancels until CALLBACK has been called."
   "Dial if the stream is for mail, else call OPEN.
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are as in `open-network-stream'."
   (let ((plan (and (not (mailport--is-for mailport--passage host service))
-                   (mailport--plan host service parameters))))
+                   (mailport--plan-of-stream name host service parameters))))
     (cond ((or (null plan)
                ;; This calls `open-network-stream' again, with the parameters of TLS.
                (and (plist-get parameters :nowait)

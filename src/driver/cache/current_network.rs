@@ -168,12 +168,12 @@ mod tests {
         let (recent, begun) = (RecentNetworks::default(), Instant::now());
         let target: Target = "192.0.2.1".parse().unwrap();
         let look = |mark: Option<u32>, ms: u64| {
-            let mut config = Config::default();
-            config.mark = mark;
+            let config = Config { mark, ..Config::default() };
             let place = recent.place(&target, &config, "", begun + Duration::from_millis(ms));
-            let read = recent.0.lock().unwrap().iter().map(|known| known.read - begun).collect();
-            let read: Vec<Duration> = read;
-            (place, read.into_iter().map(|at| at.as_millis()).collect::<Vec<_>>())
+            let recent = recent.0.lock().unwrap();
+            let read: Vec<u128> =
+                recent.iter().map(|known| (known.read - begun).as_millis()).collect();
+            (place, read)
         };
         let (first, read) = look(None, 0);
         assert_eq!(read, [0]);
