@@ -68,4 +68,4 @@ pub use sandbox::{Confinement, confine, drop_privileges};
 pub use service_manager::{inherited, notify_ready};
 pub use signals::Signals;
 pub use status::{DIAL_TIMES_MS, DialTimes, RelayStatus};
-pub use taken_over::{Dialled, TakenOver};
+pub use taken_over::{Dialled, NotConnected, TakenOver};

@@ -1,10 +1,11 @@
 //! Connections that this process has made on behalf of a program, and where each was going.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use mailport::Report;
 use mailport::target::Target;
 
 /// The connections to a listener of the mode [`Mode::TakenOver`](super::Mode::TakenOver) that will
@@ -23,17 +24,43 @@ pub(super) struct Wanted {
     pub(super) result: DialResult,
 }
 
-/// How the dial of a connection that was taken over ends: it connects, or with an error number.
-pub type Dialled = Result<(), i32>;
+/// How the dial of a connection that was taken over ends.
+pub type Dialled = Result<Report, NotConnected>;
 
-/// Where the end of a dial is sent; dropping it tells that there is no connection.
+/// Why a connection that was taken over has no server.
 #[derive(Debug)]
-pub(super) struct DialResult(Sender<Dialled>);
+#[non_exhaustive]
+pub struct NotConnected {
+    /// The error number for the program.
+    pub errno: i32,
+    /// What to say about it; `None` where nothing went wrong: the program has closed it.
+    pub reason: Option<String>,
+    /// What the dial did; `None` where there was no dial.
+    pub report: Option<Report>,
+}
+
+/// Receives the end of a dial, once. If it is dropped before, there is no connection.
+pub(super) struct DialResult(Option<Box<dyn FnOnce(Dialled) + Send>>);
 
 impl DialResult {
-    pub(super) fn send(&self, dialled: Dialled) {
-        // A program that does not wait for it needs nothing.
-        let _ = self.0.send(dialled);
+    pub(super) fn send(mut self, dialled: Dialled) {
+        if let Some(receive) = self.0.take() {
+            receive(dialled);
+        }
+    }
+}
+
+impl Drop for DialResult {
+    fn drop(&mut self) {
+        if let Some(receive) = self.0.take() {
+            receive(Err(NotConnected { errno: libc::ECONNREFUSED, reason: None, report: None }));
+        }
+    }
+}
+
+impl fmt::Debug for DialResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DialResult")
     }
 }
 
@@ -67,25 +94,26 @@ fn reverse_name(address: IpAddr) -> String {
 
 impl TakenOver {
     /// Expects a connection from this address, which was going to `to`; `others` are further
-    /// addresses of the same server. Returns where the end of its dial is received; it is closed
-    /// without one where the connection was refused.
+    /// addresses of the same server. `receive` is called once, on the thread of the relay, when its
+    /// dial has ended. It must not block.
     pub fn expect(
         &self,
         from: SocketAddr,
         to: SocketAddr,
         others: &[SocketAddr],
-    ) -> Receiver<Dialled> {
-        let (sender, receiver) = mpsc::channel();
+        receive: impl FnOnce(Dialled) + Send + 'static,
+    ) {
         let mut addresses = vec![to];
         addresses.extend(others.iter().filter(|other| other.ip() != to.ip()));
-        let wanted = Wanted { to, addresses, result: DialResult(sender) };
-        self.lock().insert(from, wanted);
-        receiver
+        let wanted = Wanted { to, addresses, result: DialResult(Some(Box::new(receive))) };
+        let replaced = self.lock().insert(from, wanted);
+        // Not under the lock: it is called when it is dropped.
+        drop(replaced);
     }
 
     /// Expects it no more: it could not be made.
     pub fn forget(&self, from: SocketAddr) {
-        self.lock().remove(&from);
+        drop(self.take(from));
     }
 
     pub(super) fn take(&self, from: SocketAddr) -> Option<Wanted> {
@@ -114,11 +142,20 @@ mod tests {
         let table = TakenOver::default();
         let from = "127.0.0.1:1".parse().unwrap();
         let others: Vec<SocketAddr> = others.iter().map(|other| other.parse().unwrap()).collect();
-        table.expect(from, to.parse().unwrap(), &others);
+        table.expect(from, to.parse().unwrap(), &others, |_| ());
         let wanted = table.take(from).expect("it is expected");
         assert!(table.take(from).is_none(), "once");
         assert_eq!(wanted.addresses.len(), others.len() + 1);
         wanted.target().expect("a target").to_string()
+    }
+
+    #[test]
+    fn the_end_of_a_dial_is_received_once_also_if_there_was_none() {
+        let (table, (sender, ends)) = (TakenOver::default(), std::sync::mpsc::channel());
+        let from = "127.0.0.1:1".parse().unwrap();
+        table.expect(from, from, &[], move |dialled| sender.send(dialled.is_ok()).unwrap());
+        table.forget(from);
+        assert_eq!(ends.iter().collect::<Vec<_>>(), [false]);
     }
 
     #[test]

@@ -2,68 +2,119 @@
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mailport_relay::TakenOver;
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::{OFlags, fcntl_getfl};
-use rustix::net::sockopt;
-use rustix::net::{SocketType, bind, connect, getpeername, getsockname};
+use mailport::Report;
+use mailport_relay::{Dialled, TakenOver};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketType, connect};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::learned::Learned;
+use super::learned::{Learned, UdpSocket};
+use super::socket::{self, RelayAddresses};
 use super::sys::{self, Call, CallAnswer};
+use super::waiting::Waiting;
 
 /// Takes the connections of a program to mail ports over.
 pub(super) struct Supervisor {
     listener: Arc<OwnedFd>,
     ports: Vec<u16>,
-    /// The listeners of the relay: of IPv4, and of IPv6 where this machine has it.
-    relay_addresses: Vec<SocketAddr>,
-    expected: TakenOver,
-    learned: RwLock<Learned>,
+    relay: RelayAddresses,
+    taken_over: TakenOver,
+    /// Whether the relay may know other addresses of a server: --host.
+    has_names: bool,
+    waiting: Arc<Waiting>,
+    reports: Reports,
+}
+
+/// What the dials have done, in the order in which the program has asked for them. Clones share one
+/// list.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Reports(Arc<Mutex<Vec<Asked>>>);
+
+/// The address that the program has asked for, and what the dial has done, once it has ended.
+type Asked = (SocketAddr, Option<Report>);
+
+impl Reports {
+    /// The place of a dial that begins.
+    fn begin(&self, to: SocketAddr) -> usize {
+        let mut reports = self.lock();
+        reports.push((to, None));
+        reports.len() - 1
+    }
+
+    fn end(&self, place: usize, report: Report) {
+        if let Some(entry) = self.lock().get_mut(place) {
+            entry.1 = Some(report);
+        }
+    }
+
+    /// Takes those of the dials that have ended, and the address that the program has asked for.
+    pub(super) fn take(&self) -> Vec<(SocketAddr, Report)> {
+        let reports = std::mem::take(&mut *self.lock()).into_iter();
+        reports.filter_map(|(to, report)| Some((to, report?))).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Asked>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call that is taken over.
+struct Taken {
+    call: Call,
+    socket: OwnedFd,
+    to: SocketAddr,
+    /// Where its socket connects to instead.
+    relay: SocketAddr,
+    others: Vec<SocketAddr>,
 }
 
 /// What becomes of a call.
 enum CallPlan {
     /// It is none of a mail connection.
     LetThrough,
-    /// The socket is connected to the relay instead, with this address in mind.
-    TakeOver { socket: OwnedFd, to: SocketAddr, relay_address: SocketAddr, others: Vec<SocketAddr> },
+    TakeOver(Taken),
+    /// It waits for a dial that an earlier call has begun.
+    Waits,
 }
 
 impl Supervisor {
     pub(super) fn new(
         listener: OwnedFd,
         ports: &[u16],
-        relay_addresses: &[SocketAddr],
-        expected: TakenOver,
+        relay: RelayAddresses,
+        taken_over: TakenOver,
+        has_names: bool,
+        reports: Reports,
     ) -> Supervisor {
-        Supervisor {
-            listener: Arc::new(listener),
-            ports: ports.to_vec(),
-            relay_addresses: relay_addresses.to_vec(),
-            expected,
-            learned: RwLock::default(),
-        }
+        let listener = Arc::new(listener);
+        let waiting = Arc::new(Waiting::new(Arc::clone(&listener)));
+        let ports = ports.to_vec();
+        Supervisor { listener, ports, relay, taken_over, has_names, waiting, reports }
     }
 
     /// Answers calls until no process of the program is left.
     pub(super) fn run(&self) -> io::Result<()> {
+        let mut learned = Learned::default();
         loop {
+            let next = self.waiting.end_overdue(Instant::now());
+            let timeout = next.map(|next| timespec(next.saturating_duration_since(Instant::now())));
             let mut watched = [PollFd::new(&self.listener, PollFlags::IN)];
-            match poll(&mut watched, None) {
-                Err(rustix::io::Errno::INTR) => continue,
+            match poll(&mut watched, timeout.as_ref()) {
+                Err(Errno::INTR) => continue,
                 done => done?,
             };
             let events = watched[0].revents();
             if events.contains(PollFlags::IN) {
                 if let Some(call) = sys::receive(self.listener.as_fd())? {
-                    self.decide(call);
+                    self.decide(call, &mut learned);
                 }
             } else if events.intersects(PollFlags::HUP | PollFlags::ERR) {
                 return Ok(());
@@ -71,190 +122,185 @@ impl Supervisor {
         }
     }
 
-    fn decide(&self, call: Call) {
-        match self.plan(&call) {
-            Ok(CallPlan::TakeOver { socket, to, relay_address, others }) => {
-                let (listener, expected) = (Arc::clone(&self.listener), self.expected.clone());
-                let take = move || {
-                    let answer = take_over(&socket, to, relay_address, &others, &expected);
-                    sys::answer(listener.as_fd(), &call, answer);
-                };
-                // Without a thread the program connects as without mailport.
-                if thread::Builder::new().name("connect".to_owned()).spawn(take).is_err() {
-                    sys::answer(self.listener.as_fd(), &call, CallAnswer::Continue);
-                }
-            }
+    fn decide(&self, call: Call, learned: &mut Learned) {
+        match self.plan(call, learned) {
+            Ok(CallPlan::TakeOver(taken)) => self.take_over(taken),
+            Ok(CallPlan::Waits) => {}
             // What cannot be looked at is the kernel's: it has the right error for it.
-            Ok(CallPlan::LetThrough) | Err(_) => {
-                sys::answer(self.listener.as_fd(), &call, CallAnswer::Continue);
-            }
+            Ok(CallPlan::LetThrough) | Err(_) => self.answer(&call, CallAnswer::Continue),
         }
     }
 
-    fn plan(&self, call: &Call) -> io::Result<CallPlan> {
-        let (bytes, length) = sys::read_address(call)?;
-        let Some(to) = address(&bytes[..length]) else { return Ok(CallPlan::LetThrough) };
-        let is_mail = self.ports.contains(&to.port());
+    fn answer(&self, call: &Call, answer: CallAnswer) {
+        // One that has ended meanwhile needs no answer.
+        let _ = sys::answer(self.listener.as_fd(), call, answer);
+    }
+
+    fn plan(&self, call: Call, learned: &mut Learned) -> io::Result<CallPlan> {
+        let (bytes, length) = sys::read_address(&call)?;
+        let bytes = &bytes[..length];
+        let is_mail = |to: &SocketAddr| self.ports.contains(&to.port());
         // getaddrinfo sorts with the port 0 where the program has named no service.
-        if !is_mail && to.port() != 0 {
+        let to = socket::address(bytes).filter(|to| is_mail(to) || to.port() == 0);
+        let Some(to) = to else {
+            if !socket::is_unspecified_family(bytes) {
+                learned.end(call.thread);
+            }
             return Ok(CallPlan::LetThrough);
-        }
+        };
         let process = process_of(call.thread)?;
-        let socket = descriptor_of(process, call)?;
+        let socket = descriptor_of(process, call.descriptor)?;
         // The numbers and the memory were those of the program only if it still waits.
-        if !sys::is_waiting(self.listener.as_fd(), call) {
+        if !sys::is_waiting(self.listener.as_fd(), &call) {
             return Ok(CallPlan::LetThrough);
         }
         let now = Instant::now();
-        match sockopt::socket_type(&socket)? {
-            SocketType::DGRAM => {
-                let mut learned = self.learned.write().unwrap_or_else(PoisonError::into_inner);
-                learned.see((process, call.thread), call.descriptor, to.ip(), now);
-                return Ok(CallPlan::LetThrough);
-            }
-            SocketType::STREAM if is_mail => {}
-            _ => return Ok(CallPlan::LetThrough),
+        let kind = sockopt::socket_type(&socket)?;
+        if kind == SocketType::DGRAM {
+            let (thread, descriptor) = (call.thread, call.descriptor);
+            let cookie = sockopt::socket_cookie(&socket)?;
+            let is_ipv6 = sockopt::socket_domain(&socket)? == AddressFamily::INET6;
+            learned.see(UdpSocket { process, thread, descriptor, cookie, is_ipv6 }, to, now);
+            return Ok(CallPlan::LetThrough);
         }
-        let Some(relay_address) = self.relay_address(&socket)? else {
+        learned.end(call.thread);
+        if kind != SocketType::STREAM || !is_mail(&to) {
+            return Ok(CallPlan::LetThrough);
+        }
+        self.plan_stream(call, process, socket, socket::canonical(to), learned)
+    }
+
+    fn plan_stream(
+        &self,
+        call: Call,
+        process: i32,
+        socket: OwnedFd,
+        to: SocketAddr,
+        learned: &Learned,
+    ) -> io::Result<CallPlan> {
+        let does_block = socket::does_block(&socket);
+        let cookie = sockopt::socket_cookie(&socket)?;
+        if does_block && self.waiting.repeat(cookie, &socket, call, until(&socket)) {
+            return Ok(CallPlan::Waits);
+        }
+        let Some(relay) = self.relay.for_socket(&socket, process)? else {
             return Ok(CallPlan::LetThrough);
         };
-        let learned = self.learned.read().unwrap_or_else(PoisonError::into_inner);
-        let others = learned.others(process, to, now);
-        Ok(CallPlan::TakeOver { socket, to: canonical(to), relay_address, others })
+        let others = learned.others(process, to, Instant::now());
+        // A call that does not block succeeds before its dial: the program would not try its other
+        // addresses, of which nothing is known here, and IPv6 is what fails alone most often.
+        if !does_block && to.is_ipv6() && others.is_empty() && !self.has_names {
+            return Ok(CallPlan::LetThrough);
+        }
+        Ok(CallPlan::TakeOver(Taken { call, socket, to, relay, others }))
     }
 
-    /// The listener that this socket can reach; `None` for a socket that is left alone: it is not
-    /// TCP, not new, or bound to an address, a device or a mark.
-    fn relay_address(&self, socket: &OwnedFd) -> io::Result<Option<SocketAddr>> {
-        let is_tcp = sockopt::socket_protocol(socket)? == Some(rustix::net::ipproto::TCP);
-        let is_new = getpeername(socket).is_err() && !sockopt::socket_acceptconn(socket)?;
-        let bound = SocketAddr::try_from(getsockname(socket)?).ok();
-        let is_bound = bound.is_none_or(|own| own.port() != 0 || !own.ip().is_unspecified());
-        let socket = socket2::SockRef::from(socket);
-        let is_special = socket.device().is_ok_and(|device| device.is_some())
-            || socket.mark().is_ok_and(|mark| mark != 0);
-        if !is_tcp || !is_new || is_bound || is_special {
-            return Ok(None);
-        }
-        let is_v6_socket = bound.is_some_and(|own| own.is_ipv6());
-        let found = self
-            .relay_addresses
-            .iter()
-            .find(|relay_address| relay_address.is_ipv6() == is_v6_socket);
-        // An IPv6 socket reaches the IPv4 listener by its mapped address.
-        let mapped =
-            self.relay_addresses.iter().find(|_| is_v6_socket && !socket.only_v6().unwrap_or(true));
-        Ok(found.or(mapped).map(|relay_address| match (relay_address.ip(), is_v6_socket) {
-            (IpAddr::V4(v4), true) => {
-                SocketAddr::new(v4.to_ipv6_mapped().into(), relay_address.port())
+    /// Connects the socket to the relay. A call that blocks waits for the end of the dial; of one
+    /// that does not, a dial that fails ends as a reset.
+    fn take_over(&self, taken: Taken) {
+        let Taken { call, socket, to, relay, others } = taken;
+        let own = socket::choose_port(&socket, relay);
+        let cookie = sockopt::socket_cookie(&socket).map_err(Errno::raw_os_error);
+        let (own, cookie) = match (own, cookie) {
+            (Ok(own), Ok(cookie)) => (own, cookie),
+            (Err(number), _) | (_, Err(number)) => {
+                return self.answer(&call, CallAnswer::Fails(number));
             }
-            _ => *relay_address,
-        }))
-    }
-}
-
-/// Connects the socket to the relay. A socket that blocks waits for the end of the dial; for one
-/// that does not, a dial that fails ends as a reset.
-fn take_over(
-    socket: &OwnedFd,
-    to: SocketAddr,
-    relay_address: SocketAddr,
-    others: &[SocketAddr],
-    expected: &TakenOver,
-) -> CallAnswer {
-    let failed = |error: rustix::io::Errno| CallAnswer::Fails(error.raw_os_error());
-    let does_block = fcntl_getfl(socket).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK));
-    // The relay must know its address before it comes.
-    let any = match relay_address.ip().to_canonical() {
-        IpAddr::V4(_) if relay_address.is_ipv6() => Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(),
-        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
-    };
-    if let Err(error) = bind(socket, &SocketAddr::new(any, 0)) {
-        return failed(error);
-    }
-    let from = match getsockname(socket).map(SocketAddr::try_from) {
-        Ok(Ok(from)) => canonical(from),
-        Ok(Err(_)) => return CallAnswer::Fails(libc::EADDRNOTAVAIL),
-        Err(error) => return failed(error),
-    };
-    let dialled = expected.expect(from, to, others);
-    match connect(socket, &relay_address) {
-        Ok(()) => {}
-        // A handshake on loopback is over before the call is; a program that does not block then
-        // waits for it as for any other.
-        Err(error @ rustix::io::Errno::INPROGRESS) if !does_block => return failed(error),
-        Err(error) => {
-            expected.forget(from);
-            return failed(error);
+        };
+        let (reports, place) = (self.reports.clone(), self.reports.begin(to));
+        let does_block = socket::does_block(&socket);
+        let waiting = Arc::clone(&self.waiting);
+        self.taken_over.expect(own, to, &others, move |dialled| {
+            let (errno, report) = told(dialled, to);
+            if let Some(report) = report {
+                reports.end(place, report);
+            }
+            if does_block {
+                waiting.end(cookie, errno);
+            }
+        });
+        if !does_block {
+            let answer = match connect(&socket, &relay) {
+                Ok(()) => CallAnswer::Done,
+                Err(error) => {
+                    // In progress: a handshake on loopback is over before the program looks.
+                    if error != Errno::INPROGRESS {
+                        self.taken_over.forget(own);
+                    }
+                    CallAnswer::Fails(error.raw_os_error())
+                }
+            };
+            return self.answer(&call, answer);
+        }
+        self.waiting.begin(cookie, call, until(&socket));
+        // It waits while the relay has more connections than it can accept.
+        let (taken_over, waiting) = (self.taken_over.clone(), Arc::clone(&self.waiting));
+        let connecting = thread::Builder::new().name("connect".to_owned()).spawn(move || {
+            if let Err(error) = connect(&socket, &relay) {
+                waiting.end(cookie, Some(error.raw_os_error()));
+                taken_over.forget(own);
+            }
+        });
+        if let Err(error) = connecting {
+            self.waiting.end(cookie, Some(error.raw_os_error().unwrap_or(libc::EAGAIN)));
+            self.taken_over.forget(own);
         }
     }
-    if !does_block {
-        return CallAnswer::Done;
-    }
-    match dialled.recv() {
-        Ok(Ok(())) => CallAnswer::Done,
-        Ok(Err(number)) => CallAnswer::Fails(number),
-        Err(_) => CallAnswer::Fails(libc::ECONNREFUSED),
+}
+
+/// Prints why a dial has failed. Returns its error number, and its report.
+fn told(dialled: Dialled, to: SocketAddr) -> (Option<i32>, Option<Report>) {
+    match dialled {
+        Ok(report) => (None, Some(report)),
+        Err(failed) => {
+            if let Some(reason) = failed.reason {
+                crate::complain(match &failed.report {
+                    Some(report) => sentence(report, to),
+                    None => format!("{}: {reason}", to.ip()),
+                });
+            }
+            (Some(failed.errno), failed.report)
+        }
     }
 }
 
-/// The address of IPv4 or IPv6 in these bytes, as the kernel reads it.
-fn address(bytes: &[u8]) -> Option<SocketAddr> {
-    let (family, rest) = bytes.split_at_checked(2)?;
-    let (port, rest) = rest.split_at_checked(2)?;
-    let family = libc::c_int::from(u16::from_ne_bytes([family[0], family[1]]));
-    let port = u16::from_be_bytes([port[0], port[1]]);
-    if family == libc::AF_INET {
-        let ip: [u8; 4] = rest.get(..4)?.try_into().ok()?;
-        return Some(SocketAddr::new(ip.into(), port));
+/// What a dial has done, of the address that the program has asked for. The host of a dial to several
+/// addresses is the reverse name of this one.
+pub(super) fn sentence(report: &Report, to: SocketAddr) -> String {
+    let summary = report.summary();
+    let summary = summary.strip_prefix(&format!("{}: ", report.host)).unwrap_or(&summary);
+    let is_address =
+        report.host.strip_suffix(".arpa").is_some() || report.host.parse::<IpAddr>().is_ok();
+    if is_address {
+        format!("{}: {summary}", to.ip())
+    } else {
+        format!("{}: {summary}", report.host)
     }
-    if family == libc::AF_INET6 {
-        let ip: [u8; 16] = rest.get(4..20)?.try_into().ok()?;
-        let scope = rest.get(20..24).and_then(|bytes| bytes.try_into().ok());
-        let scope = scope.map_or(0, u32::from_ne_bytes);
-        return Some(SocketAddrV6::new(ip.into(), port, 0, scope).into());
-    }
-    None
 }
 
-/// An IPv4 address that is written as one of IPv6 is one of IPv4.
-fn canonical(address: SocketAddr) -> SocketAddr {
-    match address.ip().to_canonical() {
-        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
-        IpAddr::V6(_) => address,
-    }
+/// When a call that blocks has waited for as long as the program allows (`SO_SNDTIMEO`).
+fn until(socket: &OwnedFd) -> Option<Instant> {
+    let timeout = sockopt::socket_timeout(socket, Timeout::Send).ok().flatten()?;
+    Instant::now().checked_add(timeout)
+}
+
+fn timespec(time: Duration) -> Timespec {
+    // Not less than it is, or the loop would run until then.
+    let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+    Timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() }
 }
 
 /// The process of a thread.
-fn process_of(thread: i32) -> io::Result<i32> {
+pub(super) fn process_of(thread: i32) -> io::Result<i32> {
     let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
     let number = line.and_then(|text| text.trim().parse().ok());
     number.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// A copy of the descriptor of a call.
-fn descriptor_of(process: i32, call: &Call) -> io::Result<OwnedFd> {
+/// A copy of a descriptor of a process.
+pub(super) fn descriptor_of(process: i32, descriptor: i32) -> io::Result<OwnedFd> {
     let process = Pid::from_raw(process).ok_or(io::ErrorKind::NotFound)?;
     let process = pidfd_open(process, PidfdFlags::empty())?;
-    Ok(pidfd_getfd(process, call.descriptor, PidfdGetfdFlags::empty())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_read_as_the_kernel_reads_it() {
-        let v4 = [&2_u16.to_ne_bytes()[..], &[2, 75, 192, 0, 2, 1], &[0; 8]].concat();
-        assert_eq!(address(&v4), Some("192.0.2.1:587".parse().unwrap()));
-        let ip: [u8; 16] = "fe80::1".parse::<Ipv6Addr>().unwrap().octets();
-        let v6 = [&10_u16.to_ne_bytes()[..], &[2, 75], &[0; 4], &ip, &7_u32.to_ne_bytes()].concat();
-        assert_eq!(address(&v6), Some("[fe80::1%7]:587".parse().unwrap()));
-        // Unspecified, local, cut off.
-        for bytes in [&[0; 16][..], &[1, 0, b'/'], &v4[..7], &v6[..23], &[]] {
-            assert_eq!(address(bytes), None, "{bytes:?}");
-        }
-    }
+    Ok(pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty())?)
 }

@@ -1,8 +1,11 @@
 //! The system calls of `mailport run` that no crate wraps: the only unsafe code of the command.
 //!
-//! - the filter and its notifications (seccomp(2), `SECCOMP_RET_USER_NOTIF`)
+//! - the filter and its notifications (seccomp(2), `SECCOMP_RET_USER_NOTIF`): seccompiler has no such
+//!   action, and libseccomp is a library in C
 //! - the memory of another process (`process_vm_readv`(2))
-#![allow(unsafe_code, reason = "these system calls take pointers")]
+//! - what happens between fork and exec, and the fork of this process
+//! - two options of sockets, and descriptors that were inherited as numbers
+#![allow(unsafe_code, reason = "these system calls take pointers, or numbers of descriptors")]
 
 use std::ffi::c_void;
 use std::io::{self, IoSlice};
@@ -11,11 +14,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
+use std::thread::{self, JoinHandle};
 
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
+use rustix::process::Pid;
 
 /// The architecture that the filter knows; calls of another one (32-bit programs) are let through.
 #[cfg(target_arch = "x86_64")]
@@ -46,7 +52,7 @@ pub(super) struct Call {
 }
 
 /// The answer to a call.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CallAnswer {
     /// The kernel carries it out.
     Continue,
@@ -56,24 +62,112 @@ pub(super) enum CallAnswer {
     Fails(i32),
 }
 
-/// Starts a program whose `connect` calls, and those of all its descendants, are answered by the
-/// holder of the descriptor that is returned.
-pub(super) fn spawn(command: &mut Command) -> io::Result<(Child, OwnedFd)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    // SAFETY: between fork and exec the closure makes system calls only; it allocates nothing and
-    // takes no lock.
-    unsafe {
-        command.pre_exec(move || {
-            let listener = install()?;
-            pass(theirs.as_fd(), listener.as_fd())
-        });
+/// Splits this process in two, and returns the child's number in the parent and `None` in the child.
+pub(super) fn fork() -> io::Result<Option<Pid>> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::other(format!("a process of {threads} threads cannot be split")));
     }
-    let child = command.spawn()?;
-    Ok((child, receive_descriptor(&ours)?))
+    // SAFETY: this thread is the only one, so no lock is held in the child by another.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(None),
+        pid => Ok(Pid::from_raw(pid)),
+    }
 }
 
-/// Installs the filter in this thread, and returns its notifications.
-fn install() -> io::Result<OwnedFd> {
+/// A program that has its filter, and waits until it may start.
+pub(super) struct Held {
+    /// Its process.
+    pub(super) process: i32,
+    /// The notifications of its calls, and of those of all its descendants.
+    pub(super) listener: OwnedFd,
+    /// Whether the filter could only be had by giving up set-user-ID programs.
+    pub(super) gave_up_privileges: bool,
+    go: UnixStream,
+    starting: JoinHandle<io::Result<Child>>,
+}
+
+/// Why a program is not held.
+#[derive(Debug)]
+pub(super) enum HoldError {
+    /// No filter.
+    Filter(io::Error),
+    /// No process.
+    Process(io::Error),
+}
+
+/// What a held process says: its number, and the error number of its filter or 0; and whether it has
+/// given up privileges.
+type Hello = [i32; 3];
+
+impl Held {
+    /// Makes the process of a program, which does not start yet. Its signal mask will be `mask`.
+    pub(super) fn new(mut command: Command, mask: SigSet) -> Result<Held, HoldError> {
+        let (ours, theirs) = UnixStream::pair().map_err(HoldError::Process)?;
+        let raw = ours.as_raw_fd();
+        // SAFETY: between fork and exec the closure makes system calls only; it allocates nothing and
+        // takes no lock. `raw` is the child's copy of `ours`, which it does not use.
+        unsafe {
+            command.pre_exec(move || {
+                libc::close(raw);
+                sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
+                await_start(&theirs)
+            });
+        }
+        // It returns when the program has started.
+        let starting = thread::Builder::new().name("start".to_owned());
+        let starting = starting.spawn(move || command.spawn()).map_err(HoldError::Process)?;
+        let error = match receive_hello(&ours) {
+            Ok(([process, 0, gave_up], Some(listener))) => {
+                let gave_up_privileges = gave_up != 0;
+                return Ok(Held { process, listener, gave_up_privileges, go: ours, starting });
+            }
+            Ok(([_, errno, _], _)) => HoldError::Filter(io::Error::from_raw_os_error(errno)),
+            Err(error) => HoldError::Process(error),
+        };
+        drop(ours);
+        match (starting.join(), error) {
+            (Ok(Err(error)), HoldError::Process(_)) => Err(HoldError::Process(error)),
+            (_, error) => Err(error),
+        }
+    }
+
+    /// Starts the program.
+    pub(super) fn start(self) -> io::Result<(Child, OwnedFd)> {
+        rustix::io::write(&self.go, b"x")?;
+        let failed = |_| Err(io::Error::other("the program could not be started"));
+        Ok((self.starting.join().unwrap_or_else(failed)?, self.listener))
+    }
+
+    /// Ends the process, which has not started.
+    pub(super) fn give_up(self) {
+        drop((self.go, self.listener));
+        let _ = self.starting.join();
+    }
+}
+
+/// In the process of the program: installs the filter, passes its notifications on, and waits.
+fn await_start(socket: &UnixStream) -> io::Result<()> {
+    let process = rustix::process::getpid().as_raw_nonzero().get();
+    match install() {
+        Ok((listener, gave_up)) => {
+            send_hello(socket, [process, 0, gave_up.into()], Some(listener.as_fd()))?;
+        }
+        Err(error) => {
+            send_hello(socket, [process, error.raw_os_error().unwrap_or(libc::EIO), 0], None)?;
+            return Err(error);
+        }
+    }
+    match rustix::io::read(socket, &mut [0; 1])? {
+        1 => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(libc::ECANCELED)),
+    }
+}
+
+/// Installs the filter in this thread, and returns its notifications, and whether privileges had to
+/// be given up for it.
+fn install() -> io::Result<(OwnedFd, bool)> {
     let op = |code: u32, jt: u8, jf: u8, k: u32| libc::sock_filter {
         code: u16::try_from(code).unwrap_or_default(),
         jt,
@@ -97,49 +191,64 @@ fn install() -> io::Result<OwnedFd> {
         len: u16::try_from(filter.len()).unwrap_or_default(),
         filter: filter.as_mut_ptr(),
     };
-    // SAFETY: without privileges a filter needs this flag; the call takes no pointer.
-    if unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: `program` points to `filter`, and both live until the call has returned.
-    let listener = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            &raw const program,
-        )
+    let seccomp = || {
+        // SAFETY: `program` points to `filter`, and both live until the call has returned.
+        let listener = unsafe {
+            libc::syscall(
+                libc::SYS_seccomp,
+                libc::SECCOMP_SET_MODE_FILTER,
+                libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+                &raw const program,
+            )
+        };
+        match RawFd::try_from(listener) {
+            // SAFETY: the kernel has just made this descriptor, and no other owner has it.
+            Ok(listener) if listener >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(listener) }),
+            _ => Err(io::Error::last_os_error()),
+        }
     };
-    let listener = RawFd::try_from(listener).unwrap_or(-1);
-    if listener < 0 {
-        return Err(io::Error::last_os_error());
+    match seccomp() {
+        // Without CAP_SYS_ADMIN a filter needs this flag.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            nix::sys::prctl::set_no_new_privs()?;
+            Ok((seccomp()?, true))
+        }
+        listener => Ok((listener?, false)),
     }
-    // SAFETY: the kernel has just made this descriptor, and no other owner has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(listener) })
 }
 
-/// Passes a descriptor through a socket, without a heap.
-fn pass(socket: BorrowedFd<'_>, descriptor: BorrowedFd<'_>) -> io::Result<()> {
+/// Sends a few numbers and a descriptor through a socket, without a heap.
+fn send_hello(
+    socket: &UnixStream,
+    hello: Hello,
+    descriptor: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    let descriptors = [descriptor];
-    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
-    sendmsg(socket, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::empty())?;
+    let descriptors = descriptor.as_slice();
+    if !descriptors.is_empty() {
+        ancillary.push(SendAncillaryMessage::ScmRights(descriptors));
+    }
+    let bytes = hello.map(i32::to_ne_bytes);
+    sendmsg(socket, &[IoSlice::new(bytes.as_flattened())], &mut ancillary, SendFlags::empty())?;
     Ok(())
 }
 
-fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
+fn receive_hello(socket: &UnixStream) -> io::Result<(Hello, Option<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let mut byte = [0; 1];
-    let parts = &mut [io::IoSliceMut::new(&mut byte)];
-    recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let mut bytes = [[0; 4]; 3];
+    let parts = &mut [io::IoSliceMut::new(bytes.as_flattened_mut())];
+    let received = recvmsg(socket, parts, &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    if received.bytes != size_of::<Hello>() {
+        return Err(io::Error::other("the process of the program has ended"));
+    }
     let mut messages = ancillary.drain();
     let descriptor = messages.find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut descriptors) => descriptors.next(),
         _ => None,
     });
-    descriptor.ok_or_else(|| io::Error::other("the program has not passed its notifications on"))
+    Ok((bytes.map(i32::from_ne_bytes), descriptor))
 }
 
 /// Receives the next call; `None` where it has ended meanwhile, and after a signal.
@@ -172,8 +281,8 @@ pub(super) fn is_waiting(listener: BorrowedFd<'_>, call: &Call) -> bool {
     unsafe { libc::ioctl(listener.as_raw_fd(), IS_VALID, &raw const call.id) == 0 }
 }
 
-/// Answers a call. One that has ended meanwhile needs no answer.
-pub(super) fn answer(listener: BorrowedFd<'_>, call: &Call, answer: CallAnswer) {
+/// Answers a call, and returns whether it was still waiting.
+pub(super) fn answer(listener: BorrowedFd<'_>, call: &Call, answer: CallAnswer) -> bool {
     let (error, flags) = match answer {
         CallAnswer::Continue => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE),
         CallAnswer::Done => (0, 0),
@@ -186,7 +295,7 @@ pub(super) fn answer(listener: BorrowedFd<'_>, call: &Call, answer: CallAnswer) 
         flags: u32::try_from(flags).unwrap_or_default(),
     };
     // SAFETY: the kernel reads one `seccomp_notif_resp` from the pointer.
-    let _ = unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const response) };
+    unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const response) == 0 }
 }
 
 /// The most bytes of an address that are read: `sockaddr_in6` has 28.
@@ -196,17 +305,100 @@ pub(super) const ADDRESS: usize = 28;
 pub(super) fn read_address(call: &Call) -> io::Result<([u8; ADDRESS], usize)> {
     let mut bytes = [0_u8; ADDRESS];
     let length = call.length.min(ADDRESS);
-    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast::<c_void>(), iov_len: length };
-    let base = usize::try_from(call.address).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: length };
-    // SAFETY: `local` points to `bytes`, which has at least `length` bytes; the kernel checks
-    // `remote`, which is in another process.
-    let read = unsafe {
-        libc::process_vm_readv(call.thread, &raw const local, 1, &raw const remote, 1, 0)
+    let count = read_memory(call.thread, call.address, &mut bytes[..length])?;
+    Ok((bytes, count))
+}
+
+/// Fails where this process may not read the memory of another one, which is a copy of it.
+pub(super) fn can_read_memory(copy: i32) -> io::Result<()> {
+    static WORD: u64 = 0x6d61_696c_706f_7274;
+    let mut bytes = [0; 8];
+    let place = (&raw const WORD).addr();
+    let count = read_memory(copy, u64::try_from(place).unwrap_or_default(), &mut bytes)?;
+    if count == bytes.len() && u64::from_ne_bytes(bytes) == WORD {
+        Ok(())
+    } else {
+        Err(io::Error::other("another word than was written"))
+    }
+}
+
+fn read_memory(thread: i32, place: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    let local = libc::iovec { iov_base: bytes.as_mut_ptr().cast::<c_void>(), iov_len: bytes.len() };
+    let base = usize::try_from(place).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let remote =
+        libc::iovec { iov_base: std::ptr::without_provenance_mut(base), iov_len: bytes.len() };
+    // SAFETY: `local` is `bytes`; the kernel checks `remote`, which is in another process.
+    let read =
+        unsafe { libc::process_vm_readv(thread, &raw const local, 1, &raw const remote, 1, 0) };
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
+}
+
+/// The number of the network namespace of a socket (Linux 5.14).
+pub(super) fn network_namespace(socket: BorrowedFd<'_>) -> io::Result<u64> {
+    let mut value = 0_u64;
+    let length = socket_option(socket, libc::SOL_SOCKET, SO_NETNS_COOKIE, &mut value)?;
+    if length == size_of::<u64>() { Ok(value) } else { Err(io::ErrorKind::Unsupported.into()) }
+}
+
+/// Of asm-generic/socket.h.
+const SO_NETNS_COOKIE: libc::c_int = 71;
+
+/// An option of a socket that is a number; 0 where the socket does not have it.
+pub(super) fn number_option(socket: BorrowedFd<'_>, level: libc::c_int, name: libc::c_int) -> u32 {
+    let mut value = 0_u32;
+    match socket_option(socket, level, name, &mut value) {
+        Ok(_) => value,
+        Err(_) => 0,
+    }
+}
+
+/// A type of which every pattern of bits is a value.
+trait Number: Copy {}
+impl Number for u32 {}
+impl Number for u64 {}
+
+/// Reads an option, and returns how many bytes it has.
+fn socket_option<T: Number>(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut T,
+) -> io::Result<usize> {
+    let mut length = libc::socklen_t::try_from(size_of::<T>()).unwrap_or_default();
+    // SAFETY: the kernel writes at most `length` bytes to `value`, for which any bits are a number.
+    let done = unsafe {
+        let value = std::ptr::from_mut(value).cast::<c_void>();
+        libc::getsockopt(socket.as_raw_fd(), level, name, value, &raw mut length)
     };
-    match usize::try_from(read) {
-        Ok(count) => Ok((bytes, count)),
-        Err(_) => Err(io::Error::last_os_error()),
+    if done != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(length).unwrap_or_default())
+}
+
+/// Descriptors that this process was started with, above standard error.
+pub(super) struct Inherited(Vec<RawFd>);
+
+impl Inherited {
+    /// To be called before this process opens any.
+    pub(super) fn new() -> Inherited {
+        let numbers = std::fs::read_dir("/proc/self/fd").into_iter().flatten();
+        let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        // One is that of the directory, which is closed by now.
+        let is_open = |number: &RawFd| {
+            // SAFETY: the call looks at the flags of whatever has this number.
+            *number > 2 && unsafe { libc::fcntl(*number, libc::F_GETFD) } >= 0
+        };
+        let numbers: Vec<RawFd> = numbers.collect();
+        Inherited(numbers.into_iter().filter(is_open).collect())
+    }
+
+    /// Closes them: they are the program's.
+    pub(super) fn close(self) {
+        for number in self.0 {
+            // SAFETY: it was open before this process had opened any, so nothing here owns it.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
     }
 }
 

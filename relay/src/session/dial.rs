@@ -18,7 +18,7 @@ use crate::context::{Context, SessionEnd};
 use crate::loop_detection::Endpoints;
 use crate::replies::ReplyStyle;
 use crate::resolvers::was_inward;
-use crate::taken_over::Wanted;
+use crate::taken_over::{NotConnected, Wanted};
 use mailport::outcome::Errno;
 use mailport::report::End;
 use mailport::{ConnectError, Connected, Status};
@@ -89,7 +89,8 @@ impl Session {
         step
     }
 
-    /// Dials where a program was going whose connection was taken over.
+    /// Dials where a program was going whose connection was taken over: a name of the listener that
+    /// has this address, or the addresses that are known.
     pub(super) fn dial_for_program(
         &mut self,
         wanted: Wanted,
@@ -99,19 +100,9 @@ impl Session {
         let target = wanted.target();
         let Wanted { to, addresses, result } = wanted;
         self.result = Some(result);
-        let plan = self.listener.mode.plan(to.port());
-        let (Some(target), Some(plan)) = (target, plan) else {
-            return self.refuse(Refusal::Port, context, now);
-        };
-        let destination = Destination {
-            target,
-            plan,
-            timeout: self.listener.dial.timeout,
-            began: None,
-            is_named: false,
-            addresses: Some(addresses.into()),
-        };
-        self.dial(destination, context, now)
+        let Some(target) = target else { return self.refuse(Refusal::Port, context, now) };
+        let known = (target, Some(addresses.into()));
+        self.find_name(to.ip(), to.port(), known, context, now)
     }
 
     fn is_remote(&self, context: &Context) -> bool {
@@ -217,9 +208,12 @@ impl Session {
             }
         }
         self.send(&self.style.failure(error));
-        self.end(&SessionEnd::Failed(error.to_string()), context);
-        if let Some(result) = &self.result {
-            result.send(Err(error.errno().map_or(libc::ECONNREFUSED, |Errno(number)| number)));
+        let reason = error.to_string();
+        self.end(&SessionEnd::Failed(reason.clone()), context);
+        if let Some(result) = self.result.take() {
+            let errno = error.errno().map_or(libc::ECONNREFUSED, |Errno(number)| number);
+            let report = error.report().cloned();
+            result.send(Err(NotConnected { errno, reason: Some(reason), report }));
             return self.reset();
         }
         self.begin_closing(now)
@@ -248,7 +242,7 @@ impl Session {
         context.status.count_dial(&report, &destination.plan);
         context.log.write(&self.record("joined").with("report", report.summary()));
         if let Some(result) = self.result.take() {
-            result.send(Ok(()));
+            result.send(Ok(report));
         }
         let established = Established { far, endpoints, plan: destination.plan };
         let reply = self.style.success();

@@ -83,17 +83,30 @@ impl Session {
         };
         match target.host() {
             Host::Address(address) => {
-                let until = now + NAMES_TIMEOUT;
-                self.state = SessionState::Naming { address: *address, port, until };
-                self.await_names(context, now)
+                let address = *address;
+                self.find_name(address, port, (target, None), context, now)
             }
             _ => self.dial_asked(target, port, None, context, now),
         }
     }
 
+    /// Goes to the listener's name that has this address, or to what is known without a name.
+    pub(super) fn find_name(
+        &mut self,
+        address: IpAddr,
+        port: u16,
+        known: (Target, Option<Arc<[SocketAddr]>>),
+        context: &mut Context,
+        now: Instant,
+    ) -> SessionStep {
+        let until = now + NAMES_TIMEOUT;
+        self.state = SessionState::Naming { address, port, known, until };
+        self.await_names(context, now)
+    }
+
     /// Finds out whether a literal address is one of the listener's names.
     pub(super) fn await_names(&mut self, context: &mut Context, now: Instant) -> SessionStep {
-        let SessionState::Naming { address, port, until } = self.state else {
+        let SessionState::Naming { address, port, until, .. } = self.state else {
             return SessionStep::Done;
         };
         if self.client_has_left() {
@@ -107,10 +120,12 @@ impl Session {
                 self.dial_asked(name, port, Some(addresses), context, now)
             }
             NameOf::Pending | NameOf::None => {
-                let Ok(target) = address.to_string().parse() else {
-                    return self.refuse(Refusal::Port, context, now);
-                };
-                self.dial_asked(target, port, None, context, now)
+                match std::mem::replace(&mut self.state, SessionState::Closing) {
+                    SessionState::Naming { known: (target, addresses), .. } => {
+                        self.dial_asked(target, port, addresses, context, now)
+                    }
+                    _ => SessionStep::Done,
+                }
             }
         }
     }

@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -57,6 +58,8 @@ enum SessionState {
     Naming {
         address: IpAddr,
         port: u16,
+        /// Where it goes if no name has the address.
+        known: (Target, Option<Arc<[SocketAddr]>>),
         until: Instant,
     },
     /// It waits until the client has fewer look-ups under way, until this time at most.
