@@ -10,10 +10,12 @@
 //! - `supervisor`: answers the `connect` calls of the program
 //! - `waiting`: calls that wait for the end of a dial
 //! - `socket`: whether a socket is taken over, and its connection to the relay
+//! - `processes`: the processes of the program, and their descriptors
 //! - `learned`: the other addresses of the names that the program has looked up
 
 mod front;
 mod learned;
+mod processes;
 mod socket;
 mod start;
 mod supervisor;
@@ -42,7 +44,7 @@ use rustix::process::{WaitOptions, wait};
 
 use self::front::ProgramEvent;
 use self::socket::RelayAddresses;
-use self::start::StartError;
+use self::start::{NOT_POSSIBLE, StartError};
 use self::supervisor::{Reports, Supervisor};
 use self::sys::Inherited;
 use crate::connect::width_of;
@@ -109,9 +111,6 @@ pub(crate) struct Args {
     #[arg(allow_hyphen_values = true)]
     program: Vec<OsString>,
 }
-
-/// Exit status where the system does not allow `mailport run`, as of timeout(1) and env(1).
-const NOT_POSSIBLE: u8 = 125;
 
 /// A name of a host: an address has no other addresses.
 fn host_name(text: &str) -> Result<Target, String> {

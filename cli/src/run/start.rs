@@ -12,8 +12,11 @@ use std::process::{Child, Command};
 
 use nix::sys::signal::SigSet;
 
-use super::supervisor::{descriptor_of, process_of};
+use super::processes::{descriptor_of, process_of};
 use super::sys::{self, Held, HoldError};
+
+/// Exit status where the system does not allow `mailport run`, as of timeout(1) and env(1).
+pub(super) const NOT_POSSIBLE: u8 = 125;
 
 /// Why the program does not run.
 #[derive(Debug)]
@@ -28,7 +31,7 @@ impl StartError {
     /// As timeout(1) and env(1) have it.
     pub(super) fn exit_status(&self) -> u8 {
         match self {
-            StartError::NotPossible(_) => super::NOT_POSSIBLE,
+            StartError::NotPossible(_) => NOT_POSSIBLE,
             StartError::Program(_, error) if error.kind() == io::ErrorKind::NotFound => 127,
             StartError::Program(..) => 126,
         }

@@ -1,6 +1,5 @@
 //! Answers the `connect` calls of a program.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,9 +13,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::sockopt::{self, Timeout};
 use rustix::net::{AddressFamily, SocketType, connect};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::learned::{Learned, UdpSocket};
+use super::processes::{descriptor_of, process_of};
 use super::socket::{self, RelayAddresses};
 use super::sys::{self, Call, CallAnswer};
 use super::waiting::Waiting;
@@ -288,19 +287,4 @@ fn timespec(time: Duration) -> Timespec {
     // Not less than it is, or the loop would run until then.
     let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
     Timespec { tv_sec: seconds, tv_nsec: time.subsec_nanos().into() }
-}
-
-/// The process of a thread.
-pub(super) fn process_of(thread: i32) -> io::Result<i32> {
-    let status = fs::read_to_string(format!("/proc/{thread}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    let number = line.and_then(|text| text.trim().parse().ok());
-    number.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
-}
-
-/// A copy of a descriptor of a process.
-pub(super) fn descriptor_of(process: i32, descriptor: i32) -> io::Result<OwnedFd> {
-    let process = Pid::from_raw(process).ok_or(io::ErrorKind::NotFound)?;
-    let process = pidfd_open(process, PidfdFlags::empty())?;
-    Ok(pidfd_getfd(process, descriptor, PidfdGetfdFlags::empty())?)
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
+use super::processes::{descriptor_of, process_of};
 use super::socket;
-use super::supervisor::{descriptor_of, process_of};
 use super::sys::{self, Call, CallAnswer};
 
 /// How long the end of a dial is kept for a call that was interrupted.
