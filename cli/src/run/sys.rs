@@ -386,7 +386,7 @@ impl Inherited {
         let numbers = numbers.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
         // One is that of the directory, which is closed by now.
         let is_open = |number: &RawFd| {
-            // SAFETY: the call looks at the flags of whatever has this number.
+            // SAFETY: the call reads the flags of a number, which may be closed.
             *number > 2 && unsafe { libc::fcntl(*number, libc::F_GETFD) } >= 0
         };
         let numbers: Vec<RawFd> = numbers.collect();
