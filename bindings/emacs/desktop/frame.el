@@ -26,7 +26,7 @@
                           'default :background (if desktop-green "#00ff00" "#ff0000")))))
 
 (defun desktop-dial ()
-  "Dial two silent ports for 20 s."
+  "Dial two silent ports."
   (interactive)
   (desktop-note "dialling")
   (condition-case error
@@ -37,8 +37,9 @@
 (menu-bar-mode -1)
 (tool-bar-mode -1)
 (blink-cursor-mode -1)
-(setq mailport-cache nil mailport-timeout 20 mailport-plans nil frame-resize-pixelwise t
-      inhibit-startup-screen t ring-bell-function #'ignore)
+;; A line in the echo area would redraw the windows.
+(setq mailport-verbose nil mailport-cache nil mailport-timeout 600 mailport-plans nil
+      frame-resize-pixelwise t inhibit-startup-screen t ring-bell-function #'ignore)
 (mailport-tests--plan (mailport-tests--silent) (mailport-tests--silent))
 (mailport-mode 1)
 (global-set-key [f5] #'desktop-dial)
@@ -48,6 +49,5 @@
 (delete-other-windows)
 (set-window-buffer (split-window) "clock")
 (run-at-time 0 0.37 #'desktop-tick)
-(run-at-time 2 nil #'desktop-note "ready")
 
 ;;; frame.el ends here

@@ -42,6 +42,9 @@ printf '127.0.0.1 localhost\n2001:db8::1 mail.example.test\n127.0.0.1 mail.examp
 dovecot -F -c "$there/conf" >"$there/output" 2>&1 &
 server=$!
 trap 'test $? = 0 || cat "$there/output" "$there/log"; kill $server; rm -rf "$there"' EXIT
-sleep 3
+until perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new("127.0.0.1:143")'; do
+	kill -0 $server
+	sleep 0.1
+done
 CERTIFICATE=$there/ca LOGINS=$there/logins emacs --batch -Q -L . -L test \
 	--eval "(setq load-prefer-newer t backtrace-on-error-noninteractive nil)" -l desktop/imap.el
