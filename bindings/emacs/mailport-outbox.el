@@ -175,7 +175,6 @@ is on disk when this returns."
 
 (defun mailport--outbox-insert (id)
   "Insert the message of letter ID, as bytes."
-  (set-buffer-multibyte nil)
   (let ((file-name-handler-alist nil))
     (insert-file-contents-literally (mailport--outbox-file id ".msg"))))
 

@@ -168,7 +168,10 @@ default is nil."
 (defun mailport--outbox-run ()
   "Send the next letter, unless one is being sent."
   (setq mailport--outbox-timer nil)
-  (unless (process-live-p mailport--sender)
+  (cond
+   ((process-live-p mailport--sender))
+   ((mailport--another-sends-p) (mailport--outbox-start 2))
+   (t
     (let* ((letters (mailport--outbox-letters))
            (next (cl-find-if #'mailport--outbox-due-p letters))
            (later (delq nil (mapcar (lambda (letter)
@@ -176,7 +179,14 @@ default is nil."
                                            (plist-get letter :not-before)))
                                     letters))))
       (cond (next (mailport--send-in-child (plist-get next :id)))
-            (later (mailport--outbox-start (max 1 (- (apply #'min later) (float-time)))))))))
+            (later (mailport--outbox-start (max 1 (- (apply #'min later) (float-time))))))))))
+
+(defun mailport--another-sends-p ()
+  "Whether another Emacs is sending letters."
+  (let ((lock (mailport-module-lock (mailport--outbox-file "send" ".lock") nil)))
+    (when (user-ptrp lock)
+      (mailport-module-unlock lock))
+    (null lock)))
 
 (defun mailport--shared-variables ()
   "Return the variables that the other Emacs shares with this one, as an alist."
@@ -189,14 +199,20 @@ default is nil."
                                   (symbol-name symbol))
                   (mailport--readable-p (symbol-value symbol)))
          (push (cons symbol (symbol-value symbol)) variables))))
+    ;; What the user has accepted for this session.
+    (push (cons 'nsm-temporary-host-settings
+                (bound-and-true-p nsm-temporary-host-settings))
+          variables)
     ;; The user cannot be asked there.
     (cons '(mailport-ask-default . give-up) variables)))
 
 (defun mailport--child-command ()
-  "Return the command of the Emacs that sends a letter."
-  (list (expand-file-name invocation-name invocation-directory)
-        "--batch" "-Q" "-L" mailport--here "-l" "mailport-sender"
-        "-f" "mailport-sender-main"))
+  "Return the command of the Emacs that sends a letter.
+It goes on when this Emacs ends, which sends it a hangup signal."
+  (append (and (executable-find "nohup") '("nohup"))
+          (list (expand-file-name invocation-name invocation-directory)
+                "--batch" "-Q" "-L" mailport--here "-l" "mailport-sender"
+                "-f" "mailport-sender-main")))
 
 (defun mailport--check-sender ()
   "Signal an error if the Emacs that sends letters would bypass a proxy."
@@ -384,6 +400,7 @@ If that fails, set its state, and signal an error."
     (unwind-protect
         (condition-case error
             (with-temp-buffer
+              (set-buffer-multibyte nil)
               (mailport--outbox-insert id)
               (let ((message (current-buffer)))
                 (cl-progv (mapcar #'car (plist-get letter :variables))

@@ -211,8 +211,10 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
 ;;;; Other advice
 
 (defun mailport--other-advice (function)
-  "Return an advice of FUNCTION that is not ours and may reroute streams, or nil."
-  (let (found)
+  "Return what is not ours and may reroute the streams of FUNCTION, or nil.
+That is an advice, or a function of which FUNCTION is an alias."
+  (let ((found (advice--cd*r (symbol-function function))))
+    (setq found (and (symbolp found) (not (member found mailport-allowed-advice)) found))
     (advice-mapc (lambda (advice properties)
                    (unless (or (memq advice '(mailport--around mailport--redirect))
                                (member advice mailport-allowed-advice)
@@ -230,7 +232,7 @@ A direct connection would bypass the proxy of that package."
         (when advice
           (mailport--misuse "%s is advised by %s, which mailport would bypass: %s" function
                             (if (symbolp advice) advice "an anonymous function")
-                            "set `mailport-via' to the proxy, or turn `mailport-mode' off"))))))
+                            "set `mailport-via' to the proxy, or see `mailport-allowed-advice'"))))))
 
 (defun mailport--opener ()
   "Return the function that opens a stream through a passage."

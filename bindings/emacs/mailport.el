@@ -93,10 +93,11 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as in `open-network-stream'."
                (and (plist-get parameters :nowait)
                     (memq (plist-get parameters :type) '(tls ssl))))
            (apply open name buffer host service parameters))
-          ((and (plist-get parameters :nowait)
-                (not (plist-get parameters :return-list))
-                (mailport--raw-p parameters))
-           (mailport--open-nowait plan name buffer host service parameters))
+          ((and (plist-get parameters :nowait) (mailport--raw-p parameters))
+           (let ((process (mailport--open-nowait plan name buffer host service parameters)))
+             (if (plist-get parameters :return-list)
+                 (list process :greeting nil :capabilities nil :type 'plain :error nil)
+               process)))
           (t (mailport--open plan name buffer host service parameters)))))
 
 ;;;###autoload

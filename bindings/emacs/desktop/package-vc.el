@@ -3,7 +3,7 @@
 ;;; Commentary:
 
 ;; Emacs 29 and later can do so.  The repository is in the environment's REPOSITORY, and the module
-;; in MODULES.
+;; where a distribution puts it.
 
 ;;; Code:
 
@@ -25,8 +25,9 @@
                                  mailport-report mailport-forget mailport-build-module))
   (unless (fboundp command)
     (error "There is no %s" command)))
-(setq mailport-module-directories (list (getenv "MODULES")))
 (mailport-mode 1)
+(unless (string-prefix-p "/usr/lib/" (mailport--module-file))
+  (error "Another module: %s" (mailport--module-file)))
 (message "Installed from a repository, with %s" mailport-version)
 
 ;;; package-vc.el ends here

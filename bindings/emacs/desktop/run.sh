@@ -16,6 +16,10 @@ exec unshare --mount --pid --net --fork --kill-child sh -eu -c '
 	ip neighbour add 2001:db8::1 lladdr 02:00:00:00:00:01 dev silent
 	mount --make-rprivate /
 	mount --bind "$2" "$1/mailport/bindings/emacs"
+	# Where a distribution would put the module.
+	modules=$1/usr/lib/$(uname -m)-linux-gnu/emacs
+	mkdir -p "$modules"
+	mount -t tmpfs tmpfs "$modules"
 	mount -t proc proc "$1/proc"
 	mount --rbind /dev "$1/dev"
 	mount -t tmpfs tmpfs "$1/tmp"
@@ -32,6 +36,7 @@ exec unshare --mount --pid --net --fork --kill-child sh -eu -c '
 		desktop/frame.sh
 		git config --global user.name x; git config --global user.email x@example.test
 		git config --global safe.directory \"*\"
+		cp mailport-module.so /usr/lib/$(uname -m)-linux-gnu/emacs
 		(cd /repository && git init -q && git add . && git commit -qm x)
-		REPOSITORY=/repository MODULES=/mailport/bindings/emacs emacs --batch -Q -l desktop/package-vc.el
+		REPOSITORY=/repository emacs --batch -Q -l desktop/package-vc.el
 	"' sh "$root" "$here"

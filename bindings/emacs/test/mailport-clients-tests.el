@@ -10,6 +10,7 @@
 ;;; Code:
 
 (require 'mailport-send-tests)
+(require 'rfc2047)
 
 (dolist (pattern '("/usr/share/emacs/site-lisp/elpa*/mu4e*" "/usr/share/emacs/site-lisp/mu4e"
                    "/usr/share/emacs/site-lisp/elpa*/notmuch*"
@@ -27,6 +28,7 @@
 (declare-function mu4e "mu4e")
 (declare-function mu4e-quit "mu4e")
 (declare-function mu4e-running-p "mu4e")
+(declare-function mu4e-server-properties "mu4e-helpers")
 
 (defmacro mailport-tests--composing (&rest body)
   "Evaluate BODY in a new directory, with a server and an outbox."
@@ -63,7 +65,7 @@ COPIES is a file for a copy, or nil."
   "Whether FILE has the letter once."
   (with-temp-buffer
     (insert-file-contents file)
-    (= 1 (how-many "^Subject: Composed" (point-min)))))
+    (= 1 (how-many "^Subject: .*Composed" (point-min)))))
 
 (ert-deftest mailport-queues-letters-of-message-mode-and-gnus ()
   (dolist (agent '(message-user-agent gnus-user-agent))
@@ -78,6 +80,34 @@ COPIES is a file for a copy, or nil."
         (should (mailport-tests--one-copy-p copies))
         (should (= 1 (length mailport-tests--letters)))
         (should-not (string-match-p "Fcc" (plist-get (car mailport-tests--letters) :text)))))))
+
+(ert-deftest mailport-edits-a-letter-again-without-a-second-copy ()
+  (mailport-tests--composing
+    (setq mailport-tests--reply (lambda (client line)
+                                  (when (string-prefix-p "RCPT" line)
+                                    (process-send-string client "571 nobody\r\n")
+                                    t)))
+    (let ((mail-user-agent 'message-user-agent))
+      (compose-mail "you@example.test" "Composed: Grüße" (list (cons "Fcc" copies))))
+    (goto-char (point-max))
+    (insert "Straße\n")
+    (message-send-and-exit)
+    (mailport-tests--until-state 'failed)
+    (setq mailport-tests--reply #'ignore)
+    (mailport-outbox)
+    (goto-char (point-min))
+    (mailport-outbox-edit)
+    (should (string-match-p "^Subject: Composed: Grüße$" (buffer-string)))
+    (should (string-match-p "^Straße$" (buffer-string)))
+    (message-send-and-exit)
+    (mailport-tests--until #'mailport-tests--outbox-empty-p)
+    (should (mailport-tests--one-copy-p copies))
+    (pcase-let ((`(,letter) mailport-tests--letters))
+      (with-temp-buffer
+        (insert (plist-get letter :text))
+        (rfc2047-decode-region (point-min) (point-max))
+        (goto-char (point-min))
+        (should (search-forward "Subject: Composed: Grüße\n" nil t))))))
 
 (ert-deftest mailport-queues-letters-of-rmail ()
   (mailport-tests--composing
@@ -118,7 +148,7 @@ COPIES is a file for a copy, or nil."
           (progn
             (mu4e t)
             (mailport-tests--until #'mu4e-running-p)
-            (accept-process-output nil 0.5)
+            (mailport-tests--until #'mu4e-server-properties)
             (let ((buffer (progn (funcall (get 'mu4e-user-agent 'composefunc)
                                           "you@example.test" "Composed")
                                  (mailport-tests--until

@@ -209,7 +209,7 @@ Emacs looks at its stack when it collects, at what is not in use too."
         (should (eq 'mailport-connect-error (car (funcall came))))
         (should-not (get-process "mail"))
         (mailport-tests--until (lambda () (mailport-tests--all-closed-p 1)))
-        (accept-process-output nil 0.1)
+        (mailport-tests--until #'mailport-tests--idle-p)
         ;; This fails where it was called twice.
         (should (funcall came))
         (should (= timers (mailport-tests--timers)))))))
@@ -260,7 +260,7 @@ Its local sockets are made there.  Return its process."
   "Have another Emacs evaluate FORM, as in `mailport-tests--emacs' with FOLDER.
 Return what it has said."
   (let ((other (mailport-tests--emacs folder form)))
-    (with-timeout (60 (ert-fail (list "It does not end" (mailport-tests--said other) form)))
+    (with-timeout (300 (ert-fail (list "It does not end" (mailport-tests--said other) form)))
       (while (not (process-get other 'over))
         ;; Of any process: while it waits for one that has ended, Emacs calls no sentinel.
         (accept-process-output nil 0.1)))
@@ -451,7 +451,8 @@ The plan has the ports of a silent and of a pausing server.")
       (unwind-protect
           (progn
             (with-temp-file cargo
-              (insert "#!/bin/sh\necho \"compiling in $PWD: $*\"; sleep 0.3\n"
+              (insert "#!/bin/sh\necho \"compiling in $PWD: $*\"\n"
+                      "until test -e \"" folder "go\"; do sleep 0.05; done\n"
                       "mkdir -p \"" folder "target/release\"\n"
                       "cp \"" (mailport--module-file) "\" \""
                       folder "target/release/libmailport_module.so\"\n"))
@@ -474,9 +475,9 @@ The plan has the ports of a silent and of a pausing server.")
                             (let ((buffer (mailport-build-module)))
                               (when (featurep 'mailport-module)
                                 (error "It waits"))
-                              (while (get-buffer-process buffer)
+                              (write-region "" nil ,(expand-file-name "go" folder))
+                              (while (not (featurep 'mailport-module))
                                 (accept-process-output nil 0.05))
-                              (sleep-for 0.1)
                               (message "%s" (with-current-buffer buffer (buffer-string))))
                             (message "Loaded: %s" (mailport-module-version))))))
               (should (string-match-p "compiling in .*: build --release -p mailport-emacs" said))

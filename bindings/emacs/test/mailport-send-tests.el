@@ -22,12 +22,12 @@
 (defvar mailport-tests--commands nil "What the server was told, the latest first.")
 (defvar mailport-tests--reply #'ignore
   "A function of a client and a command that may reply in another way.
-It returns non-nil if it has.")
+It returns non-nil if it has.  A line of a message follows the word \"text\".")
 
 (defun mailport-tests--smtp-input (client text)
   "Handle TEXT from CLIENT as an SMTP server does."
   (let ((buffer (concat (process-get client 'rest) text)))
-    (while (string-match "\\`\\([^\n]*\\)\r\n" buffer)
+    (while (and (process-live-p client) (string-match "\\`\\([^\n]*\\)\r\n" buffer))
       (let ((line (match-string 1 buffer)))
         (setq buffer (substring buffer (match-end 0)))
         (mailport-tests--smtp-line client line)))
@@ -36,7 +36,8 @@ It returns non-nil if it has.")
 (defun mailport-tests--smtp-line (client line)
   "Handle LINE from CLIENT."
   (cond ((and (process-get client 'data) (not (equal line ".")))
-         (process-put client 'data (cons line (process-get client 'data))))
+         (unless (funcall mailport-tests--reply client (concat "text " line))
+           (process-put client 'data (cons line (process-get client 'data)))))
         ((progn (push line mailport-tests--commands)
                 (funcall mailport-tests--reply client line)))
         ((equal line ".")
@@ -123,7 +124,7 @@ It returns non-nil if it has.")
 
 (defun mailport-tests--until-state (state)
   "Wait until the first letter has STATE, and nobody sends it."
-  (with-timeout (30 (ert-fail (list "Never" state (mailport--outbox-letters)
+  (with-timeout (120 (ert-fail (list "Never" state (mailport--outbox-letters)
                                     mailport-tests--commands)))
     (while (not (and (eq state (mailport-tests--state))
                      (null mailport--sender)))
@@ -226,7 +227,7 @@ It returns non-nil if it has.")
     (let ((smtpmail-queue-dir mailport-outbox-directory))
       (should-error (mailport-tests--send "Nowhere")))
     (let (sent)
-      (cl-letf (((symbol-function 'mailport--enqueue) (lambda (&rest _) (ert-fail "It queues")))
+      (cl-letf (((symbol-function 'mailport--outbox-add) (lambda (&rest _) (ert-fail "It queues")))
                 ((symbol-function 'smtpmail-try-auth-methods) (lambda (&rest _) (setq sent t) nil)))
         (with-temp-buffer
           (insert "To: you@example.test\nSubject: Batch\n" mail-header-separator "\nHello\n")
@@ -234,6 +235,37 @@ It returns non-nil if it has.")
       (should sent))
     (should (= 1 (length mailport-tests--letters)))
     (should-not (mailport--outbox-letters))))
+
+(ert-deftest mailport-send-mode-leaves-sendmail-alone ()
+  (mailport-tests--with-outbox
+    (let ((program (expand-file-name "sendmail" folder))
+          (received (expand-file-name "received" folder)))
+      (with-temp-file program
+        (insert "#!/bin/sh\ncat >" received "\n"))
+      (set-file-modes program #o700)
+      (let ((message-send-mail-function #'message-send-mail-with-sendmail)
+            (sendmail-program program))
+        (mailport-tests--send "By sendmail"))
+      (should-not (mailport--outbox-letters))
+      (with-temp-buffer
+        (insert-file-contents received)
+        (should (search-forward "Subject: By sendmail" nil t))))))
+
+(ert-deftest mailport-has-a-letter-on-disk-before-it-returns ()
+  (mailport-tests--with-outbox
+    (let ((steps nil) (sync (symbol-function 'mailport-module-sync-directory)))
+      (cl-letf (((symbol-function 'mailport-module-sync-directory)
+                 (lambda (directory) (push 'names steps) (funcall sync directory)))
+                ((symbol-function 'mailport--outbox-start) #'ignore))
+        (advice-add 'write-region :before
+                    (lambda (_ _ file &rest _)
+                      (push (list (file-name-extension (file-name-sans-extension file))
+                                  (not write-region-inhibit-fsync))
+                            steps))
+                    '((name . mailport-tests--write)))
+        (unwind-protect (mailport-tests--send "Durable")
+          (advice-remove 'write-region 'mailport-tests--write)))
+      (should (equal '(("msg" t) ("eld" t) names) (nreverse steps))))))
 
 (ert-deftest mailport-sends-letters-of-feedmail ()
   (mailport-tests--with-outbox
@@ -352,7 +384,8 @@ It returns non-nil if it has.")
     (mailport-tests--until-state 'uncertain)
     (setq mailport-tests--reply #'ignore)
     (mailport--outbox-start)
-    (dotimes (_ 10) (accept-process-output nil 0.05))
+    (mailport-tests--until (lambda () (null mailport--outbox-timer)))
+    (should-not mailport--sender)
     (should (eq 'uncertain (mailport-tests--state)))
     (should (= 1 (length mailport-tests--letters)))
     (mailport-outbox)
@@ -430,11 +463,20 @@ It returns non-nil if it has.")
     (mailport-tests--kill-sender-at ".")
     (mailport-tests--send "Killed")
     (mailport-tests--until-state 'uncertain)
-    (should-not mailport-tests--letters)))
+    (should-not mailport-tests--letters))
+  ;; It may have sent the end of the message already, or not.
+  (mailport-tests--with-outbox
+    (mailport-tests--kill-sender-at "text Hello")
+    (mailport-tests--send "Killed")
+    (mailport-tests--until (lambda ()
+                             (and (null mailport--sender)
+                                  (memq (mailport-tests--state) '(nil uncertain)))))
+    (should (= 1 (+ (length mailport-tests--letters) (length (mailport--outbox-letters)))))))
 
-(defun mailport-tests--parent (folder port command)
-  "Have another Emacs queue a letter for PORT, and kill it.
-Its outbox is in FOLDER.  It is killed when its sender says COMMAND."
+(defun mailport-tests--parent (folder port command signal &optional before)
+  "Have another Emacs queue a letter for PORT, and send it SIGNAL.
+Its outbox is in FOLDER.  It gets the signal when its sender says COMMAND.  It
+evaluates BEFORE first."
   (let* ((killed nil)
          (other
           (mailport-tests--emacs
@@ -449,6 +491,7 @@ Its outbox is in FOLDER.  It is killed when its sender says COMMAND."
                     auth-sources nil message-send-mail-function #'smtpmail-send-it)
               (mailport-mode 1)
               (mailport-send-mode 1)
+              ,before
               (with-temp-buffer
                 (message-mode)
                 (insert "To: you@example.test\nSubject: Orphan\n"
@@ -460,37 +503,138 @@ Its outbox is in FOLDER.  It is killed when its sender says COMMAND."
           (lambda (_ line)
             (when (and (not killed) (string-prefix-p command line))
               (setq killed t)
-              (signal-process other 'KILL)
+              (signal-process other signal)
               (while (process-live-p other) (accept-process-output other 0.01)))
             nil))
-    (with-timeout (60 (ert-fail (list "Never killed" (mailport-tests--said other)
+    (with-timeout (120 (ert-fail (list "Never killed" (mailport-tests--said other)
                                       mailport-tests--commands)))
       (while (not (process-get other 'over))
         (accept-process-output nil 0.02)))))
 
 (ert-deftest mailport-loses-and-doubles-nothing-when-the-first-emacs-is-killed ()
-  (dolist (command '("EHLO" "MAIL" "RCPT" "DATA" "." "QUIT"))
+  (dolist (command '("EHLO" "MAIL" "RCPT" "DATA" "text Hello" "." "QUIT"))
     (ert-info (command)
       (mailport-tests--with-outbox
-        (mailport-tests--parent folder smtpmail-smtp-service command)
+        (mailport-tests--parent folder smtpmail-smtp-service command 'KILL)
         ;; The next one sends what is left, after the sender of the first has ended.
         (mailport--outbox-start)
         (mailport-tests--until #'mailport-tests--outbox-empty-p)
-        (accept-process-output nil 0.2)
+        (mailport-tests--until (lambda () (not (mailport--another-sends-p))))
         (should (= 1 (length mailport-tests--letters)))))))
+
+(ert-deftest mailport-goes-on-sending-after-emacs-has-ended ()
+  (dolist (command '("MAIL" "."))
+    (ert-info (command)
+      (mailport-tests--with-outbox
+        (mailport-tests--parent folder smtpmail-smtp-service command 'TERM)
+        (mailport-tests--until #'mailport-tests--outbox-empty-p)
+        (should (= 1 (length mailport-tests--letters)))))))
+
+(ert-deftest mailport-queues-all-of-a-letter-or-nothing-when-emacs-is-killed ()
+  (pcase-dolist (`(,when ,suffix ,sent) '((:before ".msg.new" 0) (:after ".msg.new" 0)
+                                          (:before ".eld.new" 0) (:after ".eld.new" 1)))
+    (ert-info ((format "%s %s" when suffix))
+      (mailport-tests--with-outbox
+        (mailport-tests--parent
+         folder smtpmail-smtp-service "never" 'KILL
+         `(advice-add 'rename-file ,when (lambda (file &rest _)
+                                           (when (string-suffix-p ,suffix file)
+                                             (signal-process (emacs-pid) 'KILL)))))
+        (should (= sent (length (mailport--outbox-letters))))
+        (mailport-send-mode 1)
+        (mailport-tests--until (lambda () (null mailport--outbox-timer)))
+        (mailport-tests--until #'mailport-tests--outbox-empty-p)
+        (should (= sent (length mailport-tests--letters)))))))
 
 (ert-deftest mailport-sends-nothing-while-another-emacs-does ()
   (mailport-tests--with-outbox
     (let ((lock (mailport-module-lock (mailport--outbox-file "send" ".lock") nil)))
       (should (user-ptrp lock))
       (mailport-tests--send "Later")
-      (mailport-tests--until (lambda () (process-live-p mailport--sender)))
-      (mailport-tests--until (lambda () (not (process-live-p mailport--sender))))
+      (mailport--outbox-run)
+      (should-not mailport--sender)
+      ;; The sender also looks, for the lock may be taken at any time.
+      (mailport--send-in-child (mailport-tests--state :id))
+      (mailport-tests--until (lambda () (null mailport--sender)))
       (should-not mailport-tests--commands)
       (should (eq 'queued (mailport-tests--state)))
       (mailport-module-unlock lock)
       (mailport-tests--until #'mailport-tests--outbox-empty-p)
       (should (= 1 (length mailport-tests--letters))))))
+
+;;;; Upgrades
+
+(defun mailport-tests--next-package (folder)
+  "Make the package of version 9.9.9 in FOLDER, and return its file."
+  (let* ((default-directory folder)
+         (name (format "mailport-%s" mailport-version))
+         (next "mailport-9.9.9"))
+    (should (= 0 (call-process "tar" nil nil nil "-xf"
+                               (expand-file-name (concat name ".tar") mailport--here))))
+    (rename-file name next)
+    (dolist (file (directory-files
+                   next t "mailport\\(?:-load\\|-pkg\\|-module\\)?\\.\\(?:el\\|so\\)\\'"))
+      (with-temp-buffer
+        (set-buffer-multibyte nil)
+        (insert-file-contents-literally file)
+        ;; As long as the other, so that the module stays whole.
+        (while (search-forward mailport-version nil t)
+          (replace-match "9.9.9" t t))
+        (let ((coding-system-for-write 'no-conversion))
+          (write-region nil nil file nil 'silent))))
+    (should (= 0 (call-process "tar" nil nil nil "-cf" (concat next ".tar") next)))
+    (expand-file-name (concat next ".tar"))))
+
+(ert-deftest mailport-goes-on-after-its-package-was-reinstalled-and-upgraded ()
+  (mailport-tests--with-outbox
+    (let* ((package (expand-file-name (format "mailport-%s.tar" mailport-version) mailport--here))
+           (next (mailport-tests--next-package folder))
+           (plan (format "%d:cleartext" (mailport-tests--echo))))
+      (let ((said
+             (mailport-tests--run
+              folder
+              `(let ((streams nil))
+                 (setq load-path (seq-remove (lambda (directory)
+                                               (file-equal-p directory ,mailport--here))
+                                             load-path))
+                 (require 'package)
+                 (package-install-file ,package)
+                 (setq mailport-cache nil mailport-plans '(("127.0.0.1:587" . ,plan))
+                       mailport-outbox-directory ,(expand-file-name "its-outbox/" folder)
+                       mailport-outbox-retry-delay nil auth-sources nil
+                       smtpmail-smtp-server "127.0.0.1"
+                       smtpmail-smtp-service ,smtpmail-smtp-service
+                       smtpmail-stream-type 'plain user-mail-address "me@example.test")
+                 (mailport-mode 1)
+                 (mailport-send-mode 1)
+                 (dolist (file '(,package ,package ,package ,next ,next))
+                   (package-install-file file)
+                   (push (open-network-stream "mail" nil "127.0.0.1" 587 :type 'plain)
+                         streams)
+                   (mailport-report)
+                   (mailport-outbox)
+                   (with-temp-buffer
+                     (insert "To: you@example.test\nSubject: Upgraded\n"
+                             mail-header-separator "\nHello\n")
+                     (let ((noninteractive nil)) (smtpmail-send-it)))
+                   (while (mailport--outbox-letters)
+                     (when (plist-get (car (mailport--outbox-letters)) :reason)
+                       (error "Not sent: %S" (mailport--outbox-letters)))
+                     (accept-process-output nil 0.02))
+                   (dolist (stream streams)
+                     (let ((received ""))
+                       (set-process-filter stream (lambda (_ text)
+                                                    (setq received (concat received text))))
+                       (process-send-string stream "still here")
+                       (while (not (string-suffix-p "still here" received))
+                         (accept-process-output nil 0.02)))))
+                 (message "Lisp %s, module %s" mailport-version
+                          (mailport-module-version))))))
+	(should (string-match-p (format "Lisp 9\\.9\\.9, module %s" mailport-version) said))
+	(should (equal 1 (with-temp-buffer
+                           (insert said)
+                           (how-many "is used until you restart Emacs" (point-min)))))
+	(should (= 5 (length mailport-tests--letters)))))))
 
 (provide 'mailport-send-tests)
 

@@ -55,8 +55,9 @@ What they send is given to ON-INPUT."
     (push server mailport-tests--open)
     (dotimes (_ 6)
       ;; By address, for a name is looked up in the background.
-      (push (make-network-process :name "queued" :nowait t :noquery t
-                                  :remote (vector 127 0 0 1 (mailport-tests--port server)))
+      (push (apply #'make-network-process
+                   (list :name "queued" :nowait t :noquery t
+                         :remote (vector 127 0 0 1 (mailport-tests--port server))))
             mailport-tests--open))
     (mailport-tests--port server)))
 
@@ -81,7 +82,7 @@ What they send is given to ON-INPUT."
 
 (defun mailport-tests--until (what)
   "Wait until the function WHAT returns non-nil."
-  (with-timeout (30 (ert-fail "It never happened"))
+  (with-timeout (120 (ert-fail "It never happened"))
     (while (not (funcall what))
       (accept-process-output nil 0.02))))
 
@@ -607,6 +608,13 @@ With an argument, it returns the dial."
       (set-process-filter process (lambda (_ text) (setq received (concat received text))))
       (mailport-tests--until (lambda () (equal received "220 hello\r\n")))
       (should (equal '("open\n") events)))
+    ;; As a list.
+    (let* ((before (float-time))
+           (result (open-network-stream "mail" nil "127.0.0.1" 587 :nowait t :type 'plain
+                                        :return-list t)))
+      (should (> 0.15 (- (float-time) before)))
+      (should (processp (car result)))
+      (should (eq 'plain (plist-get (cdr result) :type))))
     (mailport-tests--plan (mailport-tests--refused))
     (let* ((events nil)
            (process (open-network-stream "mail" nil "127.0.0.1" 587 :nowait t)))
@@ -728,6 +736,28 @@ With an argument, it returns the dial."
               (should (process-live-p (car (mailport-tests--open :type 'plain))))))
         (advice-remove function #'mailport-tests--proxy)))))
 
+(ert-deftest mailport-refuses-to-bypass-socks ()
+  (mailport-tests--with
+    (mailport-tests--plan (mailport-tests--silent))
+    (require 'socks)
+    (dolist (reroute (list (lambda (open)
+                             ;; What socks.el does for `socks-override-functions'.
+                             (advice-add 'open-network-stream :around #'socks--open-network-stream)
+                             (unwind-protect (funcall open)
+                               (advice-remove 'open-network-stream #'socks--open-network-stream)))
+                           (lambda (open)
+                             (cl-letf (((symbol-function 'open-network-stream)
+                                        'socks-open-network-stream))
+                               (mailport-mode 1)
+                               (funcall open)))))
+      (funcall reroute
+               (lambda ()
+                 (let ((error (should-error (mailport-tests--open :type 'plain)
+                                            :type 'mailport-misuse-error)))
+                   (should (string-match-p "socks-.*mailport-via" (error-message-string error))))))
+      (should-not mailport--history)
+      (mailport-mode 1))))
+
 ;;;; Descriptors
 
 (ert-deftest mailport-dial-has-five-descriptors-at-most-and-no-thread ()
@@ -818,6 +848,34 @@ With an argument, it returns the dial."
                                                                   value))
                                          (documentation-property name 'variable-documentation))
                                         t))))))
+
+(ert-deftest mailport-states-the-default-of-every-option ()
+  (dolist (feature '(mailport-send mailport-mew))
+    (require feature))
+  (let ((count 0))
+    (mapatoms
+     (lambda (symbol)
+       (when (and (custom-variable-p symbol)
+                  (string-prefix-p "mailport-" (symbol-name symbol))
+                  (not (string-match-p "-mode\\(?:-hook\\)?\\'" (symbol-name symbol))))
+         (setq count (1+ count))
+         (should (equal (list symbol t)
+                        (list symbol
+                              (and (string-match-p
+                                    "\\bdefault\\b"
+                                    (documentation-property symbol 'variable-documentation))
+                                   t)))))))
+    (should (< 20 count))))
+
+(ert-deftest mailport-searches-the-directory-of-the-distribution ()
+  (let ((searched (cl-letf (((symbol-function 'locate-file) (lambda (_ path) path)))
+                    (let ((mailport-module-directories '("/mine")))
+                      (mailport--module-file)))))
+    (should (equal (list "/mine" mailport--here) (seq-take searched 2)))
+    (should (string-match "\\`/usr/lib/[^/]+-linux-[^/]+/emacs\\'" (nth 2 searched)))
+    ;; It is the name that this machine uses.
+    (should (file-directory-p (file-name-directory (nth 2 searched))))
+    (should (equal load-path (nthcdr 3 searched)))))
 
 (provide 'mailport-tests)
 

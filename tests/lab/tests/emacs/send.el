@@ -1,4 +1,4 @@
-;;; send.el --- Send one letter as a mail client does  -*- lexical-binding: t; -*-
+;;; send.el --- Send one letter as a mail client does  -*- lexical-binding: t; no-byte-compile: t; -*-
 
 ;;; Commentary:
 

@@ -1,4 +1,4 @@
-;;; send.el --- Send one letter through a relay  -*- lexical-binding: t; -*-
+;;; send.el --- Send one letter through a relay  -*- lexical-binding: t; no-byte-compile: t; -*-
 
 ;;; Commentary:
 
