@@ -70,7 +70,7 @@ PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libn
   git git-email python3-venv $(PYTHON_TESTS) emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
-  libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools
+  libglib2.0-dev libevent-dev libuv1-dev libsystemd-dev valgrind abigail-tools strace proxychains4
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 
@@ -158,6 +158,8 @@ tools:
 	done; \
 	need 'valgrind: apt-get install valgrind' valgrind --version; \
 	need 'abidiff: apt-get install abigail-tools' abidiff --version; \
+	need 'strace: apt-get install strace' strace --version; \
+	need 'proxychains: apt-get install proxychains4' sh -c 'command -v proxychains4'; \
 	need 'mandoc: apt-get install mandoc' sh -c 'mandoc /dev/null'; \
 	need 'the command ip: apt-get install iproute2' ip -V; \
 	need 'network namespaces: run as root, or allow user namespaces, install uidmap and have a line in /etc/subuid' $(IN_NAMESPACE) unshare -n true; \

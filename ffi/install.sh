@@ -112,6 +112,7 @@ find "$stage" '(' -type f -o -type l ')' | sort >"$stage.files"
 mv "$stage.files" "$stage/files"
 while read -r file; do
     to=$DESTDIR${file#"$stage"}
+    test ! -d "$to" || { echo "$to is a directory" >&2; exit 1; }
     make_directory "$(dirname "$to")"
     echo "$to" >>"$placed"
     cp -pP "$file" "$to.new"

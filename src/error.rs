@@ -21,7 +21,7 @@ pub enum ConnectError {
     /// This machine lacks something that every dial needs.
     #[error("cannot dial: {what}: {source}")]
     Setup {
-        /// What it lacks: `no timer descriptor`.
+        /// What it lacks: `no timer descriptor (timerfd_create)`.
         what: &'static str,
         /// The system's error.
         source: io::Error,

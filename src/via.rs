@@ -326,13 +326,15 @@ pub enum ViaParseError {
         at: usize,
     },
     /// A user without a password.
-    #[error("the user at byte {at} has no password: write USER:PASSWORD@HOST (RFC 1929)")]
+    #[error(
+        "the user at byte {at} has no password: write USER:PASSWORD@HOST (RFC 1929), or USER:@HOST"
+    )]
     NoPassword {
         /// Where the user begins.
         at: usize,
     },
     /// A user or a password of a length that RFC 1929 does not allow.
-    #[error("the {part}, at byte {at}, must have 1 to 255 bytes (RFC 1929)")]
+    #[error("the {part}, at byte {at}, must have {} bytes (RFC 1929)", if *part == "user" { "1 to 255" } else { "at most 255" })]
     Login {
         /// `user` or `password`.
         part: &'static str,
@@ -469,7 +471,8 @@ mod tests {
         }
         let long = "x".repeat(256);
         assert!(message(&format!("socks5://{long}:p@h")).contains("1 to 255 bytes"));
-        assert!(message(&format!("socks5://u:{long}@h")).contains("1 to 255 bytes"));
+        assert!(message(&format!("socks5://u:{long}@h")).contains("at most 255 bytes"));
+        assert!("socks5://u:@h".parse::<Via>().unwrap().has_credentials());
     }
 
     #[test]

@@ -155,6 +155,22 @@ fn a_login_is_given_to_a_proxy_that_asks_and_shown_nowhere() {
 }
 
 #[test]
+fn an_empty_password_is_sent() {
+    let proxy = proxy(|_, mut stream, _| {
+        stream.read_exact(&mut [0; 4]).unwrap();
+        stream.write_all(&[5, 2]).unwrap();
+        let mut login = [0; 7];
+        stream.read_exact(&mut login).unwrap();
+        assert_eq!(&login, b"\x01\x04anne\0");
+        stream.write_all(&[1, 0]).unwrap();
+        request(&stream);
+        stream.write_all(&[CONNECTED, b"220 "].concat()).unwrap();
+    });
+    let url = proxy.url.replace("//", "//anne:@");
+    assert!(through(&url, &[587], &hasty()).is_ok());
+}
+
+#[test]
 fn a_proxy_that_wants_a_login_says_so() {
     let proxy = proxy(|_, mut stream, _| {
         stream.read_exact(&mut [0; 3]).unwrap();

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Builds each program of sources twice, without and with its patch, from the archives in a folder:
-# to FOLDER/NAME/before and FOLDER/NAME/after. Downloads nothing. C_LIBRARY is what make lib built.
-# What was built from the same archive, patch and script is not built again.
+# Builds each program of sources twice, with its patch, from the archives in a folder: without the
+# patch's build flag to FOLDER/NAME/without, and with it to FOLDER/NAME/with. Downloads nothing.
+# C_LIBRARY is what make lib built. What was built from the same archive, patch and script is not
+# built again.
 set -eu
 
 test $# = 2 || { echo "usage: $0 FOLDER C_LIBRARY" >&2; exit 2; }
@@ -12,69 +13,64 @@ library=$(realpath "$2")
 # What our own make exports is not for theirs.
 unset MAKEFLAGS MFLAGS MAKELEVEL PREFIX DESTDIR BINDIR LIBDIR INCLUDEDIR DATADIR MANDIR
 
-# Compilers look here, too; so no build needs to be told of mailport but for its -lmailport.
+# Compilers and pkg-config look here, too.
 CPATH=$here/../../include
 LIBRARY_PATH=$library
 LD_LIBRARY_PATH=$library
-export CPATH LIBRARY_PATH LD_LIBRARY_PATH
+PKG_CONFIG_PATH=$(mktemp -d)
+trap 'rm -rf "$PKG_CONFIG_PATH"' EXIT
+export CPATH LIBRARY_PATH LD_LIBRARY_PATH PKG_CONFIG_PATH
+sed -e "s|@LIBDIR@|$library|" -e "s|@INCLUDEDIR@|$CPATH|" "$here/../../ffi/mailport.pc.in" \
+    >"$PKG_CONFIG_PATH/mailport.pc"
 
-# Each is called in the unpacked archive: NAME_configure once, NAME_build before and after patching,
-# with a folder for what was built.
-nullmailer_configure() {
-    touch ChangeLog && autoreconf --force --install && ./configure --enable-tls
-}
-nullmailer_build() {
-    make -C lib && make -C protocols && cp protocols/smtp "$1"
-}
-
-snail_options="OPT_GSSAPI=no OPT_DOTLOCK=no OPT_TLS=require OPT_SMTP=require"
-s_nail_configure() {
-    # shellcheck disable=SC2086
-    make $snail_options EXTRA_LDFLAGS='-Wl,--no-as-needed -lmailport' VAL_PREFIX=/usr config
-}
-s_nail_build() {
-    make build && cp .obj/s-nail "$1"
+# Each is called in the patched source, with "without" or "with", and the folder for what was built.
+nullmailer() {
+    test "$1" = without || set -- "$@" --with-mailport
+    touch ChangeLog && autoreconf --force --install && ./configure --enable-tls ${3-}
+    make -C lib && make -C protocols && cp protocols/smtp "$2"
 }
 
-libesmtp_configure() {
+s_nail() {
+    test "$1" = without || set -- "$@" OPT_MAILPORT=require
+    make OPT_GSSAPI=no OPT_DOTLOCK=no OPT_TLS=require OPT_SMTP=require ${3-} VAL_PREFIX=/usr config
+    make build && cp .obj/s-nail "$2"
+}
+
+libesmtp() {
+    test "$1" = without || set -- "$@" -Dmailport=enabled
     # The name that Debian gives it, and that esmtp asks for.
     sed -i "s/soversion : libesmtp_so_version/version : libesmtp_so_version, soversion : '6'/" \
         meson.build
-    meson setup out
-}
-libesmtp_build() {
-    ninja -C out && cp out/libesmtp.so.6 "$1"
+    meson setup ${3-} out && ninja -C out && cp out/libesmtp.so.6 "$2"
 }
 
-libetpan_configure() {
+libetpan() {
+    test "$1" = without || set -- "$@" --with-mailport
+    aclocal -I m4 && autoheader && autoconf && automake
     ./configure --disable-shared --disable-dependency-tracking --disable-db --with-openssl \
-        --without-gnutls --without-sasl --without-curl --without-expat LIBS=-lmailport \
-        LDFLAGS=-Wl,--as-needed
-}
-libetpan_build() {
+        --without-gnutls --without-sasl --without-curl --without-expat ${3-}
     # Its own program for sending.
-    make -C include && make -C src && make -C tests smtpsend && cp tests/smtpsend "$1"
+    make -C include && make -C src && make -C tests smtpsend && cp tests/smtpsend "$2"
 }
 
 build() {
     place=$folder/$1
-    call=$(echo "$1" | tr - _)
     rm -rf "$place"
-    mkdir -p "$place/before" "$place/after"
-    tar -xf "$folder/${path##*/}" -C "$place"
-    cd "$place/$unpacked"
-    "${call}_configure"
-    "${call}_build" "$place/before"
-    patch -p1 < "$here/$1.patch"
-    "${call}_build" "$place/after"
-    cd /
-    rm -rf "${place:?}/$unpacked"
+    for flag in without with; do
+        mkdir -p "$place/$flag"
+        tar -xf "$folder/${path##*/}" -C "$place"
+        cd "$place/$unpacked"
+        patch -p1 <"$here/$1.patch"
+        "$(echo "$1" | tr - _)" "$flag" "$place/$flag"
+        cd /
+        rm -rf "${place:?}/$unpacked"
+    done
 }
 
 grep -v '^#' "$here/sources" | while read -r name unpacked sum path; do
     key=$({ echo "$sum"; cat "$here/build.sh" "$here/$name.patch"; } | sha256sum)
     if test "$(cat "$folder/$name/built" 2>/dev/null)" != "$key"; then
-        echo "Building $name, as it is and with $name.patch"
+        echo "Building $name with $name.patch, without and with its build flag"
         echo "$sum  $folder/${path##*/}" | sha256sum --check --status ||
             { echo "${path##*/} is not in $folder (make setup)" >&2; exit 1; }
         # Not as a condition, in which set -e would not hold.

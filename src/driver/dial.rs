@@ -167,7 +167,7 @@ impl Dial {
         let wake_at = self.wake_at;
         let poller = made(&mut self.poller)?;
         poller.add_timer()?;
-        poller.arm(wake_at.map(|at| at.saturating_duration_since(Instant::now())));
+        poller.arm(wake_at.map(|at| at.saturating_duration_since(Instant::now())))?;
         Ok(AsFd::as_fd(&*poller))
     }
 
@@ -209,7 +209,7 @@ impl Dial {
             return status;
         }
         let ready = self.poller.as_mut().map(|poller| poller.ready(Some(Duration::ZERO)));
-        self.turn(ready.unwrap_or_default())
+        self.turn(ready.unwrap_or(Ok(Vec::new())))
     }
 
     /// Waits for at most `timeout` (without limit for `None`) until something can be done, and does
@@ -221,7 +221,7 @@ impl Dial {
         }
         let ready = match &mut self.poller {
             // Nothing is watched before the first turn.
-            None => Vec::new(),
+            None => Ok(Vec::new()),
             Some(poller) => {
                 let due = self.wake_at.map(|at| at.saturating_duration_since(Instant::now()));
                 poller.ready([due, timeout].into_iter().flatten().min())
@@ -252,8 +252,9 @@ impl Dial {
         let now = Instant::now();
         self.machine.answer(question, answer, now)?;
         self.wake_at = Some(now);
-        if let Some(poller) = &mut self.poller {
-            poller.arm(Some(Duration::ZERO));
+        let armed = self.poller.as_mut().map(|poller| poller.arm(Some(Duration::ZERO)));
+        if let Some(Err(error)) = armed {
+            self.give_up(error, now);
         }
         Ok(())
     }
@@ -307,9 +308,19 @@ impl Dial {
         self.machine.outcome().map(status)
     }
 
+    /// Ends the dial for what this machine lacks; what is open is closed.
+    fn give_up(&mut self, error: ConnectError, now: Instant) {
+        self.lacking = Some(error);
+        self.machine.cancel(now);
+    }
+
     /// The one loop: readiness becomes events, events become actions, until there are none.
-    fn turn(&mut self, ready: Vec<Ready>) -> Status {
+    fn turn(&mut self, ready: Result<Vec<Ready>, ConnectError>) -> Status {
         let now = Instant::now();
+        let ready = ready.unwrap_or_else(|error| {
+            self.give_up(error, now);
+            Vec::new()
+        });
         if self.canceller.as_ref().is_some_and(Canceller::is_cancelled) {
             self.machine.cancel(now);
         }
@@ -336,12 +347,13 @@ impl Dial {
                     return status(end);
                 }
             } else if let Err(error) = self.watch(&mut events) {
-                // Nothing can be waited for: the machine ends, and closes what is open.
-                self.lacking = Some(error);
-                self.machine.cancel(now);
+                self.give_up(error, now);
             } else if events.is_empty() {
-                self.arm(now);
-                return if self.machine.is_asking() { Status::Asking } else { Status::Pending };
+                match self.arm(now) {
+                    Err(error) => self.give_up(error, now),
+                    Ok(()) if self.machine.is_asking() => return Status::Asking,
+                    Ok(()) => return Status::Pending,
+                }
             }
         }
     }
@@ -354,8 +366,12 @@ impl Dial {
         let poller = made(&mut self.poller)?;
         let mut failed = Vec::new();
         for (id, transport) in &mut self.transports {
-            if let Err(fact) = transport.watch(poller, *id) {
-                failed.push((AttemptId(*id), fact));
+            match transport.watch(poller, *id) {
+                // Another attempt may find a place.
+                Err(ConnectError::Setup { source, .. }) if Fact::is_of_a_lack(&source) => {
+                    failed.push((AttemptId(*id), Fact::local(&source)));
+                }
+                watched => watched?,
             }
         }
         for (attempt, fact) in failed {
@@ -501,11 +517,7 @@ impl Dial {
                     Some(slot) => Arc::clone(slot),
                     None => match made(&mut self.poller).and_then(Poller::waker) {
                         Ok(waker) => Arc::clone(self.slot.insert(Arc::new(Slot::new(waker)))),
-                        Err(error) => {
-                            self.lacking = Some(error);
-                            self.machine.cancel(now);
-                            return;
-                        }
+                        Err(error) => return self.give_up(error, now),
                     },
                 };
                 self.resolver.look_up(name, self.machine.families(), query, &slot, now);
@@ -542,7 +554,7 @@ impl Dial {
 
     /// Sets the timer to the machine's deadline, or to the time when a look-up that found every
     /// thread busy can be looked after.
-    fn arm(&mut self, now: Instant) {
+    fn arm(&mut self, now: Instant) -> Result<(), ConnectError> {
         let relief = match &self.slot {
             Some(_) => self.resolver.relieve(now),
             None => None,
@@ -550,9 +562,7 @@ impl Dial {
         let transports = self.transports.iter().filter_map(|(_, t)| t.wake_at()).min();
         self.wake_at = [self.machine.deadline(), relief, transports].into_iter().flatten().min();
         let delay = self.wake_at.map(|at| at.saturating_duration_since(now));
-        if let Some(poller) = &mut self.poller {
-            poller.arm(delay);
-        }
+        self.poller.as_mut().map_or(Ok(()), |poller| poller.arm(delay))
     }
 
     /// Makes the descriptor silent, and lets the winner go.
@@ -579,7 +589,8 @@ impl Dial {
     /// No timer and no wake-up makes the descriptor readable any more.
     fn silence(&mut self) {
         if let Some(poller) = &mut self.poller {
-            poller.arm(None);
+            // It fails where the program has closed the timer, which then is silent.
+            let _ = poller.arm(None);
             poller.forget_waker();
         }
     }

@@ -44,7 +44,7 @@ struct Timer {
 
 impl Poller {
     pub(super) fn new() -> Result<Poller, ConnectError> {
-        let poll = Poll::new().map_err(lacking("no epoll descriptor"))?;
+        let poll = Poll::new().map_err(lacking("no epoll descriptor (epoll_create1)"))?;
         Ok(Poller { poll, events: Events::with_capacity(EVENTS), timer: None, waker: None })
     }
 
@@ -53,11 +53,11 @@ impl Poller {
         if self.timer.is_some() {
             return Ok(());
         }
-        let descriptor = sys::timer().map_err(lacking("no timer descriptor"))?;
+        let descriptor = sys::timer().map_err(lacking("no timer descriptor (timerfd_create)"))?;
         let raw = descriptor.as_raw_fd();
         let mut source = SourceFd(&raw);
         let registered = self.poll.registry().register(&mut source, TIMER, Interest::READABLE);
-        registered.map_err(lacking("no place for the timer in epoll"))?;
+        registered.map_err(lacking("no place for the timer in epoll (epoll_ctl)"))?;
         self.timer = Some(Timer { descriptor, runs: false });
         Ok(())
     }
@@ -66,11 +66,12 @@ impl Poller {
     /// peer says meanwhile wakes us for nothing, bounded by the receive buffer. Never register a
     /// token for two attempts: an event on its way could find the wrong one. One attempt may watch
     /// one descriptor after the other, for to look once more than needed is no harm.
-    pub(super) fn register(&self, socket: &impl AsRawFd, token: usize) -> io::Result<()> {
+    pub(super) fn register(&self, socket: &impl AsRawFd, token: usize) -> Result<(), ConnectError> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         let raw = socket.as_raw_fd();
         let mut source = SourceFd(&raw);
-        self.poll.registry().register(&mut source, Token(token), interest)
+        let registered = self.poll.registry().register(&mut source, Token(token), interest);
+        registered.map_err(lacking("no place for a socket in epoll (epoll_ctl)"))
     }
 
     /// Stops watching a socket, which must be done before it is closed: while another process (a
@@ -80,15 +81,16 @@ impl Poller {
         let _ = self.poll.registry().deregister(&mut SourceFd(&socket.as_raw_fd()));
     }
 
-    /// Makes the descriptor readable after `delay`, if there is a timer; never for `None`.
-    pub(super) fn arm(&mut self, delay: Option<Duration>) {
-        let Some(timer) = &mut self.timer else { return };
+    /// Makes the descriptor readable after `delay`, if there is a timer; never for `None`. It fails
+    /// where the program has closed the timer, or a sandbox refuses the call.
+    pub(super) fn arm(&mut self, delay: Option<Duration>) -> Result<(), ConnectError> {
+        let Some(timer) = &mut self.timer else { return Ok(()) };
         if delay.is_none() && !timer.runs {
-            return;
+            return Ok(());
         }
         timer.runs = delay.is_some();
         sys::set_timer(timer.descriptor.as_fd(), delay)
-            .expect("a timer of our own takes any time that is not negative");
+            .map_err(lacking("the timer descriptor cannot be set (timerfd_settime)"))
     }
 
     /// The descriptor that wakes this poller when it is written to, from any thread.
@@ -96,12 +98,12 @@ impl Poller {
         if let Some(waker) = &self.waker {
             return Ok(Arc::clone(waker));
         }
-        let event = sys::event().map_err(lacking("no event descriptor"))?;
+        let event = sys::event().map_err(lacking("no event descriptor (eventfd)"))?;
         let waker = Arc::new(event);
         let raw = waker.as_raw_fd();
         let mut source = SourceFd(&raw);
         let registered = self.poll.registry().register(&mut source, WAKER, Interest::READABLE);
-        registered.map_err(lacking("no place for the event in epoll"))?;
+        registered.map_err(lacking("no place for the event in epoll (epoll_ctl)"))?;
         Ok(Arc::clone(self.waker.insert(waker)))
     }
 
@@ -114,18 +116,21 @@ impl Poller {
     }
 
     /// Waits for at most `timeout` (without limit for `None`), then takes what is ready until nothing
-    /// is: a caller's own edge-triggered loop would otherwise never hear of the rest.
-    pub(super) fn ready(&mut self, timeout: Option<Duration>) -> Vec<Ready> {
+    /// is: a caller's own edge-triggered loop would otherwise never hear of the rest. It fails where
+    /// the program has closed the descriptor, or a sandbox refuses the call.
+    pub(super) fn ready(&mut self, timeout: Option<Duration>) -> Result<Vec<Ready>, ConnectError> {
         let mut ready = Vec::new();
         let mut timeout = timeout;
         loop {
-            if let Err(error) = self.poll.poll(&mut self.events, timeout) {
-                // A signal: return to the caller. Nothing else can fail here.
-                debug_assert_eq!(error.kind(), io::ErrorKind::Interrupted, "{error}");
-                return ready;
-            }
-            if self.events.is_empty() {
-                return ready;
+            match self.poll.poll(&mut self.events, timeout) {
+                // A signal: return to the caller.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(ready),
+                Err(error) => {
+                    let what = "the epoll descriptor cannot be waited for (epoll_wait)";
+                    return Err(lacking(what)(error));
+                }
+                Ok(()) if self.events.is_empty() => return Ok(ready),
+                Ok(()) => {}
             }
             for event in self.events.iter().filter(|event| event.token().0 < FIRST_OWN) {
                 let closed = event.is_read_closed() || event.is_error();

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::c::{output_of, program};
-use crate::common::{Port, open};
+use crate::common::{Port, open, silent};
 
 const GUEST: &str = "ffi/tests/guest/guest.c";
 
@@ -17,4 +17,68 @@ fn a_look_up_has_room_beside_thread_local_data_and_leaves_a_sandbox_its_signal()
 #[test]
 fn a_look_up_that_can_have_no_thread_names_the_limit() {
     output_of(Command::new(program(GUEST, &["-ldl"])).arg("address-space"));
+}
+
+#[test]
+fn the_interrupt_key_of_a_terminal_does_not_reach_a_command() {
+    output_of(&mut Command::new(program("ffi/tests/guest/terminal.c", &["-lutil"])));
+}
+
+/// What a program prints, which must say nothing on its standard error.
+fn quiet(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && errors.is_empty(), "{}: {errors}", output.status);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn a_dial_whose_descriptors_were_closed_says_which_is_missing() {
+    let silent = silent();
+    let plan = format!("{}:starttls", silent.port());
+    let closed = program("ffi/tests/guest/closed.c", &[]);
+    for host in ["127.0.0.1", "localhost"] {
+        for way in ["process", "wait"] {
+            let said = quiet(Command::new(&closed).args([host, &plan, way]));
+            let is_named =
+                said.contains("epoll descriptor") && said.contains("Bad file descriptor");
+            assert!(is_named, "{host}, {way}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_dial_to_which_a_sandbox_refuses_a_call_names_it() {
+    let silent = silent();
+    let plan = format!("{}:starttls", silent.port());
+    let refused = program("ffi/tests/guest/refused.c", &[]);
+    for (call, name) in [
+        (libc::SYS_timerfd_create, "timerfd_create"),
+        (libc::SYS_timerfd_settime, "timerfd_settime"),
+        (libc::SYS_epoll_create1, "epoll_create1"),
+        (libc::SYS_epoll_ctl, "epoll_ctl"),
+        (libc::SYS_eventfd2, "eventfd"),
+        (libc::SYS_epoll_wait, "epoll_wait"),
+    ] {
+        let said = quiet(Command::new(&refused).arg(&plan).arg(call.to_string()));
+        assert!(said.contains(name) && said.contains("not permitted"), "{name}: {said}");
+    }
+}
+
+/// Every process that is made shares the memory of the program until it executes another one.
+#[test]
+fn a_command_is_started_without_a_fork_as_strace_sees_it() {
+    let program = program("ffi/tests/c/through.c", &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["--follow-forks", "--trace=fork,vfork,clone,clone3", "--output"]).arg(&trace);
+    output_of(strace.arg(program).arg("587:starttls"));
+    let trace = std::fs::read_to_string(trace).expect("what strace has written");
+    let made: Vec<&str> = trace.lines().filter(|line| line.contains("clone")).collect();
+    let shared = made.iter().filter(|line| line.contains("CLONE_VM|CLONE_VFORK")).count();
+    // The shell of the command makes its own in its own way, later.
+    let threads = made.iter().filter(|line| line.contains("CLONE_THREAD")).count();
+    assert!(shared >= 2, "{trace}");
+    let _ = threads;
 }

@@ -188,6 +188,13 @@ fn an_install_that_fails_leaves_nothing_behind() {
     let left =
         output_of(Command::new("find").args(["usr", "-type", "d"]).current_dir(path("stage")));
     assert_eq!(left, "usr\nusr/share\n");
+    // A directory in the place of the last file, into which a rename would put it.
+    let last = path("other/usr/share/zsh/site-functions/_mailport");
+    fs::create_dir_all(&last).expect("a folder");
+    let (is_installed, said) =
+        staged(&path("other"), &command, Path::new("false"), &path("target"));
+    assert!(!is_installed && said.contains("_mailport is a directory"), "{said}");
+    assert_eq!(files(&path("other")), [""; 0]);
 }
 
 /// Another library of Rust, which has the standard library's symbols, too.

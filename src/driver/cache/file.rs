@@ -60,27 +60,42 @@ fn later_version() -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, "a later version of mailport has written it")
 }
 
-/// Makes the directory of the file, with those above it, where nothing is created in a directory of
-/// another user: root that runs with the home of a user must not leave files there.
+/// Makes the directory of the file, with those above it, where no directory on the way belongs to
+/// another user, nor a link: root that runs with the home of a user must not leave files there, and
+/// that user could lead it elsewhere.
 fn make_directory(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or(Path::new("."));
-    for existing in parent.ancestors() {
-        match fs::metadata(existing) {
-            Ok(metadata) => {
-                // What root has made writable for this user is no other user's either.
-                let owner = metadata.uid();
-                if owner != 0 && owner != rustix::process::geteuid().as_raw() {
-                    let existing = existing.display();
-                    return Err(refused(&format!("{existing} belongs to another user")));
+    for directory in parent.ancestors().filter(|directory| !directory.as_os_str().is_empty()) {
+        for found in [fs::symlink_metadata(directory), fs::metadata(directory)] {
+            match found {
+                Ok(found) if belongs_to_another_user(&found) => {
+                    let directory = directory.display();
+                    return Err(refused(&format!("{directory} belongs to another user")));
                 }
-                break;
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(_) | Err(_) => {}
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
         }
     }
     DirBuilder::new().recursive(true).mode(0o700).create(parent)
+}
+
+/// Whether a directory is neither of this user nor of root, nor of a user who does not exist in this
+/// user namespace: there, what belongs to the root outside has the number of another user.
+fn belongs_to_another_user(directory: &fs::Metadata) -> bool {
+    let owner = directory.uid();
+    let exists = || {
+        // Lines of the first number inside, the first outside, and how many.
+        let users = fs::read_to_string("/proc/self/uid_map").ok()?;
+        Some(users.lines().any(|line| {
+            let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+            let (first, count) = (numbers.next(), numbers.nth(1));
+            let (Some(Ok(first)), Some(Ok(count))) = (first, count) else { return true };
+            owner.checked_sub(first).is_some_and(|place| place < count)
+        }))
+    };
+    owner != 0 && owner != rustix::process::geteuid().as_raw() && exists().unwrap_or(true)
 }
 
 /// Applies changes to what is in the file by now, and returns what it holds then. Waits until no

@@ -166,7 +166,7 @@ impl Cache {
     /// mailport until it is [cleared](Cache::clear): this cache then ends with the process, and
     /// [`Cache::error`] says why. A relative path is made absolute here. The lock is a file beside
     /// it, with `.lock` after its name; while it is saved there is another one, with `.new`. The
-    /// directory is made when something is saved, never in a directory of another user.
+    /// directory is made when something is saved, never below a directory or a link of another user.
     #[cfg(feature = "cache-file")]
     pub fn open(path: impl Into<PathBuf>) -> Cache {
         let path = path.into();

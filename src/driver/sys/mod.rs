@@ -303,11 +303,7 @@ pub(super) fn network_namespace() -> Option<u64> {
 
 /// The number of a file. Namespaces are all files of one file system.
 fn inode(path: &CStr) -> Option<u64> {
-    // SAFETY: all-zero is a valid `stat`, which the call fills in.
-    let mut status: libc::stat = unsafe { mem::zeroed() };
-    // SAFETY: the path is NUL-terminated, and both outlive the call.
-    let result = unsafe { libc::stat(path.as_ptr(), &raw mut status) };
-    check(result).ok().map(|_| status.st_ino)
+    rustix::fs::stat(path).ok().map(|status| status.st_ino)
 }
 
 /// Looks a name up in one family or both, as long as the system takes.

@@ -93,7 +93,7 @@ impl CommandPassage {
         let (told, theirs) = UnixStream::pair().map_err(|error| Fact::local(&error))?;
         let errors = match sys::file_in_memory(MOST_ERRORS) {
             Ok(file) => Errors::Kept(file),
-            Err(error) if is_local_resource_error(&error) => return Err(Fact::local(&error)),
+            Err(error) if Fact::is_of_a_lack(&error) => return Err(Fact::local(&error)),
             // A sandbox or an administrator refuses it; the tunnel works all the same.
             Err(error) => Errors::Lost {
                 null: null().map_err(|error| Fact::local(&error))?,
@@ -269,12 +269,8 @@ fn null() -> io::Result<File> {
     File::options().write(true).open("/dev/null")
 }
 
-fn is_local_resource_error(error: &io::Error) -> bool {
-    error.raw_os_error().map(Errno).is_some_and(Errno::is_local_resource_error)
-}
-
 fn not_started(name: &str, error: &io::Error) -> Fact {
-    if is_local_resource_error(error) {
+    if Fact::is_of_a_lack(error) {
         return Fact::local(error);
     }
     let errno = error.raw_os_error().map(Errno);

@@ -25,6 +25,11 @@ impl Fact {
         Fact::Failed { failure, note: None }
     }
 
+    /// Whether this machine lacks something for the moment.
+    pub(in crate::driver) fn is_of_a_lack(error: &io::Error) -> bool {
+        error.raw_os_error().map(Errno).is_some_and(Errno::is_local_resource_error)
+    }
+
     /// This machine lacked something.
     pub(in crate::driver) fn local(error: &io::Error) -> Fact {
         let errno = Some(Errno(error.raw_os_error().unwrap_or(libc::ENOMEM)));

@@ -73,13 +73,13 @@ impl Transport {
     }
 
     /// Puts the descriptor into the poller, if it is not there yet.
-    pub(in crate::driver) fn watch(&mut self, poller: &Poller, token: usize) -> Result<(), Fact> {
+    pub(in crate::driver) fn watch(
+        &mut self,
+        poller: &Poller,
+        token: usize,
+    ) -> Result<(), ConnectError> {
         if !self.is_watched {
-            let descriptor = self.descriptor().map_err(|error| match error {
-                ConnectError::Setup { source, .. } => Fact::local(&source),
-                error => Fact::local(&std::io::Error::other(error)),
-            })?;
-            poller.register(&descriptor, token).map_err(|error| Fact::local(&error))?;
+            poller.register(&self.descriptor()?, token)?;
             self.is_watched = true;
         }
         Ok(())

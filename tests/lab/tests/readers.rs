@@ -1,9 +1,9 @@
 //! Mail programs of other people send through the C library, whatever becomes of port 587: each is
-//! built from Debian's source archive, as it is and with a patch of examples/patches that puts
-//! `mailport_connect` in place of its connect.
+//! built from Debian's source archive and a patch of examples/patches, without and with the build
+//! flag of the patch.
 //!
 //! Needs what the servers need (tests/servers), and the programs (`make readers`); fails without
-//! them. `readers_measured` waits for as long as the programs as they are do, so only
+//! them. `readers_measured` waits for as long as the programs without the flag do, so only
 //! `make readers-table` runs it.
 
 use std::env;
@@ -31,9 +31,9 @@ const V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 1));
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 const SENDER: &str = "sender@example.test";
 
-/// How long a patched program may take on a busy machine.
+/// How long a program with the flag may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// How long is enough to say that a program as it is waits, and longer than any patched one does
+/// How long is enough to say that a program without the flag waits, and longer than any with it does
 /// on a machine that is not busy.
 const LONG: Duration = Duration::from_secs(10);
 const STEP: Duration = Duration::from_millis(5);
@@ -56,18 +56,18 @@ impl Case {
     const ALL: [Case; 5] =
         [Case::Open, Case::Refused, Case::Filtered, Case::Silent, Case::Ipv6Dead];
 
-    /// Where a patched program's mail arrives.
+    /// Where the mail of a program with the flag arrives.
     fn port(self) -> u16 {
         if matches!(self, Case::Open | Case::Ipv6Dead) { 587 } else { 25 }
     }
 
-    /// Where mail arrives of a program as it is: nowhere, but where 587 can be reached.
-    fn port_before(self) -> Option<u16> {
+    /// Where the mail of a program without the flag arrives: nowhere, but where 587 can be reached.
+    fn port_without(self) -> Option<u16> {
         matches!(self, Case::Open | Case::Ipv6Dead).then_some(587)
     }
 
-    /// Whether a program as it is waits for somebody who says nothing.
-    fn waits_before(self) -> bool {
+    /// Whether a program without the flag waits for somebody who says nothing.
+    fn waits_without(self) -> bool {
         matches!(self, Case::Silent | Case::Ipv6Dead)
     }
 
@@ -99,7 +99,7 @@ enum Program {
     /// The one of nullmailer's programs that speaks SMTP, as nullmailer-send starts it.
     Nullmailer,
     SNail,
-    /// Debian's program, which is the same before and after: only its library is another.
+    /// Debian's program, which is the same without and with the flag: only its library is another.
     Esmtp,
     /// The sender that comes with libEtPan!; it does not look at certificates.
     Smtpsend,
@@ -116,7 +116,7 @@ impl Program {
         (Program::Esmtp, "Wrong peer certificate"),
     ];
 
-    /// Its archive, and the file in there that is patched.
+    /// Its archive, and the file that is built of it.
     fn built(self) -> (&'static str, &'static str) {
         match self {
             Program::Nullmailer => ("nullmailer", "smtp"),
@@ -128,11 +128,30 @@ impl Program {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// As Debian's archive has it.
-    Before,
-    /// With our patch.
-    After,
+enum Flag {
+    Without,
+    With,
+}
+
+impl Flag {
+    /// The folder of what was built so.
+    fn folder(self) -> &'static str {
+        match self {
+            Flag::Without => "without",
+            Flag::With => "with",
+        }
+    }
+}
+
+/// How a program is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tls {
+    /// STARTTLS is required, at port 587.
+    Starttls,
+    /// TLS from the first byte, at port 465.
+    Implicit,
+    /// No TLS, at port 587.
+    None,
 }
 
 /// What a program did.
@@ -150,10 +169,11 @@ impl fmt::Display for Sent {
     }
 }
 
-/// One run of a program: a server's submission service, with STARTTLS required.
+/// One run of a program.
 struct Run<'a> {
     program: Program,
-    state: State,
+    flag: Flag,
+    tls: Tls,
     host: &'a str,
     certificate: &'a Path,
     subject: &'a str,
@@ -165,10 +185,11 @@ impl Run<'_> {
     fn send(&self) -> Sent {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (name, file) = self.program.built();
-        let state = if self.state == State::Before { "before" } else { "after" };
-        let place = Path::new(REPOSITORY).join("target/readers").join(name).join(state);
+        let flag = self.flag.folder();
+        let place = Path::new(REPOSITORY).join("target/readers").join(name).join(flag);
         let built = place.join(file).canonicalize();
-        let built = built.unwrap_or_else(|e| panic!("no {name} {state} (make readers): {e}"));
+        let built =
+            built.unwrap_or_else(|e| panic!("no {name} {flag} its flag (make readers): {e}"));
         let mut libraries = library().as_os_str().to_owned();
         libraries.push(":");
         libraries.push(built.parent().expect("it is in a folder"));
@@ -184,8 +205,12 @@ impl Run<'_> {
                 // Its options are its input, and descriptor 3 is the envelope and the letter.
                 let letter = format!("{SENDER}\n{READER}\n\n{letter}");
                 let letter = write(&folder, "letter", &letter);
-                let options =
-                    format!("host={host}\nport=587\nstarttls\nx509cafile={certificate}\n");
+                let tls = match self.tls {
+                    Tls::Starttls => "port=587\nstarttls",
+                    Tls::Implicit => "port=465\ntls",
+                    Tls::None => "port=587",
+                };
+                let options = format!("host={host}\n{tls}\nx509cafile={certificate}\n");
                 write(&folder, "input", &options);
                 command = Command::new("sh");
                 command.args(["-c", "exec \"$0\" 3<\"$1\""]).arg(&built).arg(letter);
@@ -194,8 +219,12 @@ impl Run<'_> {
             Program::SNail => {
                 write(&folder, "input", &body);
                 command.args(["-:/", "-S", "v15-compat=yes", "-S", "sendwait"]);
-                command.args(["-S", &format!("mta=submission://{host}"), "-S", "smtp-auth=none"]);
-                command.args(["-S", "smtp-use-starttls", "-S", "tls-verify=sequential"]);
+                let scheme = if self.tls == Tls::Implicit { "smtps" } else { "submission" };
+                command.args(["-S", &format!("mta={scheme}://{host}"), "-S", "smtp-auth=none"]);
+                if self.tls == Tls::Starttls {
+                    command.args(["-S", "smtp-use-starttls"]);
+                }
+                command.args(["-S", "tls-verify=strict"]);
                 command.args(["-S", "tls-ca-no-defaults", "-S", "nosave"]);
                 command.args(["-S", &format!("tls-ca-file={certificate}")]);
                 command.args(["-S", "hostname=client.example.test"]);
@@ -203,8 +232,9 @@ impl Run<'_> {
             }
             Program::Esmtp => {
                 command = Command::new("/usr/bin/esmtp");
+                let starttls = if self.tls == Tls::Starttls { "required" } else { "disabled" };
                 let options = format!(
-                    "hostname = {host}:587\nstarttls = required\nhelo = client.example.test\n"
+                    "hostname = {host}:587\nstarttls = {starttls}\nhelo = client.example.test\n"
                 );
                 command.arg("-C").arg(write(&folder, "esmtprc", &options));
                 command.args(["-f", SENDER, READER]);
@@ -216,7 +246,13 @@ impl Run<'_> {
                 fs::set_permissions(trusted, only_mine).expect("a file of ours");
             }
             Program::Smtpsend => {
-                command.args(["-f", SENDER, "-s", host, "-p", "587", "-S", READER]);
+                command.args(["-f", SENDER, "-s", host]);
+                command.args(match self.tls {
+                    Tls::Starttls => ["-p", "587", "-S"].as_slice(),
+                    Tls::Implicit => &["-p", "465", "-L"],
+                    Tls::None => &["-p", "587"],
+                });
+                command.arg(READER);
             }
         }
         command.env_clear().env("LD_LIBRARY_PATH", libraries).env("HOME", folder.path());
@@ -283,37 +319,41 @@ fn letter<'a>(mailbox: &'a [Message], subject: &str) -> Option<&'a Message> {
     first
 }
 
-/// Has every program send at once, in one state, and gives what each did and its letter's subject.
+/// Has programs send at once, and gives what each did and its letter's subject.
 fn send_all(
-    lab: &Lab,
-    server: &Server,
-    state: State,
-    case: Case,
+    programs: &[Program],
+    (lab, server): (&Lab, &Server),
+    flag: Flag,
+    tls: Tls,
     patience: Duration,
 ) -> Vec<(Program, Sent, String)> {
     library();
     let certificate = server.certificate().expect("Postfix has one");
     thread::scope(|scope| {
-        let runs = Program::ALL.map(|program| {
-            let subject = format!("{program:?}, {state:?}, {case:?}");
+        let runs = programs.iter().map(|&program| {
+            let subject = format!("{program:?}, {flag:?}, {tls:?}");
             scope.spawn(move || {
+                let (host, subject_of) = (HOST, &subject);
                 let run =
-                    Run { program, state, host: HOST, certificate, subject: &subject, patience };
+                    Run { program, flag, tls, host, certificate, subject: subject_of, patience };
                 let sent = lab.client(|| run.send());
                 (program, sent, subject)
             })
         });
-        runs.map(|run| run.join().expect("a run only asserts")).into()
+        // All begin before the first is waited for.
+        let runs: Vec<_> = runs.collect();
+        runs.into_iter().map(|run| run.join().expect("a run only asserts")).collect()
     })
 }
 
 #[test]
-fn every_patched_program_gets_its_mail_through_whatever_becomes_of_submission() {
+fn every_program_with_the_flag_gets_its_mail_through_whatever_becomes_of_submission() {
     thread::scope(|scope| {
         for case in Case::ALL {
             scope.spawn(move || {
                 let (lab, server) = case.world();
-                let all = send_all(&lab, &server, State::After, case, PATIENCE);
+                let all =
+                    send_all(&Program::ALL, (&lab, &server), Flag::With, Tls::Starttls, PATIENCE);
                 let mailbox = server.mailbox().expect("a mailbox");
                 for (program, sent, subject) in &all {
                     let story = || format!("{subject}: {sent}\n{}", server.log());
@@ -332,19 +372,20 @@ fn every_patched_program_gets_its_mail_through_whatever_becomes_of_submission() 
 }
 
 #[test]
-fn the_same_programs_without_the_patch_do_not() {
+fn the_same_programs_without_the_flag_do_not() {
     thread::scope(|scope| {
         for case in Case::ALL {
             scope.spawn(move || {
                 let (lab, server) = case.world();
-                let patience = if case.waits_before() { LONG } else { PATIENCE };
-                let all = send_all(&lab, &server, State::Before, case, patience);
+                let patience = if case.waits_without() { LONG } else { PATIENCE };
+                let servers = (&lab, &server);
+                let all = send_all(&Program::ALL, servers, Flag::Without, Tls::Starttls, patience);
                 let mailbox = server.mailbox().expect("a mailbox");
                 for (_, sent, subject) in &all {
                     let story = || format!("{subject}: {sent}\n{}", server.log());
-                    assert_eq!(sent.status.is_none(), case.waits_before(), "{}", story());
+                    assert_eq!(sent.status.is_none(), case.waits_without(), "{}", story());
                     let port = letter(&mailbox, subject).and_then(Message::port);
-                    let expected = if case.waits_before() { None } else { case.port_before() };
+                    let expected = if case.waits_without() { None } else { case.port_without() };
                     assert_eq!(port, expected, "{}", story());
                 }
             });
@@ -360,8 +401,9 @@ fn on_the_port_that_was_fallen_back_to_a_certificate_for_another_name_is_refused
     let certificate = server.certificate().expect("Postfix has one");
     library();
     for (program, complaint) in Program::WITH_CERTIFICATES {
-        let (state, patience) = (State::After, PATIENCE);
-        let run = Run { program, state, host: other, certificate, subject: "Never sent", patience };
+        let (flag, tls, subject) = (Flag::With, Tls::Starttls, "Never sent");
+        let patience = PATIENCE;
+        let run = Run { program, flag, tls, host: other, certificate, subject, patience };
         let sent = lab.client(|| run.send());
         assert!(sent.status.is_some_and(|s| !s.success()), "{program:?}: {sent}");
         assert!(sent.output.contains(complaint), "{program:?}: {sent}");
@@ -369,24 +411,60 @@ fn on_the_port_that_was_fallen_back_to_a_certificate_for_another_name_is_refused
     assert_eq!(server.mailbox().expect("a mailbox"), []);
 }
 
-/// Prints what README's table of programs is made from.
 #[test]
-#[ignore = "waits for minutes, as the programs without the patch do"]
+fn with_tls_from_the_first_byte_the_configured_port_alone_is_tried() {
+    // The other two have no such setting, or connect for it as before.
+    let programs = [Program::Nullmailer, Program::SNail];
+    for ports in [[587, 465, 25].as_slice(), &[587, 25]] {
+        let network = Network::new(ROUND_TRIP).address(V4, Fate::Open).address(V6, Fate::Open);
+        let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+        let server = Server::start(&lab, Software::Postfix, &[V4, V6], ports);
+        let server = server.unwrap_or_else(|error| panic!("{ports:?}: {error}"));
+        lab.hosts(&[(HOST, V4), (HOST, V6)]).expect("the lab's own file");
+        let is_open = ports.contains(&465);
+        let all = send_all(&programs, (&lab, &server), Flag::With, Tls::Implicit, PATIENCE);
+        let mailbox = server.mailbox().expect("a mailbox");
+        for (_, sent, subject) in &all {
+            let story = || format!("{subject}: {sent}\n{}", server.log());
+            assert_eq!(sent.status.map(|status| status.success()), Some(is_open), "{}", story());
+            let port = letter(&mailbox, subject).and_then(Message::port);
+            assert_eq!(port, is_open.then_some(465), "{}", story());
+        }
+    }
+}
+
+#[test]
+fn without_tls_no_other_port_is_tried() {
+    let network = Network::new(ROUND_TRIP).address(V4, Fate::Open).address(V6, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    let server = Server::start(&lab, Software::LaxPostfix, &[V4, V6], &[25]).expect("a server");
+    lab.hosts(&[(HOST, V4), (HOST, V6)]).expect("the lab's own file");
+    let all = send_all(&Program::ALL, (&lab, &server), Flag::With, Tls::None, PATIENCE);
+    for (program, sent, _) in &all {
+        assert!(sent.status.is_some(), "{program:?}: {sent}");
+    }
+    assert_eq!(server.mailbox().expect("a mailbox"), []);
+}
+
+/// Prints what the table of programs in docs/c.md is made from.
+#[test]
+#[ignore = "waits for minutes, as the programs without the flag do"]
 fn readers_measured() {
     let patience = LONG * 60;
     let rows = thread::scope(|scope| {
         let cases = Case::ALL.map(|case| {
             scope.spawn(move || {
-                [State::Before, State::After].map(|state| {
+                [Flag::Without, Flag::With].map(|flag| {
                     let (lab, server) = case.world();
-                    let all = send_all(&lab, &server, state, case, patience);
+                    let servers = (&lab, &server);
+                    let all = send_all(&Program::ALL, servers, flag, Tls::Starttls, patience);
                     let mailbox = server.mailbox().expect("a mailbox");
                     let row = all.into_iter().map(|(program, sent, subject)| {
                         let port = letter(&mailbox, &subject).and_then(Message::port);
                         let port = port.map_or_else(|| "no mail".to_owned(), |p| p.to_string());
                         let ended = if sent.status.is_none() { "over " } else { "" };
                         let took = sent.took.as_secs_f64();
-                        format!("{case:?} | {program:?} | {state:?} | {port}, {ended}{took:.1} s")
+                        format!("{case:?} | {program:?} | {flag:?} | {port}, {ended}{took:.1} s")
                     });
                     row.collect::<Vec<_>>()
                 })
