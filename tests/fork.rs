@@ -29,7 +29,7 @@ fn a_forked_child_disturbs_no_dial_and_can_dial_by_itself() {
     let through = dialer.clone().with_via(proxy.parse().expect("a proxy"));
     let (port, forks) = forked_in_every_turn(&through, &plan(&[587]));
     assert!(port == 587 && forks > 2, "{port} after {forks}");
-    let command = "command:sh -c 'sleep 0.01; echo 220; cat'".parse().expect("a command");
+    let command = "command:sh -c 'sleep 1; echo 220; cat'".parse().expect("a command");
     let (port, forks) = forked_in_every_turn(&dialer.with_via(command), &plan(&[587]));
     assert!(port == 587 && forks > 1, "{port} after {forks}");
 }

@@ -1,13 +1,11 @@
 #!/bin/sh
 # Builds and tests the library, the command and the C library in an i386 Debian 13 with Debian's Rust,
-# on an x86-64 kernel. FOLDER is where that Debian is made; it needs root and 4 GB there. The crates
-# are those that cargo has fetched on this machine.
+# on an x86-64 kernel. It needs root, and 4 GB in target/packages, where that Debian is made once. The
+# crates are those that cargo has fetched on this machine.
 set -eu
 
-test $# = 1 || { echo "usage: $0 FOLDER" >&2; exit 2; }
 here=$(realpath "$(dirname "$0")/../..")
-mkdir -p "$1"
-folder=$(realpath "$1")
+folder=$here/target/packages/i386
 root=$folder/i386
 packages=ca-certificates,gcc,libc6-dev,pkg-config,iproute2,cargo-web,rustc-web
 

@@ -239,6 +239,12 @@ fn another_thread_can_cancel_a_dial() {
 }
 
 #[test]
+fn threads_in_the_calls_of_one_dial_break_nothing() {
+    let silent = silent();
+    run("ffi/tests/c/busy.c", &["-pthread"], &[plan(&[silent.port()])]);
+}
+
+#[test]
 fn given_addresses_are_dialled_instead_of_a_name() {
     let open = open();
     run("ffi/tests/c/addresses.c", &[], &[plan(&[open.port()])]);

@@ -82,6 +82,7 @@ impl Ground {
             run("ffi/tests/c/report.c", "", &[&refused_port, &port]),
             run("ffi/tests/c/cache.c", "", &[&file, &open]),
             run("ffi/tests/c/cancel.c", "-pthread", &[&silent]),
+            run("ffi/tests/c/busy.c", "-pthread", &[&silent]),
             run("ffi/tests/c/addresses.c", "", &[&open]),
             run("ffi/tests/c/failures.c", "", &[&refused_only]),
             run("ffi/tests/c/cache_file.c", "", &[&folder, &open]),
