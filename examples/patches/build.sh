@@ -46,7 +46,7 @@ libesmtp() {
 
 libetpan() {
     test "$1" = without || set -- "$@" --with-mailport
-    aclocal -I m4 && autoheader && autoconf && automake
+    aclocal -I m4 && autoheader && autoconf && automake --foreign
     ./configure --disable-shared --disable-dependency-tracking --disable-db --with-openssl \
         --without-gnutls --without-sasl --without-curl --without-expat ${3-}
     # Its own program for sending.
