@@ -212,6 +212,10 @@ soak: ## the tests at length: ten thousand dials, many more random worlds, each 
 	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
 	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
+.PHONY: test-packages
+test-packages: ## build and test where it will be used: an i386 Debian 13; downloads, as root
+	tests/packages/i386.sh
+
 freeze: ## at a release: keep today's C interface in tests/abi, which later ones are held to
 	@mkdir tests/abi/$(RELEASED) || { echo "tests/abi/$(RELEASED) is frozen already" >&2; exit 1; }
 	cp include/mailport.h ffi/symbols.txt $(wildcard tests/abi/0.1/program.c) tests/abi/$(RELEASED)
