@@ -94,6 +94,9 @@ fn owners(directory: &Path) -> Vec<(String, u32)> {
     owners
 }
 
+/// A kind of home, and what makes it of a directory.
+type Kind<'a> = (&'a str, &'a dyn Fn(&Path));
+
 #[test]
 fn root_with_the_home_of_a_user_creates_and_changes_nothing_there() {
     let command = mailport_lab::command::mailport();
@@ -106,7 +109,7 @@ fn root_with_the_home_of_a_user_creates_and_changes_nothing_there() {
         assert!(output.status.success(), "{}", printed(&output));
     };
     let elsewhere = tempfile::tempdir().expect("a temporary folder");
-    let kinds: [(&str, &dyn Fn(&Path)); 5] = [
+    let kinds: [Kind; 5] = [
         ("an empty home", &|_| ()),
         ("a cache directory of the user's", &|home| {
             fs::create_dir(home.join(".cache")).expect("a directory");
