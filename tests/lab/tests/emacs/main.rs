@@ -80,12 +80,18 @@ struct Letter<'a> {
     mew: bool,
     /// When to quit once before it is sent, in seconds after the beginning; empty for never.
     quit: &'a str,
+    /// Empty for `smtpmail-send-it`, "background" for `mailport-send-mode`, and "method" for a
+    /// server and a port that the letter itself names.
+    way: &'a str,
+    /// Whether the user has a password.
+    login: bool,
 }
 
 impl<'a> Letter<'a> {
     fn new(subject: &'a str) -> Letter<'a> {
         let (host, port, stream, mailport) = (HOST, 587, "", true);
-        Letter { subject, host, port, stream, mailport, mew: false, quit: "" }
+        let (mew, quit, way, login) = (false, "", "", true);
+        Letter { subject, host, port, stream, mailport, mew, quit, way, login }
     }
 }
 
@@ -113,6 +119,7 @@ fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
         |port, password| format!("machine {HOST} port {port} login reader password {password}\n");
     let other = if letter.port == 25 { 587 } else { 25 };
     let logins = login(letter.port, "secret") + &login(other, "wrong");
+    let logins = if letter.login { logins } else { String::new() };
     fs::write(home.path().join("authinfo"), logins).expect("a file");
     assert!(
         Path::new(BINDING).join("mailport-module.so").exists(),
@@ -130,6 +137,7 @@ fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
             .env("LAB_SUBJECT", letter.subject)
             .env("LAB_MAILPORT", if letter.mailport { "yes" } else { "" })
             .env("LAB_QUIT", letter.quit)
+            .env("LAB_WAY", letter.way)
             .env("LAB_MEW", if letter.mew { mew() } else { String::new() })
             .stdin(Stdio::null())
             .output()
@@ -148,7 +156,8 @@ fn mew() -> String {
     env::var("MAILPORT_MEW").unwrap_or_else(|_| "/usr/share/emacs/site-lisp/mew".to_owned())
 }
 
-/// Sends, and finds the letter where it belongs, sent under TLS by somebody who logged in.
+/// Sends, and finds the letter where it belongs, sent under TLS, and by a user who logged in if
+/// there is a password.
 fn deliver(lab: &Lab, server: &Server, letter: Letter, port: u16) -> Sent {
     let logins = server.logins().len();
     let sent = send(lab, server, letter);
@@ -161,8 +170,9 @@ fn deliver(lab: &Lab, server: &Server, letter: Letter, port: u16) -> Sent {
     assert_eq!(copy.port(), Some(port), "{}", story());
     if !letter.mew {
         let received = copy.field("Received").unwrap_or_default();
-        assert!(received.contains("ESMTPSA"), "{received}\n{}", story());
-        assert_eq!(server.logins()[logins..], [true], "{}", story());
+        assert!(received.contains("ESMTPS"), "{received}\n{}", story());
+        assert_eq!(received.contains("ESMTPSA"), letter.login, "{received}\n{}", story());
+        assert_eq!(server.logins()[logins..], [true][..letter.login.into()], "{}", story());
     }
     sent
 }
@@ -226,6 +236,42 @@ fn the_port_that_was_asked_for_comes_first() {
         lab.set(address, 25, Fate::Reset);
     }
     deliver(&lab, &server, Letter { port: 25, ..Letter::new("25 is refused") }, 587);
+}
+
+#[test]
+fn an_open_relay_on_25_is_used_without_a_login_though_587_is_open() {
+    let (lab, server) = world(Case::Open);
+    name(&lab, HOST, &[V6, V4]);
+    for way in ["", "background", "method"] {
+        let subject = format!("Relayed by 25, `{way}`");
+        let letter = Letter { port: 25, way, login: false, ..Letter::new(&subject) };
+        deliver(&lab, &server, letter, 25);
+    }
+}
+
+#[test]
+fn letters_are_sent_in_the_background() {
+    for case in [Case::Open, Case::Refused, Case::Silent] {
+        let (lab, server) = world(case);
+        name(&lab, HOST, &[V6, V4]);
+        let subject = format!("In the background, 587 {case:?}");
+        let letter = Letter { way: "background", ..Letter::new(&subject) };
+        deliver(&lab, &server, letter, case.port());
+    }
+}
+
+#[test]
+fn a_letter_in_the_background_waits_where_a_certificate_is_for_another_name() {
+    let (lab, server) = world(Case::Refused);
+    let host = "other.example.test";
+    name(&lab, host, &[V6, V4]);
+    let letter = Letter { host, way: "background", ..Letter::new("Never sent") };
+    let sent = send(&lab, &server, letter);
+    let trouble = sent.text("trouble");
+    assert!(trouble.starts_with("waiting: other.example.test:587: "), "{sent:#?}");
+    assert!(trouble.contains("certificate") && trouble.ends_with("press s"), "{sent:#?}");
+    assert!(server.logins().is_empty());
+    assert_eq!(server.mailbox().expect("a mailbox"), []);
 }
 
 #[test]

@@ -66,8 +66,43 @@
     (insert "From: sender@example.test\nTo: reader@example.test\nSubject: " (lab-get "SUBJECT")
             "\n" mail-header-separator "\n.\n..\nFrom here\nthe last line\n")
     (condition-case error
-        (progn (smtpmail-send-it) nil)
+        (pcase (lab-get "WAY")
+          ("background" (lab-send-in-the-background))
+          ("method" (lab-send-by-method))
+          (_ (smtpmail-send-it) nil))
       ((error quit) (format "%S: %s" (car error) (error-message-string error))))))
+
+(defun lab-send-by-method ()
+  "Send the letter in the current buffer by a server that it names, and return nil."
+  (require 'message)
+  (goto-char (point-min))
+  (insert (format "X-Message-SMTP-Method: smtp %s %d\n" smtpmail-smtp-server
+                  smtpmail-smtp-service))
+  (let ((smtpmail-smtp-server "nowhere.example.test")
+        (smtpmail-smtp-service 587)
+        (message-send-mail-function #'smtpmail-send-it)
+        (message-required-mail-headers nil))
+    (message-mode)
+    (message-send-mail)
+    nil))
+
+(defvar mailport--sender)
+(defvar mailport-outbox-retry-delay)
+
+(defun lab-send-in-the-background ()
+  "Send the letter in the current buffer in the background.
+Return nil, or the state of the letter and the reason."
+  (setq mailport-outbox-retry-delay nil)
+  (mailport-send-mode 1)
+  (let ((noninteractive nil))
+    (smtpmail-send-it))
+  (let (letter)
+    (while (and (setq letter (car (mailport--outbox-letters)))
+                (or mailport--sender
+                    (memq (plist-get letter :state) '(queued sending data))))
+      (accept-process-output nil 0.05))
+    (and letter
+         (format "%s: %s" (plist-get letter :state) (plist-get letter :reason)))))
 
 (defvar mailport-patience)
 
@@ -137,6 +172,13 @@
             (accept-process-output nil 0.05))))
       (and (cdr said) (car said)))))
 
+(defun lab-joined ()
+  "Return how many connections are still joined, which may take a moment to end."
+  (with-timeout (30 (mailport-module-joined))
+    (while (< 0 (mailport-module-joined))
+      (sleep-for 0.02))
+    0))
+
 (let* ((quit (and (lab-get "QUIT") (lab-quit)))
        (began (float-time))
        (timer (run-at-time 0 0.05 #'lab-tick))
@@ -149,6 +191,6 @@
                     `((gap . ,lab-gap) (dial . ,lab-dial) (took . ,(- (float-time) began))
                       (trouble . ,trouble) (quit . ,quit)
                       (summary . ,(and dial (plist-get (mailport--report (car dial)) :summary)))
-                      (joined . ,(and dial (progn (sleep-for 0.3) (mailport-module-joined))))))))))
+                      (joined . ,(and dial (lab-joined))))))))))
 
 ;;; send.el ends here
