@@ -28,19 +28,40 @@
 //!
 //! - [`connect`] and [`Dialer`]: a dial in one call, with a [`Plan`], settings ([`Config`]), a
 //!   [`Cache`], and a proxy or a command ([`Via`]).
-//! - [`Dial`]: a dial for an event loop: one descriptor, one call.
+//! - [`Dial`]: a dial for an event loop: one descriptor, one call. In tokio it is awaited.
 //! - [`Report`]: what a dial did, and one sentence for people.
 //! - [`Prober`]: every candidate of a host, without stopping at the first that connects.
 //! - [`machine`]: the rules without clock, socket or thread; [`outcome`]: what a kernel's errors mean.
+//!
+//! # Asynchronous programs
+//!
+//! With the feature `tokio`, `Dialer::connect_async` returns a connection, and tokio's
+//! `TcpStream::try_from` takes it. In another runtime, watch the dial's descriptor; with async-io,
+//! the reactor of smol:
+//!
+//! ```ignore
+//! /// Waits until the dial has ended. Dropping the future drops the dial, which cancels it.
+//! async fn connected(mut dial: Dial) -> Result<Connected, Box<dyn Error>> {
+//!     if dial.process() == Status::Pending {
+//!         let watched = Async::new_nonblocking(dial.descriptor()?.try_clone_to_owned()?)?;
+//!         while dial.process() == Status::Pending {
+//!             watched.readable().await?;
+//!         }
+//!     }
+//!     Ok(dial.take()?)
+//! }
+//! ```
 //!
 //! # Features
 //!
 //! - `driver` (default): sockets, look-ups, tunnels. Without it the rules build alone.
 //! - `cache-file`: a cache that lasts, in a file that the processes of a user share.
 //! - `json`: reports as JSON. `svg`: reports as pictures.
+//! - `tokio`: dials that are awaited in tokio, and streams that become tokio's.
 //!
 //! Linux is the supported system.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Equal inputs give equal outputs: the time, the network and files come in as arguments everywhere
 // but in `driver` and `join` (clippy.toml lists what is denied).
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
@@ -79,8 +100,7 @@ pub mod via;
 
 pub use cache::{Remembered, What};
 pub use config::{Config, ConfigError, Families, GreetingWait, Patience};
-#[cfg(feature = "driver")]
-#[cfg(all(feature = "driver", feature = "cache-file"))]
+#[cfg(feature = "cache-file")]
 pub use driver::CacheError;
 #[cfg(feature = "driver")]
 pub use driver::{

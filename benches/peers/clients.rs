@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::rust_clients::{self, BARE, MAILPORT};
+use crate::rust_clients::{self, BARE, HYPER, MAILPORT, MAILPORT_TOKIO, TOKIO};
 use crate::{Result, root};
 
 /// The longest that a client may take for one answer; the kernel gives a silent address 135 s.
@@ -95,6 +95,17 @@ fn kinds() -> Result<Vec<Kind>> {
     let glib = |name, call| {
         c(name, "gsocketclient.c", "gio-2.0", "libglib2.0-dev and pkg-config", &[call])
     };
+    // Their versions are those of the lock file.
+    let rust = |name, package: &str, client| {
+        let version = "sed -n \"/^name = \\\"$0\\\"/{n;s/.*\\\"\\(.*\\)\\\"/\\1/p}\" \"$1\"";
+        Ok::<_, io::Error>(Kind {
+            name,
+            version: words(&["sh", "-c", version, package, &shown(&root().join("Cargo.lock"))]),
+            need: "Cargo.lock",
+            build: None,
+            command: this(client)?,
+        })
+    };
     let python_client = |name, file, version| Kind {
         name,
         version: words(&[&python, "-c", version]),
@@ -121,6 +132,9 @@ fn kinds() -> Result<Vec<Kind>> {
             build: None,
             command: words(&["bash", &source("mailport_connect.sh"), &mailport]),
         },
+        rust("mailport in tokio", "mailport", MAILPORT_TOKIO)?,
+        rust("tokio TcpStream::connect", "tokio", TOKIO)?,
+        rust("hyper-util HttpConnector", "hyper-util", HYPER)?,
         c("libcurl", "libcurl.c", "libcurl", "libcurl4-openssl-dev and pkg-config", &[]),
         glib("GLib GSocketClient, async", "async"),
         glib("GLib GSocketClient, blocking", "blocking"),

@@ -1,14 +1,18 @@
-//! The clients that are this program, started again: mailport, and the least that any client does.
+//! The clients that are this program, started again: mailport, tokio, hyper-util, and the least that
+//! any client does.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use mailport::{Cleartext, Config, Plan, Service, Tls};
+use hyper_util::client::legacy::connect::HttpConnector;
+use mailport::{Cleartext, Dialer, Plan, Service, Tls};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime::Builder;
+use tower_service::Service as _;
 
 use crate::Result;
 
@@ -16,6 +20,12 @@ use crate::Result;
 pub(crate) const FLAG: &str = "--client";
 pub(crate) const MAILPORT: &str = "mailport";
 pub(crate) const BARE: &str = "bare";
+pub(crate) const MAILPORT_TOKIO: &str = "mailport-tokio";
+pub(crate) const TOKIO: &str = "tokio";
+pub(crate) const HYPER: &str = "hyper-util";
+
+/// The longest that tokio and hyper-util may take for a port, as for the other clients.
+const TIMER: Duration = Duration::from_secs(10);
 
 /// Of each number on standard input it makes that many dials, and prints the milliseconds that
 /// they took and the port that the last one reached (0: none). All clients do so.
@@ -26,7 +36,15 @@ pub(crate) fn run(arguments: Vec<String>) -> Result<()> {
     };
     let ports: Vec<u16> =
         arguments.map(|port| port.parse()).collect::<std::result::Result<_, _>>()?;
-    let dial = if name == BARE { bare } else { library };
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let dial = |host: &str, ports: &[u16]| match name.as_str() {
+        BARE => bare(host, ports),
+        MAILPORT => library(host, ports),
+        MAILPORT_TOKIO => runtime.block_on(library_in_tokio(host, ports)),
+        TOKIO => runtime.block_on(tokio_connect(host, ports)),
+        HYPER => runtime.block_on(hyper_connect(host, ports)),
+        other => Err(format!("no client is named {other}").into()),
+    };
     for times in io::stdin().lines() {
         let times: u32 = times?.parse()?;
         let start = Instant::now();
@@ -39,17 +57,47 @@ pub(crate) fn run(arguments: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// mailport's blocking call with its defaults.
-fn library(host: &str, ports: &[u16]) -> Result<u16> {
+fn dialer(ports: &[u16]) -> Result<Dialer> {
     let services = ports.iter().map(|port| Service::new(*port, Tls::StartTls));
     let services = services.collect::<std::result::Result<Vec<_>, _>>()?;
-    let plan = Plan::new(services, Cleartext::Refuse)?;
-    let result = mailport::Dialer::new()
-        .without_cache()
-        .with_plan(plan.clone())
-        .with_config(Config::default())
-        .connect(host);
+    Ok(Dialer::new().without_cache().with_plan(Plan::new(services, Cleartext::Refuse)?))
+}
+
+/// mailport's blocking call with its defaults.
+fn library(host: &str, ports: &[u16]) -> Result<u16> {
+    let result = dialer(ports)?.connect(host);
     Ok(result.map_or(0, |connected| connected.service.port()))
+}
+
+/// mailport's call that is awaited, with its defaults.
+async fn library_in_tokio(host: &str, ports: &[u16]) -> Result<u16> {
+    let result = dialer(ports)?.connect_async(host).await;
+    Ok(result.map_or(0, |connected| connected.service.port()))
+}
+
+/// tokio's call for one port after the other. It tries one address after the other.
+async fn tokio_connect(host: &str, ports: &[u16]) -> Result<u16> {
+    for port in ports {
+        let connect = tokio::net::TcpStream::connect((host, *port));
+        if let Ok(Ok(_)) = tokio::time::timeout(TIMER, connect).await {
+            return Ok(*port);
+        }
+    }
+    Ok(0)
+}
+
+/// The connector of hyper-util, which races the families, for one port after the other.
+async fn hyper_connect(host: &str, ports: &[u16]) -> Result<u16> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(TIMER));
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    for port in ports {
+        let connected = connector.call(format!("http://{host}:{port}/").parse()?).await;
+        if connected.is_ok() {
+            return Ok(*port);
+        }
+    }
+    Ok(0)
 }
 
 /// socket, non-blocking connect, poll, the socket's error, close, at an address and a port.

@@ -166,15 +166,7 @@ impl Dialer {
         ConnectError: From<H::Error>,
     {
         let target = host.try_into()?;
-        if self.config.ask {
-            return Err(ConfigError::Unusable {
-                name: "ask",
-                value: "yes".to_owned(),
-                reason: "a call that blocks cannot ask: start a dial".to_owned(),
-                errno: None,
-            }
-            .into());
-        }
+        self.refuse_to_ask()?;
         let mut dial = self.start_dial(&target)?;
         while dial.wait(None) == Status::Pending {}
         let connected = dial.take()?;
@@ -195,6 +187,19 @@ impl Dialer {
         ConnectError: From<H::Error>,
     {
         self.start_dial(&host.try_into()?)
+    }
+
+    /// For a call that returns a connection or an error, and nothing in between.
+    pub(super) fn refuse_to_ask(&self) -> Result<(), ConfigError> {
+        if !self.config.ask {
+            return Ok(());
+        }
+        Err(ConfigError::Unusable {
+            name: "ask",
+            value: "yes".to_owned(),
+            reason: "a call that returns a connection cannot ask: start a dial".to_owned(),
+            errno: None,
+        })
     }
 
     fn start_dial(&self, target: &Target) -> Result<Dial, ConnectError> {

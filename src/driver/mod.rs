@@ -12,6 +12,8 @@ mod resolv_conf;
 mod resolver;
 mod stream;
 mod sys;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod transport;
 
 pub use cache::Cache;
