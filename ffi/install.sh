@@ -26,6 +26,8 @@ bash_completion=$DATADIR/bash-completion/completions/mailport
 zsh_completion=$DATADIR/zsh/site-functions/_mailport
 fish_completion=$DATADIR/fish/vendor_completions.d/mailport.fish
 
+functions() { sed -n 's/^ *\(mailport_[a-z0-9_]*\).*/\1/p' "$here/symbols.txt"; }
+
 if [ "$action" = uninstall ]; then
     for file in "$so.$version" "$LIBDIR/$soname" "$so" "$LIBDIR/libmailport.a" \
         "$INCLUDEDIR/mailport.h" "$MANDIR/man3/mailport.3" "$LIBDIR/pkgconfig/mailport.pc" \
@@ -34,6 +36,7 @@ if [ "$action" = uninstall ]; then
         rm -f "$DESTDIR$file"
     done
     rm -f "$DESTDIR$man1"/mailport-*.1
+    for function in $(functions); do rm -f "$DESTDIR$MANDIR/man3/$function.3"; done
     # The directories that no bare system has, where nothing else is in them.
     for empty in "$LIBDIR/pkgconfig" "$man1" "$MANDIR/man3" \
         "$DATADIR/bash-completion/completions" "$DATADIR/bash-completion" \
@@ -88,11 +91,18 @@ put 644 "$MANDIR/man3/mailport.3" cat "$here/mailport.3"
 put 644 "$LIBDIR/pkgconfig/mailport.pc" sed -e "s|@PREFIX@|$PREFIX|" -e "s|@LIBDIR@|$LIBDIR|" \
     -e "s|@INCLUDEDIR@|$INCLUDEDIR|" -e "s|@VERSION@|$version|" "$here/mailport.pc.in"
 put 755 "$BINDIR/mailport" cat "$command"
+# Each function opens the page that describes it.
+for function in $(functions); do ln -s mailport.3 "$stage$MANDIR/man3/$function.3"; done
 put 644 "$man1/mailport.1" "$printer" man
-# The page of the command names the pages of the subcommands.
-for page in $(sed -n 's/.*mailport\\-\([a-z-]*\)(1).*/\1/p' "$stage$man1/mailport.1"); do
-    put 644 "$man1/mailport-$page.1" "$printer" man "$page"
-done
+# pages_of PAGE: the pages that a page of the command names, and those that they name.
+pages_of() {
+    for page in $(sed -n 's/.*mailport\\-\([a-z\\-]*\)(1).*/\1/p' "$stage$man1/$1.1" | tr -d '\\'); do
+        test ! -f "$stage$man1/mailport-$page.1" || continue
+        put 644 "$man1/mailport-$page.1" "$printer" man "$page"
+        pages_of "mailport-$page"
+    done
+}
+pages_of mailport
 put 644 "$bash_completion" "$printer" completions bash
 put 644 "$zsh_completion" "$printer" completions zsh
 put 644 "$fish_completion" "$printer" completions fish

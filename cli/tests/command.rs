@@ -544,6 +544,20 @@ fn completions_and_manual_pages_know_the_options() {
     assert!(text(&root.stdout).contains("mailport\\-connect(1)"));
     let page = run(&["man", "connect"]);
     assert!(text(&page.stdout).contains("\\-\\-attempt\\-delay"), "{}", text(&page.stdout));
+    for names in [&["man", "relay", "nft"][..], &["man", "relay-nft"]] {
+        let output = run(names);
+        let page = text(&output.stdout);
+        assert!(page.contains("[\\-\\-port PORT]"), "a synopsis with values: {page}");
+        for section in ["EXAMPLES", "SEE ALSO"] {
+            assert!(
+                page.contains(&format!(".SH \"{section}\""))
+                    || page.contains(&format!(".SH {section}\n")),
+                "{page}"
+            );
+        }
+    }
+    let output = run(&["man", "relay", "dance"]);
+    assert!(parts(&output).0 == Some(2) && text(&output.stderr).contains("`relay-dance`"));
     let output = run(&["man", "dance"]);
     let (status, _, stderr) = parts(&output);
     assert!(status == Some(2) && stderr.contains("`dance`"), "{stderr}");

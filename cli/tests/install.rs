@@ -1,6 +1,7 @@
 //! The command as `make install` leaves it; the C library beside it is installed by `ffi/tests`.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -34,19 +35,20 @@ fn the_command_is_installed_with_its_pages_and_completions_and_goes_with_them() 
     let text = |path: &str| fs::read_to_string(share.join(path)).unwrap();
     let version = output_of(Command::new(stage.join("usr/bin/mailport")).arg("--version"));
     assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
-    // Each page that a page speaks of.
-    let named: Vec<String> = text("man/man1/mailport.1")
-        .split("mailport\\-")
-        .skip(1)
-        .filter_map(|rest| Some(rest.split_once("(1)")?.0.to_owned()))
-        .filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+    // Each page that a page names, and no page that none names.
+    let named = |page: &str| -> BTreeSet<String> {
+        let text = text(&format!("man/man1/{page}.1")).replace('\\', "");
+        let pages = text.split_whitespace().filter_map(|word| word.split_once("(1)"));
+        pages.map(|(name, _)| name.to_owned()).filter(|name| name.starts_with("mailport")).collect()
+    };
+    let installed: BTreeSet<String> = fs::read_dir(share.join("man/man1"))
+        .unwrap()
+        .map(|page| page.unwrap().file_name().into_string().unwrap().replace(".1", ""))
         .collect();
-    for name in ["connect", "probe", "relay", "cache"] {
-        assert!(named.iter().any(|named| named == name), "{name} is not in {named:?}");
-    }
-    for name in &named {
-        let page = text(&format!("man/man1/mailport-{name}.1"));
-        assert!(page.contains(&format!("mailport\\-{name}")), "{name}: {page}");
+    let all = installed.iter().flat_map(|page| named(page)).collect();
+    assert_eq!(installed, all);
+    for name in ["mailport-connect", "mailport-relay-nft", "mailport-cache-path"] {
+        assert!(installed.contains(name), "{name} is not in {installed:?}");
     }
     for (shell, path) in [
         ("bash", "bash-completion/completions/mailport"),

@@ -53,8 +53,17 @@ fn what_is_installed_is_uninstalled() {
     let folder = tempfile::tempdir().expect("a folder");
     let (stage, command) = (folder.path().join("stage"), command(folder.path()));
     make("install", folder.path(), &stage, &command);
+    // Each function opens the page that describes it.
+    let of_function = |file: &String| file.contains("/man3/mailport_");
+    let (functions, others): (Vec<_>, Vec<_>) = files(&stage).into_iter().partition(of_function);
+    let symbols = include_str!("../../symbols.txt").lines().filter(|line| !line.starts_with('#'));
+    let symbols = symbols.filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty());
+    let pages: Vec<_> = symbols.map(|name| format!("/usr/share/man/man3/{name}.3")).collect();
+    assert_eq!(functions, pages);
+    let of_connect = stage.join("usr/share/man/man3/mailport_connect.3");
+    assert!(fs::read_to_string(of_connect).expect("a page").contains("mailport_connect"));
     assert_eq!(
-        files(&stage),
+        others,
         [
             "/usr/bin/mailport",
             "/usr/include/mailport.h",
