@@ -200,7 +200,7 @@ fn together() -> String {
 }
 
 #[test]
-fn the_readmes_drawing_is_what_its_example_draws() {
+fn the_drawing_of_the_example_is_what_it_draws() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/timeline.svg");
     let drawn = example().to_svg();
     // To look at every scene, and to draw the README's afresh.
@@ -216,6 +216,14 @@ fn the_readmes_drawing_is_what_its_example_draws() {
     }
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(kept == drawn, "docs/timeline.svg is old: MAILPORT_REDRAW=1 draws it afresh");
+}
+
+/// A picture would show in the repository only, and not where the crate is published.
+#[test]
+fn the_readme_shows_its_example_as_text() {
+    let drawn = example().timeline(100).to_string();
+    let readme = include_str!("../README.md");
+    assert!(readme.contains(&drawn), "README.md does not show this:\n{drawn}");
 }
 
 fn scene(name: &str) -> String {

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 pub(crate) const MAILPORT: &str = env!("CARGO_BIN_EXE_mailport");
+const PROC: &str = "this test needs /proc";
 /// What takes longer never happens.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -40,6 +41,7 @@ impl Relay {
     }
 
     pub(crate) fn within(mut command: Command, options: &[&str], folder: TempDir) -> Relay {
+        crate::common::loopback_is_up();
         let control = folder.path().join("control").join("relay.sock");
         let log = File::create(folder.path().join("log")).unwrap();
         command.args(["relay", "--log", "json", "--control"]).arg(control).args(options);
@@ -102,18 +104,18 @@ impl Relay {
 
     /// The status of each of its threads, as procfs has it.
     pub(crate) fn threads(&self) -> Vec<String> {
-        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect(PROC);
         let status = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("status"));
         // One that has ended meanwhile has none.
         threads.filter_map(|thread| status(thread.ok()?).ok()).collect()
     }
 
     pub(crate) fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect(PROC).count()
     }
 
     pub(crate) fn resident_kib(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect(PROC);
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
@@ -207,6 +209,7 @@ pub(crate) fn server(serve: impl Fn(TcpStream) + Send + Clone + 'static) -> u16 
 /// A listener with room for a storm: where a queue is full, the kernel lets a client believe that it
 /// is connected.
 pub(crate) fn listener() -> (u16, TcpListener) {
+    crate::common::loopback_is_up();
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
     socket.listen(4096).unwrap();

@@ -125,7 +125,8 @@ fn source_directories(root: &Path, directory: &Path, found: &mut BTreeSet<String
         let path = directory.join(entry.file_name());
         let name = entry.file_name();
         if entry.file_type().expect("a type").is_dir() {
-            let generated = name == "target" || name.as_encoded_bytes().starts_with(b".");
+            let generated =
+                name == "target" || name == "vendor" || name.as_encoded_bytes().starts_with(b".");
             if !generated {
                 source_directories(root, &path, found);
             }

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Builds the wheel and the source archive of the Python package, for the oldest glibc that links, and
+# installs the wheel in each Python at hand. Downloads maturin, zig and the checkers from PyPI.
+set -eu
+cd "$(dirname "$0")/../.."
+tools=$PWD/target/packages/python
+out=$PWD/target/packages/wheels
+fail() { echo "wheel: $*" >&2; exit 1; }
+if [ ! -e "$tools/.complete" ]; then
+    python3 -m venv --clear "$tools"
+    "$tools/bin/pip" --disable-pip-version-check install --quiet --require-hashes \
+        --only-binary :all: --requirement tests/packages/requirements.txt
+    touch "$tools/.complete"
+fi
+export PATH="$tools/bin:$PATH"
+# Neither the module nor the bill of materials names a directory of the builder.
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+export RUSTFLAGS="--remap-path-prefix=$PWD=/usr/src/mailport --remap-path-prefix=$cargo_home=/usr/src/cargo"
+export CARGO_TARGET_DIR="$PWD/target/packages/wheel"
+rm -rf "$out"
+maturin build --quiet --release --locked --zig --compatibility manylinux_2_17 \
+    --manifest-path bindings/python/Cargo.toml --out "$out"
+# The bill of materials names each crate of this repository by its path.
+unpacked=$(mktemp -d)
+trap 'rm -rf "$unpacked"' EXIT
+wheel unpack --dest "$unpacked" "$out"/*.whl >/dev/null
+sed -i "s|file://$PWD|file:///usr/src/mailport|g" "$unpacked"/*/*.dist-info/sboms/*.json
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) wheel pack --dest-dir "$out" "$unpacked"/* >/dev/null
+maturin sdist --quiet --manifest-path bindings/python/Cargo.toml --out "$out"
+wheel=$(ls "$out"/*.whl)
+auditwheel show "$wheel" | tee /dev/stderr | grep -q 'manylinux_2_17' || fail "not for manylinux_2_17"
+twine check --strict "$out"/*
+abi3audit --strict "$wheel"
+contents=$(mktemp -d)
+trap 'rm -rf "$unpacked" "$contents"' EXIT
+python3 -m zipfile -e "$wheel" "$contents"
+for name in LICENSE-MIT LICENSE-APACHE '*.cyclonedx.json'; do
+    find "$contents" -name "$name" | grep -q . || fail "no $name in the wheel"
+done
+! grep -rlF -e "$PWD" -e "$cargo_home" "$contents" || fail "the wheel names a directory of the builder"
+for python in /usr/bin/python3 $(ls "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python3 2>/dev/null); do
+    "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || continue
+    "$python" -m venv --clear "$contents/venv"
+    "$contents/venv/bin/pip" --disable-pip-version-check install --quiet --no-index "$wheel"
+    "$contents/venv/bin/python" debian/tests/python
+    echo "wheel: works with $("$python" --version)"
+done
+echo "wheel: ok: $(basename "$wheel")"
