@@ -111,7 +111,7 @@ fn a_dial_that_lacks_a_descriptor_at_any_step_ends_with_an_error_or_without_it()
     let before = descriptors();
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     // The limit is one on numbers, and numbers that are free lie between others.
-    let in_use = std::fs::read_dir("/proc/self/fd").expect("procfs");
+    let in_use = std::fs::read_dir("/proc/self/fd").expect("this test needs /proc");
     let in_use: Vec<u64> =
         in_use.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
     let free: Vec<u64> = (0..).filter(|number| !in_use.contains(number)).take(12).collect();

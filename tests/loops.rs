@@ -175,7 +175,8 @@ fn a_sinkhole_and_a_thousand_addresses_cost_no_time() {
 
 #[test]
 fn the_winner_over_ipv6_carries_no_option_of_ours() {
-    let listener = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("IPv6 on loopback");
+    let listener =
+        TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).expect("this test needs ::1 on loopback");
     let connected = Dialer::new()
         .with_plan(plan(&[listener.port()]))
         .with_config(Config::default())

@@ -16,7 +16,7 @@ fn a_thread_that_cannot_be_started_is_an_error_that_says_so() {
     let target: Target = "mail.example".parse().expect("a host");
     let dialer = Dialer::default().with_resolver(resolver(Duration::ZERO));
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
-    let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
+    let status = std::fs::read_to_string("/proc/self/status").expect("this test needs /proc");
     let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("VmSize");
     let size: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB");
     // Room for what a dial allocates, but not for a stack.

@@ -3,19 +3,29 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use mailport::{Cleartext, Config, Patience, Plan, Resolver, Service, Tls};
 use socket2::{Domain, Socket, Type};
 
+/// Fails where loopback is down: nothing on it could be reached, and a server would wait.
+pub(crate) fn loopback_is_up() {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    // Only the route is looked up.
+    let routed = socket.connect((Ipv4Addr::LOCALHOST, 9));
+    routed.expect("this test needs the loopback interface: ip link set lo up");
+}
+
 /// A port that accepts: the kernel does, without anybody calling accept.
 pub(crate) fn open() -> TcpListener {
+    loopback_is_up();
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")
 }
 
 /// A port that answers with RST: no program listens on it while the socket holds its number.
 pub(crate) fn refused() -> Socket {
+    loopback_is_up();
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
     socket
@@ -94,12 +104,12 @@ pub(crate) fn resolver(delay: Duration) -> Resolver {
 /// How many descriptors this process has open.
 pub(crate) fn descriptors() -> usize {
     // The folder that is being read is open itself.
-    fs::read_dir("/proc/self/fd").expect("procfs").count() - 1
+    fs::read_dir("/proc/self/fd").expect("this test needs /proc").count() - 1
 }
 
 /// How many threads this process has that look names up; the test harness has its own.
 pub(crate) fn resolver_threads() -> usize {
-    let tasks = fs::read_dir("/proc/self/task").expect("procfs");
+    let tasks = fs::read_dir("/proc/self/task").expect("this test needs /proc");
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
     // The kernel keeps 15 bytes of a thread's name.
     names.filter(|name| name.starts_with("mailport-resolv")).count()
@@ -107,7 +117,7 @@ pub(crate) fn resolver_threads() -> usize {
 
 /// Resident cache of this process, in KiB.
 pub(crate) fn resident_kib() -> usize {
-    let status = fs::read_to_string("/proc/self/status").expect("procfs");
+    let status = fs::read_to_string("/proc/self/status").expect("this test needs /proc");
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
 }
