@@ -66,7 +66,7 @@ emacs-package:
 PYTHON_TESTS := libpython$(or $(shell /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),3.11)-testsuite
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  node-nodemailer node-socks libphp-phpmailer php-cli s-nail golang-go python3-aiosmtplib libio-socket-ssl-perl \
+  node-nodemailer node-socks libphp-phpmailer php-cli s-nail \
   git git-email python3-venv $(PYTHON_TESTS) emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
@@ -90,8 +90,8 @@ target/servers/%:
 		"$$(dpkg-deb -f target/servers/$*_*.deb Depends $(if $(filter $*,$(LIBRARIES_ONLY)),$(LIBRARIES)))"
 	rm target/servers/$*_*.deb && mv $@.new $@
 
-setup: ## install what the tests need: packages (as root), PyPI's, cargo-deny, rustfmt, clippy
-	@echo "Installing $(PACKAGES), and cargo-deny, rustfmt and clippy where they are missing."
+setup: ## install what the tests need: packages (as root), PyPI's, cargo-deny, cargo-hack, rustfmt, clippy
+	@echo "Installing $(PACKAGES), and cargo-deny, cargo-hack, rustfmt and clippy where they are missing."
 	@echo "Unpacking $(SERVERS) $(TUNNELS) in target/servers, and installing the libraries that they need."
 	@echo "Installing bindings/python/requirements.txt in target/python, for each CPython from 3.10 on."
 	@echo "Downloading the sources of mail programs from Debian into target/readers."
@@ -99,8 +99,10 @@ setup: ## install what the tests need: packages (as root), PyPI's, cargo-deny, r
 	$(MAKE) --no-print-directory $(patsubst %,target/servers/%,$(SERVERS) $(TUNNELS))
 	examples/patches/fetch.sh target/readers
 	$(CARGO) fetch --locked && $(CARGO) fetch --locked --manifest-path fuzz/Cargo.toml
+	$(CARGO) fetch --locked --manifest-path examples/async/Cargo.toml
 	$(CARGO) fmt --version && $(CARGO) clippy --version || rustup component add rustfmt clippy
 	$(CARGO) deny --version || $(CARGO) install cargo-deny --locked
+	$(CARGO) hack --version || $(CARGO) install cargo-hack --locked
 	$(PYTHON) setup
 
 # The mail programs of examples/patches, without and with their patches; downloads nothing.
@@ -111,6 +113,8 @@ test: tools lint readers ## check and test everything; installs nothing
 	$(CARGO) test --locked --all-features
 	$(CARGO) test --locked -p mailport-ffi
 	$(CARGO) test --locked -p mailport-demo
+	$(CARGO) test --locked --manifest-path examples/async/Cargo.toml --target-dir target/async
+	tests/packages/man.sh $(C_LIBRARY) $(TARGET)/debug/mailport
 	$(MAKE) --no-print-directory emacs
 	$(CARGO) test --locked -p mailport-emacs
 	$(BATCH) -l bindings/emacs/test/lint.el bindings/emacs/mailport.el $(filter-out %/mailport.el,$(ELISP))
@@ -150,6 +154,7 @@ tools:
 	need 'rustfmt: rustup component add rustfmt' $(CARGO) fmt --version; \
 	need 'clippy: rustup component add clippy' $(CARGO) clippy --version; \
 	need 'cargo-deny: cargo install cargo-deny --locked' $(CARGO) deny --version; \
+	need 'cargo-hack: cargo install cargo-hack --locked' $(CARGO) hack --version; \
 	need 'a C linker: apt-get install build-essential' cc --version; \
 	need 'a C++ compiler: apt-get install build-essential' c++ --version; \
 	need 'pkg-config: apt-get install pkg-config' pkg-config --version; \
@@ -175,9 +180,7 @@ tools:
 	need 'PHPMailer: apt-get install libphp-phpmailer php-cli' sh -c 'php --version && test -d /usr/share/php/libphp-phpmailer'; \
 	need 's-nail: apt-get install s-nail' s-nail --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
-	need 'git send-email with TLS: apt-get install git git-email libio-socket-ssl-perl' sh -c 'test -x "$$(git --exec-path)/git-send-email" && perl -MIO::Socket::SSL -e 1'; \
-	need 'Go: apt-get install golang-go' go version; \
-	need 'aiosmtplib: apt-get install python3-aiosmtplib' /usr/bin/python3 -c 'import aiosmtplib'; \
+	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
 	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \
 	need 'package-lint: apt-get install elpa-package-lint' sh -c 'ls /usr/share/emacs/site-lisp/elpa/package-lint-*/package-lint.el'; \
 	need 'mu4e, notmuch and async: apt-get install mu4e notmuch elpa-notmuch elpa-async' sh -c 'mu --version && notmuch --version && ls /usr/share/emacs/site-lisp/elpa/async-*/async.el /usr/share/emacs/site-lisp/elpa/mu4e-*/mu4e.el /usr/share/emacs/site-lisp/elpa/notmuch-*/notmuch.el'; \
@@ -202,7 +205,8 @@ tools:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
-	$(CARGO) clippy --locked --lib --no-default-features -- -D warnings
+	$(CARGO) hack clippy --locked -p mailport --lib --each-feature -- -D warnings
+	$(CARGO) clippy --locked --manifest-path examples/async/Cargo.toml --target-dir target/async --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 	$(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz
 	$(CARGO) deny --workspace --locked --offline check licenses bans sources
@@ -214,9 +218,18 @@ soak: ## the tests at length: ten thousand dials, many more random worlds, each 
 	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
 	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
-.PHONY: test-packages
-test-packages: ## build and test where it will be used: an i386 Debian 13; downloads, as root
+.PHONY: vendor test-packages test-environments
+vendor: ## put the crates that everything is built from in vendor/, for a build without a network
+	$(CARGO) vendor --locked vendor >/dev/null
+
+test-packages: ## build and test where it will be used: crates, wheel, Debian 13, i386; downloads, as root
+	tests/packages/crates.sh
+	tests/packages/wheel.sh
+	tests/packages/debian.sh
 	tests/packages/i386.sh
+
+test-environments: ## cargo test without root, IPv6, /proc, a loopback, ...; as root
+	tests/packages/environments.sh
 
 freeze: ## at a release: keep today's C interface in tests/abi, which later ones are held to
 	@mkdir tests/abi/$(RELEASED) || { echo "tests/abi/$(RELEASED) is frozen already" >&2; exit 1; }
