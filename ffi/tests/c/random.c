@@ -54,7 +54,7 @@ static const char *text(void)
 
 static void set(mailport_options *to)
 {
-    switch (below(19)) {
+    switch (below(20)) {
     case 0: mailport_options_set_plan(to, text(), number()); break;
     case 1: mailport_options_set_timeout_ms(to, number()); break;
     case 2: mailport_options_set_attempt_delay_ms(to, number()); break;
@@ -68,11 +68,11 @@ static void set(mailport_options *to)
     case 10: mailport_options_set_families(to, number()); break;
     case 11: mailport_options_set_source(to, text()); break;
     case 17: mailport_options_set_source_port(to, (uint16_t)number()); break;
+    case 18: mailport_options_set_shared_cache(to, number()); break;
     case 12: mailport_options_set_device(to, text()); break;
     case 13: mailport_options_set_via(to, text()); break;
     case 14: mailport_options_set_cache(to, ANY(caches)); break;
     case 16: mailport_options_set_addresses(to, text()); break;
-    case 17: mailport_options_set_shared_cache(to, number()); break;
     case 15: mailport_options_set_mark(to, (uint32_t)number()); break;
     default: mailport_options_set_plan(to, plans[below(n_plans)], 0);
     }

@@ -187,7 +187,9 @@ fn every_pointer_of_every_function_is_null_once() {
     let program = include_str!("../c/null.c");
     let header = include_str!("../../../include/mailport.h");
     for (name, _) in crate::symbols() {
-        let (_, after) = header.split_once(&format!("{name}(")).expect("declared");
+        // A comment has it with empty parentheses.
+        let mut places = header.split(&format!("{name}(")).skip(1);
+        let after = places.find(|after| !after.starts_with(')')).expect("declared");
         let (parameters, _) = after.split_once(");").expect("parameters");
         let takes_one = parameters.contains('*');
         let is_called = [program, GETTERS].iter().any(|source| source.contains(name));
@@ -305,9 +307,9 @@ fn a_program_in_c_is_short_enough_to_read() {
             let path = entry.expect("an entry").path();
             let lines = std::fs::read_to_string(&path).expect("UTF-8").lines().count();
             let most = match path.file_name().and_then(OsStr::to_str).expect("a name") {
-                "submit.c" => 300,             // a whole mail client
-                "random.c" => 230,             // every function
-                "crowd.c" | "cancel.c" => 125, // a loop of many
+                "submit.c" => 300, // a whole mail client
+                "random.c" => 230, // every function
+                "crowd.c" | "cancel.c" | "options.c" => 125,
                 _ => 100,
             };
             assert!(lines <= most, "{}: {lines} lines", path.display());
