@@ -161,7 +161,7 @@ static void step(void)
         mailport_cache_flush(*cache, 0);
         if (below(3) == 0) {
             mailport_cache_free(*cache);
-            *cache = below(5) == 0 ? NULL : mailport_cache_new();
+            *cache = below(5) == 0 ? NULL : below(2) ? mailport_cache_new() : mailport_cache_shared();
         } else if (below(3) == 0) {
             mailport_cache_free(*cache);
             *cache = mailport_cache_open("/dev/null/cannot/be"); /* ends with the process */

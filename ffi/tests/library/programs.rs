@@ -188,7 +188,8 @@ fn every_pointer_of_every_function_is_null_once() {
     let header = include_str!("../../../include/mailport.h");
     for (name, _) in crate::symbols() {
         // A comment has it with empty parentheses.
-        let mut places = header.split(&format!("{name}(")).skip(1);
+        let call = format!("{name}(");
+        let mut places = header.split(&call).skip(1);
         let after = places.find(|after| !after.starts_with(')')).expect("declared");
         let (parameters, _) = after.split_once(");").expect("parameters");
         let takes_one = parameters.contains('*');
