@@ -1,6 +1,7 @@
-//! The relay beside other programs that pass TCP connections on: sessions a second, throughput,
-//! cache of an idle session, and the time added to the first byte. Programs that are missing are
-//! left out, and named. `cargo bench -p mailport-cli --bench relay`
+//! The relay beside other programs that pass TCP connections on: the processor time and the system
+//! calls of a session, sessions a second, the time added to the first byte, throughput, and the
+//! memory of an idle session. `make bench-relay`, as root; programs that are missing are left out,
+//! and named.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -11,6 +12,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,42 +20,58 @@ use std::time::{Duration, Instant};
 const ROUNDS: usize = 9;
 const SESSIONS: usize = 100;
 const CONCURRENT: usize = 64;
+/// Sessions of each of these, one after the other.
+const EACH: usize = 40;
 const IDLE: usize = 500;
 const BYTES: u64 = 400_000_000;
 const CHUNK: usize = 64 * 1024;
 
+const PROGRAMS: [&str; 10] = [
+    "none",
+    "mailport relay",
+    "mailport relay, no cache",
+    "mailport relay, by name",
+    "mailport relay, 10,000 targets",
+    "haproxy",
+    "nginx",
+    "rinetd",
+    "simpleproxy",
+    "socat",
+];
+
 fn main() {
     let (greeter, sink) = (server(greet), server(swallow));
+    let folders = PROGRAMS.map(|_| tempfile::tempdir().unwrap());
+    let start = |program, folder: &tempfile::TempDir| Proxy::start(program, greeter, folder.path());
+    let mut fronts: Vec<_> =
+        PROGRAMS.iter().zip(&folders).map(|(program, folder)| start(program, folder)).collect();
+    // All of them in each round, so that they meet the same machine.
+    let mut cpu = PROGRAMS.map(|_| Vec::new());
+    for _ in 0..ROUNDS {
+        for (front, cpu) in fronts.iter().zip(&mut cpu) {
+            cpu.extend(front.as_ref().and_then(Proxy::cpu_a_session));
+        }
+    }
     println!(
-        "| program | CPU a session, µs | sessions/s | first byte, µs | one stream, MB/s | 100 streams, MB/s | KiB an idle session |\n\
-         |---|---:|---:|---:|---:|---:|---:|",
+        "| program | CPU a session, µs | system calls | sessions/s | first byte, µs | one stream, MB/s | \
+         100 streams, MB/s | KiB an idle session |\n|---|---:|---:|---:|---:|---:|---:|---:|",
     );
-    for program in [
-        "none",
-        "mailport relay",
-        "mailport relay, no cache",
-        "mailport relay, by name",
-        "mailport relay, 10,000 targets",
-        "haproxy",
-        "nginx",
-        "rinetd",
-        "simpleproxy",
-        "socat",
-    ] {
-        let folder = tempfile::tempdir().unwrap();
-        let Some(front) = Proxy::start(program, greeter, folder.path()) else {
-            println!("| {program}, not installed | | | | | | |");
+    for (number, program) in PROGRAMS.into_iter().enumerate() {
+        let Some(front) = fronts[number].take() else {
+            println!("| {program}, not installed | | | | | | | |");
             continue;
         };
-        let cpu = median((0..ROUNDS).filter_map(|_| front.cpu_a_session()));
+        let cpu = median(std::mem::take(&mut cpu[number]).into_iter());
+        let calls = front.system_calls().map(|calls| format!("{calls:.1}")).unwrap_or_default();
         let first = median((0..200).map(|_| first_byte(front.port).as_secs_f64() * 1e6));
         let sessions = median((0..ROUNDS).map(|_| sessions(front.port)));
-        let idle = front.idle();
+        let idle = front.idle().map(|kib| format!("{kib:.1}")).unwrap_or_default();
         drop(front);
-        let Some(bulk) = Proxy::start(program, sink, folder.path()) else { continue };
+        let Some(bulk) = Proxy::start(program, sink, folders[number].path()) else { continue };
         let (one, many) = (rounds(bulk.port, 1), rounds(bulk.port, 100));
-        let idle = idle.map(|kib| format!("{kib:.1}")).unwrap_or_default();
-        println!("| {program} | {cpu:.0} | {sessions:.0} | {first:.0} | {one} | {many} | {idle} |");
+        println!(
+            "| {program} | {cpu:.0} | {calls} | {sessions:.0} | {first:.0} | {one} | {many} | {idle} |"
+        );
     }
 }
 
@@ -100,6 +118,28 @@ fn swallow(mut stream: TcpStream) {
     }
 }
 
+/// What `make bench-setup` has unpacked.
+fn unpacked(path: &str) -> Option<PathBuf> {
+    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/servers");
+    all.join(path).canonicalize().ok()
+}
+
+/// Another program, unpacked or installed.
+fn peer(name: &str) -> Command {
+    let places = ["usr/sbin", "usr/bin"].map(|place| unpacked(&format!("{name}/{place}/{name}")));
+    Command::new(places.into_iter().flatten().next().unwrap_or(name.into()))
+}
+
+/// Runs mailport, as the same process, where these are the only names.
+fn with_hosts(folder: &Path, hosts: &str, mailport: &str) -> Command {
+    let path = folder.join("hosts");
+    fs::write(&path, hosts).unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script]).arg(path).arg(mailport);
+    command
+}
+
 /// A program that passes connections on, at its own port.
 struct Proxy {
     child: Option<Child>,
@@ -107,15 +147,22 @@ struct Proxy {
 }
 
 impl Proxy {
-    fn start(program: &str, to: u16, folder: &std::path::Path) -> Option<Proxy> {
+    fn start(program: &str, to: u16, folder: &Path) -> Option<Proxy> {
         if program == "none" {
             return Some(Proxy { child: None, port: to });
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut command = match program {
             _ if program.starts_with("mailport relay") => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_mailport"));
-                let host = if program.ends_with("by name") { "localhost" } else { "127.0.0.1" };
+                let mailport = env!("CARGO_BIN_EXE_mailport");
+                let (mut command, host) = if program.ends_with("by name") {
+                    (
+                        with_hosts(folder, "127.0.0.1 mail.example.test\n", mailport),
+                        "mail.example.test",
+                    )
+                } else {
+                    (Command::new(mailport), "127.0.0.1")
+                };
                 let listen = format!("127.0.0.1:{port}={host}");
                 command.args(["relay", "--listen", &listen, "--plan", &format!("{to}:starttls")]);
                 command.args(["--max-sessions", "10000", "--max-sessions-per-client", "10000"]);
@@ -132,7 +179,10 @@ impl Proxy {
             }
             "nginx" => {
                 let path = folder.join("nginx.conf");
-                let module = "/usr/lib/nginx/modules/ngx_stream_module.so";
+                let module =
+                    unpacked("libnginx-mod-stream/usr/lib/nginx/modules/ngx_stream_module.so");
+                let module = module.unwrap_or("/usr/lib/nginx/modules/ngx_stream_module.so".into());
+                let module = module.display();
                 let text = format!(
                     "load_module {module};\ndaemon off;\nmaster_process off;\nerror_log /dev/null;\n\
                      pid {0}/pid;\nevents {{ worker_connections 4000; }}\n\
@@ -140,7 +190,7 @@ impl Proxy {
                     folder.display()
                 );
                 fs::write(&path, text).unwrap();
-                let mut command = Command::new("nginx");
+                let mut command = peer("nginx");
                 command.arg("-c").arg(path);
                 command
             }
@@ -152,26 +202,26 @@ impl Proxy {
                      listen l\n bind 127.0.0.1:{port}\n server s 127.0.0.1:{to}\n"
                 );
                 fs::write(&path, text).unwrap();
-                let mut command = Command::new("haproxy");
+                let mut command = peer("haproxy");
                 command.arg("-db").arg("-f").arg(path);
                 command
             }
             "rinetd" => {
                 let path = folder.join("rinetd.conf");
                 fs::write(&path, format!("127.0.0.1 {port} 127.0.0.1 {to}\n")).unwrap();
-                let mut command = Command::new("rinetd");
+                let mut command = peer("rinetd");
                 command.arg("-f").arg("-c").arg(path);
                 command
             }
             "simpleproxy" => {
-                let mut command = Command::new("simpleproxy");
+                let mut command = peer("simpleproxy");
                 command.args(["-L", &format!("127.0.0.1:{port}")]);
                 command.args(["-R", &format!("127.0.0.1:{to}")]);
                 command
             }
             _ => {
                 // It would end half a second after one side has.
-                let mut command = Command::new("socat");
+                let mut command = peer("socat");
                 command.args(["-t", "60"]);
                 command
                     .arg(format!("TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,backlog=4096"));
@@ -191,17 +241,43 @@ impl Proxy {
         Some(proxy)
     }
 
-    /// The processor time of a session, at 64 at the same time, in microseconds, of the program and
-    /// its children.
-    fn cpu_a_session(&self) -> Option<f64> {
-        const EACH: usize = 40;
+    /// The system calls of a session, at 64 at the same time, of the program and its children.
+    fn system_calls(&self) -> Option<f64> {
         let process = self.child.as_ref()?.id();
-        let before = cpu_seconds(process);
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-c", "-qq", "-p", &process.to_string()]);
+        let strace = strace.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().ok()?;
+        // It is attached when the kernel says so.
+        let status = format!("/proc/{process}/status");
+        let is_traced = || {
+            let text = fs::read_to_string(&status).unwrap_or_default();
+            text.lines().any(|line| line.starts_with("TracerPid:") && !line.ends_with("\t0"))
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !is_traced() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(10));
+        }
+        self.serve(CONCURRENT * EACH);
+        thread::sleep(Duration::from_millis(100));
+        nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(strace.id().cast_signed()),
+            nix::sys::signal::Signal::SIGINT,
+        )
+        .ok()?;
+        let output = strace.wait_with_output().ok()?;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        let total = text.lines().find(|line| line.trim_end().ends_with(" total"))?;
+        let calls: f64 = total.split_whitespace().nth(3)?.parse().ok()?;
+        Some(calls / (CONCURRENT * EACH) as f64)
+    }
+
+    /// Makes so many sessions, 64 at the same time.
+    fn serve(&self, sessions: usize) {
         let port = self.port;
         thread::scope(|scope| {
             for _ in 0..CONCURRENT {
                 scope.spawn(move || {
-                    for _ in 0..EACH {
+                    for _ in 0..sessions / CONCURRENT {
                         let mut stream = greeted(port);
                         stream.write_all(b"QUIT\r\n").unwrap();
                         let _ = stream.read(&mut [0; 8]);
@@ -209,6 +285,14 @@ impl Proxy {
                 });
             }
         });
+    }
+
+    /// The processor time of a session, at 64 at the same time, in microseconds, of the program and
+    /// its children.
+    fn cpu_a_session(&self) -> Option<f64> {
+        let process = self.child.as_ref()?.id();
+        let before = cpu_seconds(process);
+        self.serve(CONCURRENT * EACH);
         thread::sleep(Duration::from_millis(100));
         Some((cpu_seconds(process) - before) * 1e6 / (CONCURRENT * EACH) as f64)
     }
@@ -253,7 +337,7 @@ fn cpu_seconds(process: u32) -> f64 {
 }
 
 /// A cache's file with so many targets, as `mailport` itself writes it.
-fn fill(path: &std::path::Path, targets: usize) {
+fn fill(path: &Path, targets: usize) {
     let cache = mailport::Cache::open(path);
     let outcome = mailport::Outcome::Reset;
     for number in 0..targets {

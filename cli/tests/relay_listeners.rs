@@ -10,7 +10,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
@@ -76,23 +77,18 @@ fn a_greeting_follows_the_reply_of_a_proxy_in_a_segment_of_its_own() {
     let [high, low] = port.to_be_bytes();
     let socks = [5, 1, 0, 5, 1, 0, 1, 127, 0, 0, 1, high, low];
     let http = format!("CONNECT 127.0.0.1:{port} HTTP/1.1\r\n\r\n");
-    // How long after the reply the greeting came; `None` where this thread was too late to see.
-    let delay = |request: &[u8], reply: usize| {
-        let mut stream = asked(&relay, request);
-        let (mut buffer, mut got) = ([0; 512], 0);
-        while got < reply {
-            got += stream.read(&mut buffer[got..]).unwrap();
-        }
-        let began = Instant::now();
-        (got == reply).then(|| {
-            assert_eq!(line(&stream), GREETING);
-            began.elapsed()
-        })
-    };
     for (request, reply) in [(&socks[..], 12), (http.as_bytes(), 39)] {
-        let is_apart =
-            |_| delay(request, reply).is_some_and(|delay| delay >= Duration::from_millis(10));
-        assert!((0..100).any(is_apart), "{:?}", delay(request, reply));
+        // A machine may be so busy that the client runs late.
+        for pause in [0, 300] {
+            let mut stream = asked(&relay, request);
+            thread::sleep(Duration::from_millis(pause));
+            let (mut buffer, mut got) = ([0; 512], 0);
+            while got < reply {
+                got += stream.read(&mut buffer[got..]).unwrap();
+            }
+            assert_eq!(got, reply, "the greeting has come with the reply");
+            assert_eq!(line(&stream), GREETING);
+        }
     }
 }
 

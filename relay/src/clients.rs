@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::access::Refusal;
@@ -77,13 +79,22 @@ impl SocketOwners {
     /// The user whose socket is connected from `from` to `to`; `None` where that is not a socket of
     /// this machine, or the kernel does not say.
     pub(super) fn user(&self, from: SocketAddr, to: SocketAddr) -> Option<u32> {
+        Some(self.ask(from, to)?.uid)
+    }
+
+    /// How many bytes of that connection the client has not yet read; `None` likewise.
+    pub(super) fn unread(&self, from: SocketAddr, to: SocketAddr) -> Option<u32> {
+        Some(self.ask(from, to)?.recv_queue)
+    }
+
+    fn ask(&self, from: SocketAddr, to: SocketAddr) -> Option<InetResponseHeader> {
         let mut kernel = self.kernel.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        kernel.user(from, to).ok().flatten()
+        kernel.ask(from, to).ok().flatten()
     }
 }
 
 impl DiagSocket {
-    fn user(&mut self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<u32>> {
+    fn ask(&mut self, from: SocketAddr, to: SocketAddr) -> io::Result<Option<InetResponseHeader>> {
         self.asked = self.asked.wrapping_add(1);
         self.socket.send(&question(self.asked, from, to))?;
         let mut buffer = [0; 4096];
@@ -97,7 +108,7 @@ impl DiagSocket {
             }
             return Ok(match answer.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    Some(response.header.uid)
+                    Some(response.header)
                 }
                 _ => None,
             });
@@ -195,19 +206,25 @@ impl ClientCounts {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     #[test]
-    fn the_kernel_names_the_user_of_a_connection() {
+    fn the_kernel_names_the_user_of_a_connection_and_what_that_has_not_read() {
         let owners = SocketOwners::open();
         let own = rustix::process::geteuid().as_raw();
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let listener = TcpListener::bind(address).unwrap();
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (_accepted, from) = listener.accept().unwrap();
+            let (mut accepted, from) = listener.accept().unwrap();
             let to = client.peer_addr().unwrap();
+            assert_eq!(owners.unread(from, to), Some(0));
+            accepted.write_all(b"reply").unwrap();
+            assert_eq!(owners.unread(from, to), Some(5));
+            (&client).read_exact(&mut [0; 5]).unwrap();
+            assert_eq!(owners.unread(from, to), Some(0));
             assert_eq!(owners.user(from, to), Some(own), "{address}");
             assert_eq!(owners.user(SocketAddr::new(from.ip(), 1), to), None, "no such socket");
         }

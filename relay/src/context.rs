@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mio::Registry;
 
 use super::access::{self, Refusal};
+use super::answers::Answers;
 use super::clients::{ClientCounts, ClientId, SocketOwners};
 use super::config::{ListenAddress, Listener, Settings};
 use super::local_addresses::LocalAddresses;
@@ -35,6 +36,7 @@ pub(super) struct Context {
     pub(super) clients: ClientCounts,
     pub(super) loops: LoopDetection,
     pub(super) names: Names,
+    pub(super) answers: Answers,
     pub(super) lookups: Lookups,
     pub(super) resolvers: Resolvers,
     pub(super) dialer: Dialer,

@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::access::{self, Refusal};
+use super::answers::Answers;
 use super::clients::{ClientAddress, ClientCounts, ClientId, Counted, SocketOwners};
 use super::config::Settings;
 use super::context::{Context, Lookups, SessionEnd};
@@ -106,6 +107,7 @@ impl Relay {
             clients: ClientCounts::default(),
             loops: LoopDetection::default(),
             names: Names::new(waker),
+            answers: Answers::default(),
             lookups: Lookups::default(),
             dialer,
             stock: Stock::new(budget.pipes()),
@@ -180,7 +182,13 @@ impl Relay {
                         self.context.names.take_answers(now);
                         turns.extend(self.sessions.keys());
                     }
-                    Token(token) => drop(turns.insert(token / 2)),
+                    token => {
+                        let number = token.0 / 2;
+                        if let Some(session) = self.sessions.get_mut(&number) {
+                            session.has_event(token);
+                        }
+                        turns.insert(number);
+                    }
                 }
             }
             while let Some(&(at, number)) = self.due.first()
@@ -428,9 +436,9 @@ impl Relay {
             return listeners::turn_away(&accepted, &settings.mode, refusal);
         }
         let number = self.number();
-        let interest = Interest::READABLE | Interest::WRITABLE;
         let mut source = SourceFd(&accepted.socket.as_raw_fd());
-        if self.poll.registry().register(&mut source, near_token(number), interest).is_err() {
+        let token = near_token(number);
+        if self.poll.registry().register(&mut source, token, Interest::READABLE).is_err() {
             self.context.clients.remove(counted, owner);
             let record = |event| record(event, &accepted);
             self.context.end(record, &SessionEnd::Refused(Refusal::Full));

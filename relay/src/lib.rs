@@ -24,6 +24,7 @@
 // The pure modules use no clock, socket, file or thread, as in the library.
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod access;
+mod answers;
 mod clients;
 mod config;
 mod context;

@@ -99,14 +99,28 @@ impl Pair {
     /// Moves what can be moved now. Never blocks. After an error, which ends both directions, and
     /// after [`Progress::Ended`] there is nothing left to do but to drop it.
     pub fn process(&mut self, stock: &mut Stock) -> Result<Progress, JoinError> {
+        self.process_ready(stock, [true; 2])
+    }
+
+    /// The same where the near or the far socket alone is ready, as the loop knows: the other one is
+    /// not read for nothing.
+    #[doc(hidden)]
+    pub fn process_ready(
+        &mut self,
+        stock: &mut Stock,
+        [near_is_ready, far_is_ready]: [bool; 2],
+    ) -> Result<Progress, JoinError> {
         let near = self.near.as_fd();
         let far = self.far.as_fd();
         let at = |side| move |source| JoinError { side, source };
         let mut more = false;
-        for (flow, from, read, to, written) in [
-            (&mut self.up, near, Side::Input, far, Side::Socket),
-            (&mut self.down, far, Side::Socket, near, Side::Output),
+        for (flow, from, read, from_is_ready, to, written, to_is_ready) in [
+            (&mut self.up, near, Side::Input, near_is_ready, far, Side::Socket, far_is_ready),
+            (&mut self.down, far, Side::Socket, far_is_ready, near, Side::Output, near_is_ready),
         ] {
+            if !(from_is_ready || flow.goes_on || to_is_ready && flow.holds()) {
+                continue;
+            }
             more |= flow.advance(from, to, stock).map_err(|broken| match broken {
                 Broken::Reading(error) => at(read)(error),
                 Broken::Writing(error) => at(written)(error),
@@ -117,10 +131,12 @@ impl Pair {
         }
         // A socket that is not read, at its end or because the other one takes nothing, reports a
         // reset by this alone.
-        for (flow, socket, side) in
-            [(&self.up, near, Side::Output), (&self.down, far, Side::Socket)]
-        {
-            if !flow.reads()
+        for (flow, socket, side, is_ready) in [
+            (&self.up, near, Side::Output, near_is_ready),
+            (&self.down, far, Side::Socket, far_is_ready),
+        ] {
+            if is_ready
+                && !flow.reads()
                 && let Some(error) = SockRef::from(&socket).take_error().map_err(at(side))?
             {
                 return Err(at(side)(error));
@@ -209,6 +225,8 @@ struct Flow {
     streams: bool,
     /// Whether a socket was found that cannot be spliced.
     refused: bool,
+    /// Whether it stopped although its sockets were still ready.
+    goes_on: bool,
     /// Bytes that were written.
     carried: u64,
 }
@@ -246,6 +264,7 @@ impl Flow {
         to: BorrowedFd,
         stock: &mut Stock,
     ) -> Result<bool, Broken> {
+        self.goes_on = false;
         for _ in 0..STEPS {
             if self.holds() {
                 if !self.write(to, stock).map_err(Broken::Writing)? {
@@ -266,6 +285,7 @@ impl Flow {
                 Phase::Ended => return Ok(false),
             }
         }
+        self.goes_on = true;
         Ok(true)
     }
 
@@ -537,6 +557,21 @@ mod tests {
             pair.process(&mut stock).unwrap();
         }
         assert!(reading.join().unwrap() == message[..sent], "and what was held arrives");
+    }
+
+    #[test]
+    fn a_socket_without_an_event_is_not_read() {
+        let (mut pair, mut reader, mut server) = joined();
+        let mut stock = Stock::default();
+        server.write_all(b"220 ready\r\n").unwrap();
+        reader.write_all(b"EHLO x\r\n").unwrap();
+        let mut carried = |ready| {
+            assert_eq!(pair.process_ready(&mut stock, ready).unwrap(), Progress::Waiting);
+            pair.carried()
+        };
+        assert_eq!(carried([false, false]), Joined::default());
+        assert_eq!(carried([true, false]), Joined { sent: 8, received: 0 });
+        assert_eq!(carried([false, true]), Joined { sent: 8, received: 11 });
     }
 
     #[test]

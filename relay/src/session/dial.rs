@@ -10,7 +10,7 @@ use mio::unix::SourceFd;
 use socket2::Socket;
 
 use super::destination::Destination;
-use super::joined::Established;
+use super::joined::{Established, HeldGreeting};
 use super::{Peeked, Session, SessionState, SessionStep, far_token};
 use crate::access::Refusal;
 use crate::config::Mode;
@@ -20,15 +20,17 @@ use crate::replies::ReplyStyle;
 use crate::resolvers::was_inward;
 use crate::taken_over::{NotConnected, Wanted};
 use mailport::outcome::Errno;
-use mailport::report::End;
+use mailport::report::{End, Report};
 use mailport::{ConnectError, Connected, Status};
 
 /// How soon a dial that lacked descriptors is tried again.
 const RETRY: Duration = Duration::from_millis(250);
-/// How long a server's greeting waits after a proxy's reply. A client that receives both at once
-/// loses the greeting if it is not careful (Node's `socks`, socks.el); 10 ms between them were
-/// enough.
-const GREETING_DELAY: Duration = Duration::from_millis(20);
+/// How long a server's greeting waits after a client can have read a proxy's reply, and once more
+/// after it has. A client that receives both at once loses the greeting if it is not careful (Node's
+/// `socks`, socks.el); 10 ms between them were enough.
+const GREETING_STEP: Duration = Duration::from_millis(10);
+/// How long a client is waited for that does not read the reply.
+const READING_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Session {
     /// Starts the dial, or has the session wait for its turn.
@@ -39,6 +41,9 @@ impl Session {
         now: Instant,
     ) -> SessionStep {
         self.host = Some(destination.target.to_string());
+        if destination.addresses.is_none() {
+            destination.addresses = context.answers.recent(&self.listener, now);
+        }
         let known = destination.known();
         if let Some(refusal) = known.into_iter().find_map(|to| self.forbidden(to, context)) {
             return self.refuse(refusal, context, now);
@@ -136,20 +141,16 @@ impl Session {
     /// Lets the dial do what it can, and takes its result.
     pub(super) fn await_dial(&mut self, context: &mut Context, now: Instant) -> SessionStep {
         let SessionState::Dialling(_, dial, _) = &mut self.state else { return SessionStep::Done };
-        let status = dial.process();
-        let report = dial.report();
-        let wait = dial.poll_timeout();
-        if self.has_lookup && !report.attempts.is_empty() {
-            self.end_lookup(context);
-        }
-        let tried = report.attempts.iter().filter_map(|attempt| attempt.address);
-        let tried: Vec<SocketAddr> = tried.collect();
-        if let Some(refusal) = tried.into_iter().find_map(|to| self.forbidden(to, context)) {
-            // The dial is dropped, and with it a connection before a byte has passed.
-            self.end_lookup(context);
-            return self.refuse(refusal, context, now);
-        }
-        if status == Status::Pending {
+        if dial.process() == Status::Pending {
+            let (report, wait) = (dial.report(), dial.poll_timeout());
+            if !report.attempts.is_empty() {
+                self.end_lookup(context);
+            }
+            if let Some(refusal) = self.forbidden_attempt(&report, context) {
+                // The dial is dropped.
+                self.end_lookup(context);
+                return self.refuse(refusal, context, now);
+            }
             if self.client_has_left() {
                 self.end_lookup(context);
                 return self.leave(context);
@@ -166,10 +167,29 @@ impl Session {
         }
         let result = dial.take();
         drop(dial);
+        let report = match &result {
+            Ok(connected) => Some(&connected.report),
+            Err(error) => error.report(),
+        };
+        if let Some(report) = report {
+            if let Some(refusal) = self.forbidden_attempt(report, context) {
+                // The connection is dropped before a byte has passed.
+                return self.refuse(refusal, context, now);
+            }
+            if destination.addresses.is_none() {
+                context.answers.keep(&self.listener, destination.began, report);
+            }
+        }
         match result {
             Ok(connected) => self.connected(connected, destination, context, now),
             Err(error) => self.failed(destination, &error, context, now),
         }
+    }
+
+    /// Why the session may not connect to one of the addresses that its dial has tried.
+    fn forbidden_attempt(&self, report: &Report, context: &Context) -> Option<Refusal> {
+        let mut tried = report.attempts.iter().filter_map(|attempt| attempt.address);
+        tried.find_map(|to| self.forbidden(to, context))
     }
 
     fn end_lookup(&mut self, context: &mut Context) {
@@ -250,17 +270,27 @@ impl Session {
             return self.join(established, context, now);
         }
         self.send(&reply);
-        self.state = SessionState::Replied(established, now + GREETING_DELAY);
+        let held = HeldGreeting { replied: now, next: now + GREETING_STEP, is_read: false };
+        self.state = SessionState::Replied(established, held);
         self.await_greeting(context, now)
     }
 
-    /// Joins after the delay of the greeting, or as soon as the client says something: it has then
-    /// read the reply.
+    /// Joins when the client has had time to read the reply alone, or as soon as it says something:
+    /// it has then read the reply. Of a program of this machine, which may be slow to run, the kernel
+    /// knows whether it has.
     pub(super) fn await_greeting(&mut self, context: &mut Context, now: Instant) -> SessionStep {
-        let SessionState::Replied(_, until) = &self.state else { return SessionStep::Done };
-        let until = *until;
-        if now < until && self.peek() == Peeked::Nothing {
-            return SessionStep::Until(until);
+        if self.peek() == Peeked::Nothing {
+            let client = self.client.tcp().zip(self.to);
+            let SessionState::Replied(_, held) = &mut self.state else { return SessionStep::Done };
+            if now < held.next {
+                return SessionStep::Until(held.next);
+            }
+            if !held.is_read && now < held.replied + READING_TIMEOUT {
+                let unread = client.and_then(|(from, to)| context.socket_owners.unread(from, to));
+                held.is_read = unread.is_none_or(|count| count == 0);
+                held.next = now + GREETING_STEP;
+                return SessionStep::Until(held.next);
+            }
         }
         match std::mem::replace(&mut self.state, SessionState::Closing) {
             SessionState::Replied(established, _) => self.join(established, context, now),

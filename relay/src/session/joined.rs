@@ -20,9 +20,23 @@ pub(super) struct Established {
     pub(super) plan: Plan,
 }
 
+/// A greeting that waits until a proxy's client has read the reply.
+pub(super) struct HeldGreeting {
+    pub(super) replied: Instant,
+    /// When the client is looked at next.
+    pub(super) next: Instant,
+    /// Whether the client has read the reply.
+    pub(super) is_read: bool,
+}
+
 /// Two joined sockets, and when something was last passed between them.
 pub(super) struct JoinedPair {
     pair: Pair,
+    /// Of the near and the far socket.
+    tokens: [Token; 2],
+    /// Whether the near and the far socket are watched for writing: from the first time on that
+    /// they have taken less than there was.
+    watched_for_writing: [bool; 2],
     /// The ends of the connection to the server; `None` where it has no addresses.
     pub(super) endpoints: Option<Endpoints>,
     /// How much was passed so far.
@@ -54,20 +68,32 @@ impl JoinedPair {
         near: Socket,
         far: Socket,
         endpoints: Option<Endpoints>,
-        (registry, token): (&Registry, Token),
+        (registry, tokens): (&Registry, [Token; 2]),
         (idle_timeout, now): (Duration, Instant),
     ) -> io::Result<JoinedPair> {
         listeners::prepare_server(&far)?;
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        registry.register(&mut SourceFd(&far.as_raw_fd()), token, interest)?;
-        // Both are non-blocking already.
-        let pair = Pair::from_nonblocking(near, far);
-        Ok(JoinedPair { pair, endpoints, passed: Joined::default(), active: now, idle_timeout })
+        registry.register(&mut SourceFd(&far.as_raw_fd()), tokens[1], Interest::READABLE)?;
+        Ok(JoinedPair {
+            // Both are non-blocking already.
+            pair: Pair::from_nonblocking(near, far),
+            tokens,
+            watched_for_writing: [false; 2],
+            endpoints,
+            passed: Joined::default(),
+            active: now,
+            idle_timeout,
+        })
     }
 
-    /// Passes on what has come, and returns how much that was.
-    pub(super) fn pass(&mut self, stock: &mut Stock, now: Instant) -> (Joined, JoinState) {
-        let result = self.pair.process(stock);
+    /// Passes on what has come, and returns how much that was; `ready` says whether the near and the
+    /// far socket have had an event.
+    pub(super) fn pass(
+        &mut self,
+        ready: [bool; 2],
+        (registry, stock): (&Registry, &mut Stock),
+        now: Instant,
+    ) -> (Joined, JoinState) {
+        let result = self.pair.process_ready(stock, ready);
         let (before, passed) = (self.passed, self.pair.carried());
         if passed != before {
             (self.passed, self.active) = (passed, now);
@@ -77,8 +103,11 @@ impl JoinedPair {
         let until = self.active + self.idle_timeout;
         let state = match result {
             Ok(Progress::More) => JoinState::More,
-            Ok(Progress::Waiting) if now < until => JoinState::Until(until),
-            Ok(Progress::Waiting) => JoinState::Idle,
+            Ok(Progress::Waiting) => match self.watch_for_writing(registry) {
+                Err(error) => JoinState::Broken(error.to_string()),
+                Ok(()) if now < until => JoinState::Until(until),
+                Ok(()) => JoinState::Idle,
+            },
             Ok(Progress::Ended) => JoinState::Ended,
             Err(error) if error.side != Side::Socket && self.has_half_closed() => {
                 JoinState::ClientClosed
@@ -86,6 +115,22 @@ impl JoinedPair {
             Err(error) => JoinState::Broken(sentence(&error)),
         };
         (more, state)
+    }
+
+    /// Watches a socket for writing that has not taken everything.
+    fn watch_for_writing(&mut self, registry: &Registry) -> io::Result<()> {
+        let sockets = [self.pair.near().as_raw_fd(), self.pair.far().as_raw_fd()];
+        let watched = self.tokens.into_iter().zip(&mut self.watched_for_writing);
+        for ((wants, socket), (token, watched)) in
+            self.pair.wants().into_iter().zip(sockets).zip(watched)
+        {
+            if wants.writable && !*watched {
+                let both = Interest::READABLE | Interest::WRITABLE;
+                registry.reregister(&mut SourceFd(&socket), token, both)?;
+                *watched = true;
+            }
+        }
+        Ok(())
     }
 
     fn has_half_closed(&self) -> bool {

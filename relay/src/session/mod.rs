@@ -19,7 +19,7 @@ use rustix::net::{RecvFlags, recv};
 use socket2::Socket;
 
 use self::destination::Destination;
-use self::joined::{Established, JoinedPair};
+use self::joined::{Established, HeldGreeting, JoinedPair};
 use super::access::Refusal;
 use super::clients::{ClientAddress, ClientId, Counted};
 use super::config::{Listener, Mode};
@@ -71,8 +71,8 @@ enum SessionState {
     Dialling(Destination, Box<Dial>, bool),
     /// The dial lacked descriptors, which other sessions will give back.
     LackingDescriptors(Destination),
-    /// A proxy's client has been sent the reply; the server's greeting follows at this time.
-    Replied(Established, Instant),
+    /// A proxy's client has been sent the reply; the server's greeting follows.
+    Replied(Established, HeldGreeting),
     Joined(JoinedPair),
     /// The client has received the reason why there is no connection.
     Closing,
@@ -100,6 +100,8 @@ pub(super) struct Session {
     /// Whether a look-up of it counts against quotas.
     has_lookup: bool,
     has_ended: bool,
+    /// Whether the client's socket and the server's have had an event since they were looked at.
+    ready: [bool; 2],
     /// The earliest time at which the loop will look at this session.
     pub(super) timer: Option<Instant>,
 }
@@ -144,6 +146,7 @@ impl Session {
             result: None,
             has_lookup: false,
             has_ended: false,
+            ready: [false; 2],
             timer: None,
         }
     }
@@ -182,6 +185,11 @@ impl Session {
                 _ => self.refuse(Refusal::NotRedirected, context, now),
             },
         }
+    }
+
+    /// There was an event with this token.
+    pub(super) fn has_event(&mut self, token: Token) {
+        self.ready[usize::from(token != near_token(self.number))] = true;
     }
 
     /// Continues after an event or at its time.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::joined::Established;
 use super::joined::{JoinState, JoinedPair};
-use super::{Session, SessionState, SessionStep, far_token};
+use super::{Session, SessionState, SessionStep, far_token, near_token};
 use crate::access::Refusal;
 use crate::context::{Context, SessionEnd};
 
@@ -19,10 +19,11 @@ impl Session {
         let Established { far, endpoints, plan } = established;
         let Some(near) = self.near.take() else { return SessionStep::Done };
         let idle_timeout = self.listener.idle_timeout_of(&plan);
-        let watch = (&context.registry, far_token(self.number));
+        let watch = (&context.registry, [near_token(self.number), far_token(self.number)]);
         match JoinedPair::new(near, far, endpoints, watch, (idle_timeout, now)) {
             Ok(pair) => {
                 self.state = SessionState::Joined(pair);
+                self.ready = [true; 2];
                 self.pass(context, now)
             }
             Err(error) => {
@@ -36,7 +37,8 @@ impl Session {
     /// Passes on what has come.
     pub(super) fn pass(&mut self, context: &mut Context, now: Instant) -> SessionStep {
         let SessionState::Joined(pair) = &mut self.state else { return SessionStep::Done };
-        let (passed, state) = pair.pass(&mut context.stock, now);
+        let ready = std::mem::take(&mut self.ready);
+        let (passed, state) = pair.pass(ready, (&context.registry, &mut context.stock), now);
         context.status.sent += passed.sent;
         context.status.received += passed.received;
         match state {
