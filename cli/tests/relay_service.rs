@@ -11,7 +11,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Port, refused, silent};
 use nix::sys::signal::Signal;
@@ -163,6 +163,27 @@ fn urgent_data_hides_nothing_that_comes_beside_it() {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(line(&stream), format!("{}\r\n", 2 << 20), "all but the urgent byte");
     }
+}
+
+#[test]
+fn a_cache_that_cannot_be_saved_is_logged_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let occupied = folder.path().join("cache");
+    fs::write(&occupied, "a file, where the directory of the cache would be").unwrap();
+    let plan = format!("{}:starttls", echo());
+    let relay = Relay::within(Command::new(MAILPORT), &fixed(&plan), folder);
+    let count = || relay.log().matches("\"cache_not_saved\"").count();
+    wait_for("it is logged", || {
+        assert_eq!(line(relay.connect()), GREETING);
+        count() > 0
+    });
+    // Twice as long as between two attempts to save, and between two looks at how that went.
+    let until = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < until {
+        assert_eq!(line(relay.connect()), GREETING);
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(count(), 1, "{}", relay.log());
 }
 
 #[test]

@@ -234,3 +234,26 @@ pub(super) fn turn_away(accepted: &Accepted, mode: &Mode, refusal: Refusal) {
     }
     let _ = accepted.socket.shutdown(Shutdown::Write);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::Asked;
+    use super::*;
+
+    #[test]
+    fn the_kernel_ends_both_connections_of_a_session_if_a_peer_no_longer_answers() {
+        let address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
+        let mut settings = Settings::default();
+        settings.listeners.push(Listener::new(address, Mode::Proxy(Asked::default())));
+        let mut opened = open(&settings, &BTreeMap::new(), Vec::new()).unwrap();
+        let (settings, Source::New(listener)) = opened.remove(0) else { panic!("it is new") };
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.connect(&settings.address.tcp().unwrap().into()).unwrap();
+        prepare_server(&client).unwrap();
+        for socket in [&listener.accept().unwrap().socket, &client] {
+            assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+        }
+    }
+}

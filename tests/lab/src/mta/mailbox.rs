@@ -47,9 +47,13 @@ impl Message {
 
 /// Reads a mailbox; the order is that of the file names.
 pub(super) fn read(home: &Path) -> io::Result<Vec<Message>> {
-    let mut files = files(&home.join("Maildir/new"))?;
-    files.sort();
-    files.iter().map(|file| Ok(Message::parse(&fs::read(file)?))).collect()
+    let mut all = Vec::new();
+    // A client that reads the mailbox moves its letters to the second of these.
+    for folder in ["new", "cur"] {
+        all.extend(files(&home.join("Maildir").join(folder))?);
+    }
+    all.sort();
+    all.iter().map(|file| Ok(Message::parse(&fs::read(file)?))).collect()
 }
 
 /// Tells whether there is no file in any of these folders, or below.

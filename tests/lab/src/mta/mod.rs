@@ -7,6 +7,7 @@
 //! - `accounts`: the users they run as
 //! - `certificate`: what they show to a client
 //! - `postfix`, `opensmtpd`, `exim`, `dovecot`: how each is set up
+//! - `null_client`: a Postfix that only sends, where the client is
 //! - `mailbox`: what was delivered
 
 mod accounts;
@@ -15,11 +16,13 @@ mod dovecot;
 mod exim;
 mod logins;
 mod mailbox;
+mod null_client;
 mod opensmtpd;
 mod postfix;
 
 pub use certificate::{Certificate, Signer, Validity};
 pub use mailbox::Message;
+pub use null_client::NullClient;
 
 use std::ffi::OsStr;
 use std::fmt::Display;

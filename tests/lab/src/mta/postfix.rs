@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::accounts::{POSTDROP, POSTFIX, READER};
 use super::certificate::Certificate;
 use super::logins::Logins;
-use super::{IMPLICIT, Recipe, Settings, give, home, name_on, write};
+use super::{HOST, IMPLICIT, Recipe, Settings, give, home, name_on, write};
 use crate::packages;
 
 /// The file of its log, in the server's folder.
@@ -25,8 +25,8 @@ const PRIVATE: [&str; 11] = [
 /// looks in this order does not miss one that moves on meanwhile.
 const QUEUES: [&str; 4] = ["maildrop", "incoming", "active", "deferred"];
 
-/// Where everything is, and what is received for whom.
-const MAIN: &str = "\
+/// Where everything is.
+const PLACES: &str = "\
 compatibility_level = 3.6
 queue_directory = {folder}/queue
 data_directory = {folder}/data
@@ -42,6 +42,10 @@ inet_protocols = all
 mydestination =
 alias_maps =
 smtpd_peername_lookup = no
+";
+
+/// What a server receives for whom.
+const MAIN: &str = "\
 smtpd_relay_restrictions = reject_unauth_destination
 virtual_mailbox_domains = example.test
 virtual_mailbox_maps = inline:{ reader@example.test=Maildir/ }
@@ -75,7 +79,37 @@ retry unix - - n - - error
 virtual unix - n n - - virtual
 ";
 
-/// Writes the configuration, and makes the folders that the package's own scripts would.
+/// What a null client sends, and where to: all that this machine's programs give it (Postfix's
+/// `STANDARD_CONFIGURATION_README`).
+const NULL_CLIENT: &str = "\
+myhostname = client.example.test
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+relayhost = {relayhost}
+smtp_dns_support_level = disabled
+smtp_tls_security_level = secure
+smtp_tls_CAfile = {trust}
+smtp_tls_secure_cert_match = {host}
+";
+
+/// Its service that listens, and the one that sends.
+const NULL_CLIENT_SERVICES: &str = "\
+127.0.0.1:25 inet n - n - - smtpd
+smtp unix - - n - - smtp
+";
+
+/// Writes the configuration of a null client that gives everything to this relay host, over TLS with
+/// a server that must show [`HOST`] in its certificate.
+pub(super) fn null_client(folder: &Path, relayhost: &str, trust: &Path) -> io::Result<Recipe> {
+    let trust = trust.display().to_string();
+    let values = [("{relayhost}", relayhost), ("{trust}", &trust), ("{host}", HOST)];
+    let main = values
+        .into_iter()
+        .fold(NULL_CLIENT.to_owned(), |text, (name, value)| text.replace(name, value));
+    prepare(folder, &main, &(MASTER.to_owned() + NULL_CLIENT_SERVICES))
+}
+
+/// Writes the configuration of a server.
 pub(super) fn recipe(
     folder: &Path,
     ports: &[u16],
@@ -83,13 +117,23 @@ pub(super) fn recipe(
     is_lax: bool,
     settings: Settings<'_>,
 ) -> io::Result<(Recipe, Logins)> {
+    let main = main(folder, certificate) + settings.lines;
+    let recipe = prepare(folder, &main, &master(ports, is_lax, settings.tls))?;
+    let logins = Logins::start(&folder.join("queue/private/logins"))?;
+    Ok((recipe, logins))
+}
+
+/// Writes the configuration, and makes the folders that the package's own scripts would.
+fn prepare(folder: &Path, main: &str, master: &str) -> io::Result<Recipe> {
     let package = packages::unpacked("postfix")?;
     let configuration = folder.join("postfix");
     fs::create_dir(&configuration)?;
-    for (name, text) in [
-        ("main.cf", main(folder, &package, certificate) + settings.lines),
-        ("master.cf", master(ports, is_lax, settings.tls)),
-    ] {
+    let path = |path: &Path| path.display().to_string();
+    let values = [("{folder}", path(folder)), ("{package}", path(&package)), ("{log}", LOG.into())];
+    let places = values
+        .into_iter()
+        .fold(PLACES.to_owned(), |text, (name, value)| text.replace(name, &value));
+    for (name, text) in [("main.cf", places + main), ("master.cf", master.to_owned())] {
         let file = configuration.join(name);
         write(&file, text)?;
         // It would wait until nobody can still be writing the file: for two seconds.
@@ -102,7 +146,6 @@ pub(super) fn recipe(
         give(&queue.join(name), POSTFIX, 0, 0o700)?;
     }
     give(&queue.join("maildrop"), POSTFIX, POSTDROP, 0o730)?;
-    let logins = Logins::start(&queue.join("private/logins"))?;
     give(&queue.join("public"), POSTFIX, POSTDROP, 0o710)?;
     give(&queue.join("pid"), 0, 0, 0o755)?;
     give(&folder.join("data"), POSTFIX, 0, 0o700)?;
@@ -111,15 +154,12 @@ pub(super) fn recipe(
     command.arg("-c").arg(&configuration).arg("-s");
     command.env("LD_LIBRARY_PATH", package.join("usr/lib/postfix"));
     let queues: Vec<PathBuf> = QUEUES.map(|name| queue.join(name)).into();
-    Ok((Recipe { command, mounts: Vec::new(), queues }, logins))
+    Ok(Recipe { command, mounts: Vec::new(), queues })
 }
 
-fn main(folder: &Path, package: &Path, certificate: &Certificate) -> String {
+fn main(folder: &Path, certificate: &Certificate) -> String {
     let path = |path: &Path| path.display().to_string();
     [
-        ("{folder}", path(folder)),
-        ("{package}", path(package)),
-        ("{log}", LOG.to_owned()),
         ("{home}", path(&home(folder))),
         ("{reader}", READER.to_string()),
         ("{key}", path(certificate.key())),

@@ -3,17 +3,18 @@
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mailport_lab::mta::Software;
+use mailport_lab::Fate;
+use mailport_lab::mta::{HOST, READER, Software};
 use mailport_lab::real::{CLIENT_V4, CLIENT_V6, Lab};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::programs::{Entry, Letter, Program, deliver};
+use crate::programs::{Entry, Letter, Program, arrived, deliver};
 use crate::{
-    Case, LISTENERS, MARK, PATIENCE, Relay, V4, V6, World, body, lab, last, load, redirect,
+    Case, LISTENERS, MARK, PATIENCE, Relay, SERVER, V4, V6, World, body, lab, last, load, redirect,
 };
 
 #[test]
@@ -96,6 +97,53 @@ fn a_port_that_is_not_among_the_ports_is_not_fallen_back_to() {
     assert_eq!(world.lab.client(|| socks(near, &by_address(V4), 25)), Some(2), "not allowed");
     let ports: Vec<u16> = world.lab.syns()[before..].iter().map(|syn| syn.port).collect();
     assert!(ports.iter().all(|port| *port == 587) && ports.len() >= 2, "{ports:?}");
+}
+
+#[test]
+fn a_port_for_reading_mail_races_over_both_families() {
+    let world = World::new();
+    redirect(&world.lab, &["--ipv6", "redirect", "--ports", "143"]);
+    for address in [V4, V6] {
+        let inbox = world.lab.server(|| TcpListener::bind((address, 143))).expect("a free port");
+        thread::spawn(move || {
+            for mut stream in inbox.incoming().flatten() {
+                let _ = stream.write_all(b"* OK an inbox\r\n");
+            }
+        });
+    }
+    for (dead, lives, family) in [(V6, V4, "-6"), (V4, V6, "-4")] {
+        world.lab.set(dead, 143, Fate::Silent);
+        world.lab.set(lives, 143, Fate::Open);
+        for way in [&["-X", "5", "-x", "127.0.0.1:1080"][..], &[family]] {
+            let mut nc = Command::new("nc");
+            nc.args(way).args([HOST, "143"]).stdin(Stdio::null());
+            let said = world.lab.client(|| nc.output()).expect("netcat").stdout;
+            assert_eq!(said, b"* OK an inbox\r\n", "{dead} {way:?}: {}", world.story(""));
+        }
+    }
+}
+
+#[test]
+fn msmtp_sends_through_a_unix_socket() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let socket = folder.path().join("smtp");
+    let listen = format!("{}={SERVER}", socket.display());
+    let world = World::with(Software::Postfix, &[&LISTENERS[..], &["--listen", &listen]].concat());
+    world.meets(Case::Silent);
+    let trust = world.server.certificate().expect("Postfix does TLS");
+    let mut msmtp = Command::new("msmtp");
+    msmtp.args(["--host", HOST, "--socket"]).arg(&socket).arg("--tls-trust-file").arg(trust);
+    msmtp.args(["--tls=on", "--tls-starttls=on", "--from", "sender@example.test", READER]);
+    msmtp.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let output = world.lab.client(|| {
+        let mut msmtp = msmtp.spawn().expect("msmtp");
+        let letter = msmtp.stdin.take().expect("it is piped");
+        { letter }.write_all(b"Subject: By a socket\r\n\r\nx\r\n").expect("msmtp reads");
+        msmtp.wait_with_output().expect("msmtp ends")
+    });
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{}", world.story(&said));
+    assert_eq!(arrived(&world, "By a socket", &said).port(), Some(25));
 }
 
 fn wait_for(world: &World, what: &str, mut holds: impl FnMut() -> bool) {

@@ -1,4 +1,5 @@
-//! Mail clients that are libraries or run without a terminal: Nodemailer, `PHPMailer`, s-nail.
+//! Mail clients that are libraries or run without a terminal: Nodemailer, `PHPMailer`, s-nail, and
+//! Postfix as a null client.
 
 use std::fs;
 use std::net::IpAddr;
@@ -7,7 +8,7 @@ use std::process::{Command, Output};
 use std::thread;
 
 use mailport_lab::Fate;
-use mailport_lab::mta::READER;
+use mailport_lab::mta::{HOST, NullClient, READER};
 
 use crate::programs::{Entry, arrived};
 use crate::{V4, V6, World};
@@ -44,24 +45,27 @@ $mail->send();
 enum Mailer {
     Nodemailer,
     Php,
-    /// Its own setting `socks-proxy`, which `SOCKS5_PROXY` gives it.
+    /// With `SOCKS5_PROXY`.
     SNail,
+    /// A null client: the relay is its `relayhost`, or between it and that.
+    Postfix,
 }
 
 impl Mailer {
+    const ALL: [Mailer; 4] = [Mailer::Nodemailer, Mailer::Php, Mailer::SNail, Mailer::Postfix];
+
     /// The ways into the relay that it has.
     fn entries(self) -> &'static [Entry] {
         match self {
             Mailer::Nodemailer => {
                 &[Entry::Fixed, Entry::Socks, Entry::Http, Entry::Transparent(V4)]
             }
-            Mailer::Php => &[Entry::Fixed, Entry::Transparent(V4)],
+            Mailer::Php | Mailer::Postfix => &[Entry::Fixed, Entry::Transparent(V4)],
             Mailer::SNail => &[Entry::Socks, Entry::Transparent(V4)],
         }
     }
 
     fn send(self, world: &World, entry: Entry, subject: &str) -> Output {
-        use mailport_lab::mta::HOST;
         let folder = tempfile::tempdir().expect("a directory");
         let trust = world.server.certificate().expect("Postfix does TLS");
         let (host, port) = if entry == Entry::Fixed { ("127.0.0.1", 2525) } else { (HOST, 587) };
@@ -89,6 +93,9 @@ impl Mailer {
                 command
             }
             Mailer::SNail => s_nail(entry, (host, port), trust, subject, folder.path()),
+            Mailer::Postfix => {
+                return by_postfix(world, &format!("[{host}]:{port}"), trust, subject);
+            }
         };
         world.lab.client(|| command.output()).unwrap_or_else(|error| panic!("{self:?}: {error}"))
     }
@@ -103,7 +110,7 @@ fn s_nail(
 ) -> Command {
     let letter = folder.join("letter");
     fs::write(&letter, BODY).expect("a file");
-    let mut settings = vec![
+    let settings = [
         "v15-compat=yes".to_owned(),
         format!("mta=smtp://{host}:{port}"),
         "smtp-use-starttls".to_owned(),
@@ -113,11 +120,11 @@ fn s_nail(
         format!("tls-ca-file={}", trust.display()),
         "tls-ca-no-defaults".to_owned(),
     ];
-    if entry == Entry::Socks {
-        settings.push("socks-proxy=127.0.0.1:1080".to_owned());
-    }
     let mut command = Command::new("s-nail");
     command.env("HOME", folder).arg("-n");
+    if entry == Entry::Socks {
+        command.env("SOCKS5_PROXY", "127.0.0.1:1080");
+    }
     for setting in settings {
         command.arg("-S").arg(setting);
     }
@@ -126,8 +133,19 @@ fn s_nail(
     command
 }
 
+/// Gives a letter to a null client, and waits until that has delivered it.
+fn by_postfix(world: &World, relayhost: &str, trust: &Path, subject: &str) -> Output {
+    let client = NullClient::start(&world.lab, relayhost, trust).unwrap_or_else(|e| panic!("{e}"));
+    let mut swaks = Command::new("swaks");
+    swaks.args(["--server", "127.0.0.1", "--from", "sender@example.test", "--to", READER]);
+    swaks.args(["--header", &format!("Subject: {subject}"), "--body", BODY]);
+    let output = world.lab.client(|| swaks.output()).expect("swaks");
+    client.wait_until_sent().unwrap_or_else(|error| panic!("{}", world.story(&error.to_string())));
+    output
+}
+
 #[test]
-fn libraries_and_s_nail_send_through_the_relay_in_every_world() {
+fn libraries_s_nail_and_postfix_send_through_the_relay_in_every_world() {
     // Open; IPv6 dead; refused; silent.
     type Story = (&'static str, &'static [(IpAddr, u16, Fate)], u16);
     let worlds: [Story; 4] = [
@@ -143,7 +161,7 @@ fn libraries_and_s_nail_send_through_the_relay_in_every_world() {
                 for (address, port, fate) in fates {
                     world.lab.set(*address, *port, *fate);
                 }
-                for mailer in [Mailer::Nodemailer, Mailer::Php, Mailer::SNail] {
+                for mailer in Mailer::ALL {
                     for entry in mailer.entries() {
                         world.name(*entry, &[V6, V4]);
                         let subject = format!("{name}: {mailer:?} {entry}");

@@ -5,6 +5,8 @@
 //! installs and unpacks; fails without them. TLS is spoken end to end: msmtp and curl check the name
 //! in the server's certificate, and the relay has no certificate of its own.
 
+#[cfg(feature = "desktop")]
+mod desktop;
 mod dual_stack;
 mod emacs;
 mod fairness;
@@ -272,6 +274,13 @@ fn mail_gets_through(case: Case) {
     let letter =
         Letter { program, entry, port: 25, addresses: &[], subject: &subject, body: &body };
     assert_eq!(deliver(&world, letter), Some(25), "{}", world.story(&subject));
+    // It has another port only when that fails.
+    if case == Case::On {
+        for (address, fate) in [(V4, Fate::Reset), (V6, Fate::Silent)] {
+            world.lab.set(address, 25, fate);
+        }
+        send(Program::Msmtp, Entry::Socks, 25, &[V6, V4]);
+    }
 }
 
 #[test]
