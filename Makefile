@@ -4,7 +4,7 @@ CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
 .PHONY: help demo emacs lib install uninstall header python setup tools readers test test-peers test-readers readers-table \
-	lint soak freeze bench bench-c bench-setup
+	lint soak freeze bench bench-c bench-relay bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,7 +79,8 @@ APT := $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive apt-get
 # LIBRARIES_ONLY that means only libraries: what else they depend on would start a service here.
 SERVERS := postfix opensmtpd exim4-daemon-light dovecot-core dovecot-submissiond
 TUNNELS := openssh-server openssh-client microsocks stunnel4
-LIBRARIES_ONLY := $(TUNNELS) exim4-daemon-light dovecot-core dovecot-submissiond
+PROXIES := haproxy nginx libnginx-mod-stream rinetd simpleproxy socat
+LIBRARIES_ONLY := $(TUNNELS) $(PROXIES) exim4-daemon-light dovecot-core dovecot-submissiond
 LIBRARIES := | tr , '\n' | grep -E '^ *(lib|zlib)' | paste -sd,
 
 target/servers/%:
@@ -131,14 +132,18 @@ test-readers: tools readers ## of the tests, only those of mail programs that co
 readers-table: tools readers ## what README's table of mail programs is made from, in five minutes
 	$(IN_NAMESPACE) $(CARGO) test --locked -p mailport-lab --test readers -- --ignored --nocapture
 
-.PHONY: test-desktop test-desktop-emacs test-peers-emacs
-test-desktop: test-desktop-emacs ## programs with windows: Emacs 30 in a frame; after make setup, as root
+.PHONY: test-desktop test-desktop-emacs test-desktop-relay test-peers-emacs
+test-desktop: test-desktop-emacs test-desktop-relay ## programs with windows: Emacs 30, Thunderbird, Claws Mail, Evolution; after make setup, as root
 
 test-desktop-emacs: emacs
 	bindings/emacs/desktop/chroot.sh target/desktop/trixie
 	bindings/emacs/desktop/run.sh target/desktop/trixie
 	MAILPORT_EMACS="$(CURDIR)/bindings/emacs/desktop/emacs.sh $(CURDIR)/target/desktop/trixie" \
 	  $(CARGO) test --locked -p mailport-emacs --test terminal
+
+test-desktop-relay:
+	tests/lab/tests/relay/desktop/chroot.sh target/desktop/mail
+	$(CARGO) test --locked -p mailport-lab --features desktop --test relay -- desktop:: --nocapture
 
 test-peers-emacs: emacs
 	EMACS=$(EMACS) bindings/emacs/test/peers.sh target/peers
@@ -240,13 +245,18 @@ bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json
 	$(PYTHON) install
 	$(IN_NAMESPACE) $(CARGO) bench --locked -p mailport-lab --bench peers -- $(ARGS)
 
+bench-relay: ## the relay beside haproxy, nginx and others, as root: CPU and system calls of a session, ...
+	$(CARGO) bench --locked -p mailport-cli --bench relay
+
 bench-c: lib ## the C library beside libcurl and GLib: a connect, cache, size, time to load
 	benches/c/run.sh $(C_LIBRARY)
 
 # The other clients. Those in Python run in the environment of the Python package's tests.
-PEERS := build-essential iproute2 pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
+PEERS := build-essential iproute2 strace pkg-config libcurl4-openssl-dev libglib2.0-dev golang-go nodejs python3-venv
 
 bench-setup: ## install what make bench needs: packages (as root), and what setup installs from PyPI
 	@echo "Installing $(PEERS), and bindings/python/requirements.txt in target/python."
+	@echo "Unpacking $(PROXIES) in target/servers, and installing the libraries that they need."
 	dpkg -s $(PEERS) >/dev/null 2>&1 || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install -y $(PEERS); }
+	$(MAKE) --no-print-directory $(patsubst %,target/servers/%,$(PROXIES))
 	$(PYTHON) setup

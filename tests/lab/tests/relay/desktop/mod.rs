@@ -101,6 +101,7 @@ fn world(options: &[&str], rules: &[&str], fates: &[(IpAddr, u16, Fate)]) -> Wor
 }
 
 /// Runs a driver, which fails unless it has sent its letters.
+#[allow(clippy::print_stdout, reason = "how long each letter took")]
 fn run(world: &World, words: &[&str]) {
     let lab = tempfile::tempdir().expect("a directory");
     for name in DRIVERS {
