@@ -435,6 +435,25 @@ mod tests {
     }
 
     #[test]
+    fn a_lack_of_resources_is_told_from_a_name_that_does_not_exist() {
+        let error = |code, errno| lookup_error(code, &io::Error::from_raw_os_error(errno));
+        let lack = |errno| LookupError::LocalResourceError(Errno(errno));
+        assert_eq!(error(libc::EAI_MEMORY, 0), lack(libc::ENOMEM));
+        assert_eq!(error(libc::EAI_SYSTEM, libc::EIO), lack(libc::EIO));
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOMEM, libc::ENOBUFS] {
+            for code in [libc::EAI_NONAME, libc::EAI_AGAIN, libc::EAI_FAIL] {
+                assert_eq!(error(code, errno), lack(errno));
+            }
+        }
+        // What a look-up leaves behind that found no file or no answer is no lack.
+        for errno in [0, libc::ENOENT, libc::ETIMEDOUT, libc::ECONNREFUSED] {
+            assert_eq!(error(libc::EAI_NONAME, errno), LookupError::NoSuchName);
+            assert_eq!(error(libc::EAI_AGAIN, errno), LookupError::TryAgain);
+            assert_eq!(error(-5, errno), LookupError::NoAddress);
+        }
+    }
+
+    #[test]
     fn an_interface_has_an_index() {
         assert_eq!(interface_index("lo").unwrap(), 1);
         assert!(interface_index("no-such-one").is_err());

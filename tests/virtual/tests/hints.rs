@@ -209,6 +209,48 @@ fn the_family_that_worked_goes_first() {
     );
 }
 
+mod the_attempt_delay {
+    use super::*;
+
+    /// When the second address is tried, where the round trip of a target over IPv6 is known.
+    fn after(round_trip: u64, over: Family, config: &Config) -> Duration {
+        let mut world = world(&[V6, V4], &[(587, V6, Silent), (25, V6, Silent)], &[]);
+        world.hints.round_trips = vec![(service(25), over, ms(round_trip))];
+        let history = world.dial(&Plan::submission(), config);
+        history.connects().nth(1).unwrap().0
+    }
+
+    #[test]
+    fn is_twice_the_known_round_trip_between_100_and_250_ms() {
+        let known = [(1, 100), (50, 100), (60, 120), (90, 180), (125, 250), (900, 250)];
+        for (round_trip, delay) in known {
+            assert_eq!(after(round_trip, Ipv6, &Config::default()), ms(delay), "{round_trip}");
+        }
+        assert_eq!(after(60, Ipv4, &Config::default()), ms(250), "of another family");
+    }
+
+    #[test]
+    fn that_the_caller_sets_is_used_as_it_is() {
+        assert_eq!(after(60, Ipv6, &config(|c| c.attempt_delay = ms(200))), ms(200));
+    }
+
+    #[test]
+    fn of_rules_5_and_6_stays_250_ms() {
+        // Rule 6: another candidate of the service was refused, so the silent one is overdue.
+        let mut world = world(&[V6, V4], &[(587, V6, Silent), (587, V4, Reset)], &[]);
+        world.hints.round_trips = vec![(service(587), Ipv6, ms(60))];
+        run(&world).reads(
+            "0 connect 587 v6
+             120 connect 587 v4
+             160 reset 587 v4
+             160 connect 25 v6
+             200 connected 25 v6
+             250 close 587 v6 timeout
+             250 wins 25 v6",
+        );
+    }
+}
+
 /// Port, family and outcome of each observation.
 fn told(history: &History) -> Vec<(u16, Option<Family>, Outcome)> {
     let told = |observation: &Observation| {
