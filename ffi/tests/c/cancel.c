@@ -54,6 +54,7 @@ static void another_thread_cancels(void)
     int fd = -77;
 
     start();
+    CHECK(mailport_dial_process(dial) == MAILPORT_PENDING); /* an attempt is open */
     CHECK(pthread_create(&thread, NULL, wait_for_it, NULL) == 0);
     wait_until_busy();
     CHECK(mailport_dial_wait(dial, 0) == MAILPORT_ERR_BUSY);
