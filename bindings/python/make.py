@@ -34,6 +34,7 @@ QUICK = {
     "test_docstrings.py": "every call, by its example",
     "test_interpreters.py": "the import in a second interpreter",
     "test_other_loops.py": "gevent, trio and anyio",
+    "test_readme.py": "the recipes: Django needs a new enough CPython",
     "test_signals.py": "waits without the interpreter lock, and signals that interrupt them",
     "test_smtplib.py": "smtplib, ssl, and the libraries that are built on them",
 }

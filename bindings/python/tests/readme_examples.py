@@ -74,28 +74,33 @@ def message() -> email.message.EmailMessage:
     return made
 
 
-def by_django(backend: Any) -> None:
+def by_django(backend: Any, mailers: dict[str, Any]) -> None:
     """Sends by both ports of the recipe for Django, with the settings of a project."""
+    import django
     import django.conf
     import django.core.mail
 
-    module = types.ModuleType("project")
+    project, module = types.ModuleType("project"), types.ModuleType("project.mail")
     module.Backend = backend  # type: ignore[attr-defined]
-    sys.modules["project"] = module
-    django.conf.settings.configure(
-        USE_I18N=False,
-        EMAIL_BACKEND="project.Backend",
-        EMAIL_HOST=HOST,
-        EMAIL_HOST_USER="user",
-        EMAIL_HOST_PASSWORD="password",
-        EMAIL_TIMEOUT=20,
-    )
-    for port, name in [(587, "EMAIL_USE_TLS"), (465, "EMAIL_USE_SSL")]:
-        django.conf.settings.EMAIL_PORT = port
-        setattr(django.conf.settings, name, True)
-        sent = django.core.mail.send_mail("Hello", "Hello.", "from@example.com", ["to@a.test"])
+    sys.modules.update({"project": project, "project.mail": module})
+    options = mailers["default"]["OPTIONS"]
+    with_ssl = {**options, "port": 465, "use_tls": False, "use_ssl": True}
+    if django.VERSION >= (6, 1):
+        both = {**mailers, "ssl": {**mailers["default"], "OPTIONS": with_ssl}}
+        django.conf.settings.configure(USE_I18N=False, MAILERS=both)
+        for name in both:
+            sent = django.core.mail.send_mail(
+                "Hello", "Hello.", "from@example.com", ["to@example.com"], using=name
+            )
+            assert sent == 1
+        return
+    names = {"username": "HOST_USER", "password": "HOST_PASSWORD"}
+    django.conf.settings.configure(USE_I18N=False, EMAIL_BACKEND=mailers["default"]["BACKEND"])
+    for way in (options, with_ssl):
+        for name, value in way.items():
+            setattr(django.conf.settings, f"EMAIL_{names.get(name, name.upper())}", value)
+        sent = django.core.mail.send_mail("Hello", "Hello.", "from@example.com", ["to@example.com"])
         assert sent == 1
-        setattr(django.conf.settings, name, False)
 
 
 def by_logging(handler: Any) -> None:
@@ -178,7 +183,9 @@ async def page(server: Server) -> None:
         await run(block, own)
         # Each blocks, and the server is in threads of its own.
         if "Backend" in own:
-            by_django(own["Backend"])
+            backend = own["Backend"]
+        if "MAILERS" in own:
+            by_django(backend, own["MAILERS"])
         if "Handler" in own:
             by_logging(own["Handler"])
         if "Mail" in own:

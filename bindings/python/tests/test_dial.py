@@ -11,6 +11,8 @@ import math
 import pickle
 import selectors
 import socket
+import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -151,6 +153,12 @@ def test_a_report_can_be_pickled_copied_and_made_a_dictionary(
     facts = dataclasses.asdict(report)
     assert facts["host"] == HERE
     assert facts["attempts"][0]["service"] == {"port": refused, "tls": "starttls", "family": None}
+    # A process that has not seen a report yet.
+    program = "import pickle, sys; print(pickle.load(sys.stdin.buffer))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=pickle.dumps(report), capture_output=True, check=True
+    )
+    assert done.stdout.decode() == f"{report}\n"
     attempt = report.attempts[0]
     assert copy.deepcopy(attempt) == pickle.loads(pickle.dumps(attempt)) == attempt
     config = Config(families="ipv4", patience=2)

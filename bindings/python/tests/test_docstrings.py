@@ -7,6 +7,8 @@ import doctest
 import enum
 import inspect
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -78,6 +80,21 @@ def test_help_explains_every_field(owner: type, name: str) -> None:
     if owner is mailport.Plan:
         return  # Its attribute NAMES is a value; help() shows it.
     assert name in names, f"{owner.__name__}.{name}"
+
+
+def test_help_lists_every_class_before_one_is_used() -> None:
+    program = "import mailport, pydoc; print(pydoc.render_doc(mailport, renderer=pydoc.plaintext))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    classes = {name for name in mailport.__all__ if inspect.isclass(getattr(mailport, name))}
+    assert classes >= {"Report", "Attempt", "Dial"}
+    listed = set(re.findall(r"^    class (\w+)\(", done.stdout, re.MULTILINE))
+    assert classes <= listed
+
+
+def test_a_name_that_the_package_does_not_have_is_an_error() -> None:
+    assert not hasattr(mailport, "Reports")
 
 
 def test_the_version_is_the_distribution_s() -> None:

@@ -1,12 +1,10 @@
-"""smtplib's clients with a plan, and the recipes: each sends a message to a real server."""
+"""smtplib's clients with a plan: each sends a message to a real server."""
 
 from __future__ import annotations
 
 import asyncio
 import email
 import email.message
-import logging
-import logging.handlers
 import smtplib
 import socket
 import ssl
@@ -254,57 +252,6 @@ def test_aiosmtplib_takes_the_socket(
 
     run(main())
     assert [told(envelope) for envelope in mailbox] == [HELLO] * 2
-
-
-def test_django_sends_through_it(
-    server: Server, mailbox: list[Any], trusting: ssl.SSLContext
-) -> None:
-    from django.conf import settings
-    from django.core.mail import EmailMessage
-    from django.core.mail.backends.smtp import EmailBackend
-
-    if not settings.configured:
-        settings.configure(USE_I18N=False)
-
-    class Backend(EmailBackend):  # type: ignore[misc]
-        @property
-        def connection_class(self) -> type[smtplib.SMTP]:
-            return SMTP_SSL if self.use_ssl else SMTP
-
-    for port, ways in [(server.port, {"use_tls": True}), (server.implicit, {"use_ssl": True})]:
-        backend = Backend("localhost", port, "user", "password", **ways)
-        backend.ssl_context = trusting
-        sent = EmailMessage("Hello", "Hello.", "from@example.com", ["to@example.com"])
-        assert backend.send_messages([sent]) == 1
-    assert len(mailbox) == 2
-
-
-def test_logging_sends_through_it(
-    server: Server, mailbox: list[Any], trusting: ssl.SSLContext
-) -> None:
-    class Handler(logging.handlers.SMTPHandler):
-        credentials = "user", "password"
-
-        def emit(self, record: logging.LogRecord) -> None:
-            try:
-                made = email.message.EmailMessage()
-                made["From"], made["To"] = self.fromaddr, ", ".join(self.toaddrs)
-                made["Subject"] = self.getSubject(record)
-                made.set_content(self.format(record))
-                host, port = self.mailhost, self.mailport or None
-                with SMTP.for_submission(host, port, context=trusting, timeout=30) as smtp:
-                    smtp.login(*self.credentials)
-                    smtp.send_message(made)
-            except Exception:
-                self.handleError(record)
-
-    handler = Handler(
-        ("localhost", server.port), "from@example.com", ["to@example.com"], "It broke"
-    )
-    logger = logging.Logger("test")
-    logger.addHandler(handler)
-    logger.error("it broke badly")
-    assert b"it broke badly" in mailbox[0].content
 
 
 def test_a_create_connection_verifies_the_target(
