@@ -29,9 +29,9 @@ For other hosts the plan depends on the port and the type of stream:
   a stream of type `plain'  the port alone, in cleartext
   993, 143, 995, 110        the port alone, with the TLS of the stream's type
 
-Where `smtpmail-smtp-service' has its default, 25, no port was asked for, and the
-plan is that of 587.  25 comes first if you have set it by Customize, or for one
-letter by its header X-Message-SMTP-Method.
+If `smtpmail-smtp-service' has its default, 25, no port was asked for, and
+the plan is that of 587.  25 comes first if you have set it by Customize, or
+for one letter by its header X-Message-SMTP-Method.
 
 Cleartext is used only if the plan says so or the stream is of type `plain'.
 The default leaves this machine alone."
@@ -108,7 +108,8 @@ Nil means that the stream is not for mail."
 (defvar smtpmail-store-queue-variables)
 
 (defvar mailport--smtpmail-port-set 'unknown
-  "Whether the port of the letter that is sent was set, if another Emacs has recorded it.")
+  "Whether the port of the letter that is sent was set.
+The Emacs that has queued it has recorded that.")
 
 (defun mailport--smtpmail-port-set-p ()
   "Whether `smtpmail-smtp-service' was set, and does not have its default."

@@ -80,8 +80,8 @@ struct Letter<'a> {
     mew: bool,
     /// When to quit once before it is sent, in seconds after the beginning; empty for never.
     quit: &'a str,
-    /// Empty for `smtpmail-send-it`, "background" for `mailport-send-mode`, and "method" for a
-    /// server and a port that the letter itself names.
+    /// Empty for `smtpmail-send-it`, "background" for `mailport-send-mode`, "method" for a server
+    /// and a port that the letter itself names, and "default" for a port that is not set.
     way: &'a str,
     /// Whether the user has a password.
     login: bool,
@@ -247,6 +247,14 @@ fn an_open_relay_on_25_is_used_without_a_login_though_587_is_open() {
         let letter = Letter { port: 25, way, login: false, ..Letter::new(&subject) };
         deliver(&lab, &server, letter, 25);
     }
+}
+
+#[test]
+fn the_default_port_of_smtpmail_means_that_587_comes_first() {
+    let (lab, server) = world(Case::Open);
+    name(&lab, HOST, &[V6, V4]);
+    let letter = Letter { port: 25, way: "default", ..Letter::new("No port was set") };
+    deliver(&lab, &server, letter, 587);
 }
 
 #[test]

@@ -23,10 +23,12 @@
       user-mail-address "sender@example.test"
       user-full-name "Sender"
       smtpmail-smtp-server (lab-get "HOST")
-      smtpmail-smtp-service (string-to-number (lab-get "PORT"))
       smtpmail-stream-type (and (lab-get "TYPE") (intern (lab-get "TYPE")))
       smtpmail-local-domain "client.example.test"
       make-backup-files nil)
+
+(unless (equal (lab-get "WAY") "default")
+  (customize-set-variable 'smtpmail-smtp-service (string-to-number (lab-get "PORT"))))
 
 (when (lab-get "MAILPORT")
   (require 'mailport)
@@ -78,8 +80,8 @@
   (goto-char (point-min))
   (insert (format "X-Message-SMTP-Method: smtp %s %d\n" smtpmail-smtp-server
                   smtpmail-smtp-service))
+  (customize-set-variable 'smtpmail-smtp-service 587)
   (let ((smtpmail-smtp-server "nowhere.example.test")
-        (smtpmail-smtp-service 587)
         (message-send-mail-function #'smtpmail-send-it)
         (message-required-mail-headers nil))
     (message-mode)
