@@ -89,7 +89,9 @@ impl Socket {
         if !connected {
             return SocketState::Pending;
         }
-        if self.is_connected_to_itself() {
+        // A socket that is connected to itself has received its SYN and its answer to that.
+        let may_be_itself = info.and_then(|info| info.segments_in) != Some(1);
+        if may_be_itself && self.is_connected_to_itself() {
             let errno = Some(Errno(libc::ECONNREFUSED));
             let failure = Failure { errno, ..Failure::new(crate::Outcome::Reset) };
             return SocketState::Failed { failure, by_errno: false };
