@@ -112,9 +112,10 @@ fn a_dial_that_lacks_a_descriptor_at_any_step_ends_with_an_error_or_without_it()
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     // The limit is one on numbers, and numbers that are free lie between others.
     let in_use = std::fs::read_dir("/proc/self/fd").expect("this test needs /proc");
-    let in_use: Vec<u64> =
+    let in_use: Vec<libc::rlim_t> =
         in_use.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect();
-    let free: Vec<u64> = (0..).filter(|number| !in_use.contains(number)).take(12).collect();
+    let free: Vec<libc::rlim_t> =
+        (0..).filter(|number| !in_use.contains(number)).take(12).collect();
     let mut ends = Vec::new();
     for (more, limit) in free.into_iter().enumerate() {
         setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a lower limit");

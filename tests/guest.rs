@@ -81,13 +81,13 @@ fn a_command_starts_without_a_copy_of_the_memory_of_its_host() {
     let _turn = alone();
     let (_folder, via) = shell("echo 220");
     let vfork = u32::try_from(libc::CLONE_VFORK | libc::CLONE_THREAD).unwrap();
-    let mut copies = vec![
+    let copies = [
         Refused { call: libc::SYS_clone, without: vfork, errno: libc::EPERM },
         // The C library does without it where there is none.
         Refused { call: libc::SYS_clone3, without: 0, errno: libc::ENOSYS },
+        #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+        Refused { call: libc::SYS_fork, without: 0, errno: libc::EPERM },
     ];
-    #[cfg(target_arch = "x86_64")]
-    copies.push(Refused { call: libc::SYS_fork, without: 0, errno: libc::EPERM });
     let result = refusing(&copies, || through(&via, &[587], &hasty()));
     assert!(result.is_ok(), "{result:?}");
 }

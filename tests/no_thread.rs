@@ -18,7 +18,8 @@ fn a_thread_that_cannot_be_started_is_an_error_that_says_so() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_AS).expect("a limit");
     let status = std::fs::read_to_string("/proc/self/status").expect("this test needs /proc");
     let line = status.lines().find(|line| line.starts_with("VmSize:")).expect("VmSize");
-    let size: u64 = line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB");
+    let size: libc::rlim_t =
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("KiB");
     // Room for what a dial allocates, but not for a stack.
     setrlimit(Resource::RLIMIT_AS, (size + 100) * 1024, hard).expect("a lower limit");
     let result = dialer.clone().with_plan(plan.clone()).with_config(hasty()).connect(&target);

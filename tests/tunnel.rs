@@ -81,13 +81,14 @@ fn a_dial_through_anything_that_lacks_a_descriptor_at_any_step_ends_and_leaves_n
     for via in [command, format!("socks5://127.0.0.1:{}", listener.port())] {
         let before = descriptors();
         // The limit is one on numbers, and numbers that are free lie between others.
-        let mut in_use: Vec<u64> = fs::read_dir("/proc/self/fd")
+        let mut in_use: Vec<libc::rlim_t> = fs::read_dir("/proc/self/fd")
             .expect("this test needs /proc")
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
             .collect();
         // The one that was read is closed by now.
         in_use.retain(|number| fs::symlink_metadata(format!("/proc/self/fd/{number}")).is_ok());
-        let free: Vec<u64> = (0..).filter(|number| !in_use.contains(number)).take(12).collect();
+        let free: Vec<libc::rlim_t> =
+            (0..).filter(|number| !in_use.contains(number)).take(12).collect();
         let mut ends = Vec::new();
         for (more, limit) in free.into_iter().enumerate() {
             setrlimit(Resource::RLIMIT_NOFILE, limit, hard).unwrap();
