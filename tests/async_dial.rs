@@ -138,7 +138,7 @@ async fn each_kind_of_stream_becomes_tokio_s() {
 
 /// Twelve descriptors for each dial, which has less, and its server.
 const DIALS: usize = 1000;
-const NEEDED: u64 = 12_000;
+const NEEDED: libc::rlim_t = 12_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_dials_run_at_once_on_two_threads() {
