@@ -321,7 +321,8 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
     let cache = args.cache.path();
     let mut dialer = Dialer::new().without_cache();
     if args.cache.is_on() {
-        dialer = dialer.with_cache(cache.as_ref().map_or_else(Cache::new, Cache::open));
+        let cache = cache.as_ref().map_or_else(Cache::new, Cache::open);
+        dialer = dialer.with_cache(cache.reading_network_rarely());
     }
     let mut relay = Relay::start(settings, dialer, inherited, log)?;
     relay::drop_privileges(args.user.as_deref(), mark).map_err(|error| match &args.user {

@@ -63,6 +63,8 @@ pub struct Cache {
     path: Option<Arc<Path>>,
     /// Whether it is the one that dials use by default.
     is_shared: bool,
+    /// Whether the network of a dial is read once a second at most.
+    reads_network_rarely: bool,
     state: PerProcess<CacheShared>,
 }
 
@@ -140,6 +142,7 @@ impl Cache {
             #[cfg(feature = "cache-file")]
             path: None,
             is_shared: false,
+            reads_network_rarely: false,
             state: PerProcess::new(CacheShared::with(Table::default())),
         }
     }
@@ -178,7 +181,12 @@ impl Cache {
         };
         let shared = CacheShared::with(table);
         shared.lock().error = error;
-        Cache { path: Some(path), is_shared: false, state: PerProcess::new(shared) }
+        Cache {
+            path: Some(path),
+            is_shared: false,
+            reads_network_rarely: false,
+            state: PerProcess::new(shared),
+        }
     }
 
     /// Why the file could not be read when it was opened, or written when it was last tried; `None`
@@ -194,6 +202,14 @@ impl Cache {
     pub fn default_path() -> Option<PathBuf> {
         let folder = |name| std::env::var_os(name).map(PathBuf::from);
         default_path(folder("XDG_CACHE_HOME"), folder("HOME"))
+    }
+
+    /// The same cache, for a process that makes many dials: the network that they are in is read
+    /// once a second at most, as that of [`Cache::shared`] is.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn reading_network_rarely(self) -> Cache {
+        Cache { reads_network_rarely: true, ..self }
     }
 
     /// The place of a target in the network that this machine is in, for a dial with these
@@ -214,10 +230,10 @@ impl Cache {
         via: Option<&Via>,
         has_addresses: bool,
     ) -> Option<Place> {
-        if !self.is_shared {
+        if !self.is_shared && (!self.reads_network_rarely || target.is_here()) {
             return Cache::place(target, config, via);
         }
-        if has_addresses || target.is_here() || via.is_some_and(Via::is_here) {
+        if self.is_shared && (has_addresses || target.is_here() || via.is_some_and(Via::is_here)) {
             return None;
         }
         let scope = via.map_or_else(String::new, Via::scope);
