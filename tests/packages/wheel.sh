@@ -26,7 +26,7 @@ trap 'rm -rf "$unpacked"' EXIT
 wheel unpack --dest "$unpacked" "$out"/*.whl >/dev/null
 sed -i "s|file://$PWD|file:///usr/src/mailport|g" "$unpacked"/*/*.dist-info/sboms/*.json
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) wheel pack --dest-dir "$out" "$unpacked"/* >/dev/null
-maturin sdist --quiet --manifest-path bindings/python/Cargo.toml --out "$out"
+maturin sdist --manifest-path bindings/python/Cargo.toml --out "$out"
 wheel=$(ls "$out"/*.whl)
 auditwheel show "$wheel" | tee /dev/stderr | grep -q 'manylinux_2_17' || fail "not for manylinux_2_17"
 twine check --strict "$out"/*

@@ -23,7 +23,7 @@ fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Stands for the command, which `tests/install.rs` installs.
+/// Stands for the command, which `tests/command` installs.
 fn command(folder: &Path) -> PathBuf {
     script(folder, "command", "echo '.B mailport\\-connect(1)'")
 }

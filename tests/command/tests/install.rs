@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const COMMAND: &str = env!("CARGO_BIN_EXE_mailport");
+use mailport_command_tests::mailport;
 
 fn output_of(command: &mut Command) -> String {
     let output = command.output().unwrap();
@@ -16,9 +16,9 @@ fn output_of(command: &mut Command) -> String {
 }
 
 fn install(action: &str, library: &Path, stage: &Path) {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../ffi/install.sh");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ffi/install.sh");
     let mut install = Command::new(script);
-    install.arg(action).arg(library).arg(COMMAND);
+    install.arg(action).arg(library).arg(mailport());
     output_of(install.env("DESTDIR", stage).env("PREFIX", "/usr"));
 }
 
@@ -55,7 +55,7 @@ fn the_command_is_installed_with_its_pages_and_completions_and_goes_with_them() 
         ("zsh", "zsh/site-functions/_mailport"),
         ("fish", "fish/vendor_completions.d/mailport.fish"),
     ] {
-        let printed = output_of(Command::new(COMMAND).args(["completions", shell]));
+        let printed = output_of(Command::new(mailport()).args(["completions", shell]));
         assert!(text(path) == printed && printed.contains("connect"), "{shell}");
     }
     let other = share.join("man/man1/other.1");

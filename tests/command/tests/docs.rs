@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn mailport(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mailport"));
+    let mut command = Command::new(mailport_command_tests::mailport());
     command.args(arguments).stdin(Stdio::null()).env("COLUMNS", "200");
     command.env("XDG_CACHE_HOME", "/proc/none").env_remove("MAILPORT_VIA").current_dir(root());
     command.output().expect("the command runs")
