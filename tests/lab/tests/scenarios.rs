@@ -85,13 +85,14 @@ fn check_with_cache(scenario: &Scenario) {
             lab.set(address, port, Fate::Open);
         }
         let second = dial(&lab, scenario, &names, &cache);
-        assert_eq!(port(&first), port(&second), "{}: {second:#?}", scenario.name);
-        let is_right = port(&second) == scenario.expected.end.ok().map(|(port, _)| port);
+        // A dial that the machine held up may end elsewhere, and says nothing.
+        let expected = scenario.expected.end.ok().map(|(port, _)| port);
+        let is_right = port(&first) == expected && port(&second) == expected;
         let is_one_round_trip = second.elapsed < round_trip.mul_f64(1.9);
         if is_right && is_one_round_trip {
             return;
         }
-        assert!(left > 0, "{}: {second:#?}", scenario.name);
+        assert!(left > 0, "{}: {first:#?}, then {second:#?}", scenario.name);
     }
 }
 
