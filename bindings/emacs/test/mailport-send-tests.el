@@ -309,6 +309,24 @@ It returns non-nil if it has.  A line of a message follows the word \"text\".")
     (should (member (concat "AUTH PLAIN " (base64-encode-string "\0me\0s3cret"))
                     mailport-tests--commands))))
 
+(ert-deftest mailport-keeps-a-letter-whose-password-is-rejected ()
+  (mailport-tests--with-outbox
+    (setq smtpmail-servers-requiring-authorization "."
+          mailport-tests--reply (lambda (client line)
+                                  (when (string-prefix-p "AUTH" line)
+                                    (process-send-string client "535 wrong\r\n")
+                                    t)))
+    (with-temp-file (expand-file-name "authinfo" folder)
+      (insert (format "machine 127.0.0.1 port %d login me password s3cret\n"
+                      smtpmail-smtp-service)))
+    (nsm-save-host "127.0.0.1" smtpmail-smtp-service nil 'conditions '(:unencrypted) 'always)
+    (mailport-tests--send "Denied")
+    (mailport-tests--until-state 'failed)
+    (should (string-match-p "535 wrong" (mailport-tests--state :reason)))
+    (should-not (string-match-p (base64-encode-string "\0me\0s3cret")
+                                (mailport-tests--state :reason)))
+    (should-not mailport-tests--letters)))
+
 (ert-deftest mailport-waits-where-a-password-would-be-asked ()
   (mailport-tests--with-outbox
     (setq mailport-tests--reply #'mailport-tests--demand-login

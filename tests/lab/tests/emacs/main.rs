@@ -144,7 +144,9 @@ fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
             .expect("Emacs (make setup)")
     });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let succeeded = output.status.success();
     let output = format!("{}{}", text(&output.stdout), text(&output.stderr));
+    assert!(succeeded, "{output}");
     let line = output.lines().find_map(|line| line.strip_prefix("RESULT "));
     let line = line.unwrap_or_else(|| panic!("Emacs has no result: {output}"));
     let result = serde_json::from_str(line).expect("JSON");

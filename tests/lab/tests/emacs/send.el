@@ -193,6 +193,6 @@ Return nil, or the state of the letter and the reason."
                     `((gap . ,lab-gap) (dial . ,lab-dial) (took . ,(- (float-time) began))
                       (trouble . ,trouble) (quit . ,quit)
                       (summary . ,(and dial (plist-get (mailport--report (car dial)) :summary)))
-                      (joined . ,(and dial (lab-joined))))))))))
+                      (joined . ,(and dial (lab-joined)))))))))
 
 ;;; send.el ends here
