@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs `cargo test` as packagers and contributors do: each environment that is named, or all. As root.
-# It must pass there, or name what is missing.
+# It must pass there, or name what is missing. TEST_ARGUMENTS narrow it: "-p mailport --test tunnel".
 set -eu
 cd "$(dirname "$0")/../.."
 : "${CARGO:=cargo}"
@@ -10,7 +10,8 @@ export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$source/target}"
 test "$(id -u)" = 0 || { echo "environments: run as root, which makes namespaces" >&2; exit 1; }
 
 # Tests that need a file of the environment say so; cargo and the compiler have run before.
-$CARGO test --locked --no-run
+# shellcheck disable=SC2086
+$CARGO test --locked --no-run ${TEST_ARGUMENTS:-}
 test="$CARGO test --locked --offline --no-fail-fast ${TEST_ARGUMENTS:-}"
 
 unprivileged() {
