@@ -61,7 +61,12 @@ fn main() {
             println!("| {program}, not installed | | | | | | | |");
             continue;
         };
-        let cpu = median(std::mem::take(&mut cpu[number]).into_iter());
+        let cpu = std::mem::take(&mut cpu[number]);
+        if cpu.len() < ROUNDS && front.child.is_some() {
+            println!("| {program}, fails | | | | | | | |");
+            continue;
+        }
+        let cpu = median(cpu.into_iter());
         let calls = front.system_calls().map(|calls| format!("{calls:.1}")).unwrap_or_default();
         let first = median((0..200).map(|_| first_byte(front.port).as_secs_f64() * 1e6));
         let sessions = median((0..ROUNDS).map(|_| sessions(front.port)));
@@ -257,7 +262,7 @@ impl Proxy {
         while !is_traced() && Instant::now() < until {
             thread::sleep(Duration::from_millis(10));
         }
-        self.serve(CONCURRENT * EACH);
+        let served = self.serve(CONCURRENT * EACH);
         thread::sleep(Duration::from_millis(100));
         nix::sys::signal::kill(
             nix::unistd::Pid::from_raw(strace.id().cast_signed()),
@@ -265,26 +270,28 @@ impl Proxy {
         )
         .ok()?;
         let output = strace.wait_with_output().ok()?;
+        served.ok()?;
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         let total = text.lines().find(|line| line.trim_end().ends_with(" total"))?;
         let calls: f64 = total.split_whitespace().nth(3)?.parse().ok()?;
         Some(calls / (CONCURRENT * EACH) as f64)
     }
 
-    /// Makes so many sessions, 64 at the same time.
-    fn serve(&self, sessions: usize) {
-        let port = self.port;
+    /// Makes so many sessions, 64 at the same time. Fails where the program resets one, or does not
+    /// serve it in time.
+    fn serve(&self, sessions: usize) -> io::Result<()> {
+        let serve = || {
+            (0..sessions / CONCURRENT).try_for_each(|_| {
+                let mut stream = greeting_of(self.port)?;
+                stream.write_all(b"QUIT\r\n")?;
+                let _ = stream.read(&mut [0; 8]);
+                Ok(())
+            })
+        };
         thread::scope(|scope| {
-            for _ in 0..CONCURRENT {
-                scope.spawn(move || {
-                    for _ in 0..sessions / CONCURRENT {
-                        let mut stream = greeted(port);
-                        stream.write_all(b"QUIT\r\n").unwrap();
-                        let _ = stream.read(&mut [0; 8]);
-                    }
-                });
-            }
-        });
+            let all: Vec<_> = (0..CONCURRENT).map(|_| scope.spawn(serve)).collect();
+            all.into_iter().try_for_each(|one| one.join().unwrap())
+        })
     }
 
     /// The processor time of a session, at 64 at the same time, in microseconds, of the program and
@@ -292,7 +299,7 @@ impl Proxy {
     fn cpu_a_session(&self) -> Option<f64> {
         let process = self.child.as_ref()?.id();
         let before = cpu_seconds(process);
-        self.serve(CONCURRENT * EACH);
+        self.serve(CONCURRENT * EACH).ok()?;
         thread::sleep(Duration::from_millis(100));
         Some((cpu_seconds(process) - before) * 1e6 / (CONCURRENT * EACH) as f64)
     }
@@ -374,10 +381,14 @@ fn private_kib(process: u32) -> u64 {
 }
 
 fn greeted(port: u16) -> TcpStream {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.read_exact(&mut [0; 7]).unwrap();
-    stream
+    greeting_of(port).unwrap()
+}
+
+fn greeting_of(port: u16) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    stream.read_exact(&mut [0; 7])?;
+    Ok(stream)
 }
 
 fn first_byte(port: u16) -> Duration {
