@@ -316,7 +316,7 @@ fn a_host_that_waits_for_whatever_child_ends_may_be_the_first() {
 #[test]
 fn a_dial_through_a_command_dropped_at_any_step_leaves_nothing_behind() {
     let _turn = alone();
-    let (folder, via) = shell("sleep 0.02; echo 220; cat");
+    let (folder, via) = shell("sleep 0.5; echo 220; cat");
     let before = descriptors();
     for turns in 0.. {
         let mut dial =
