@@ -46,7 +46,9 @@ impl Course {
         assert_eq!(connected.service.port(), self.open.port());
         let outcomes: Vec<Outcome> =
             connected.report.attempts.iter().filter_map(|a| a.outcome).collect();
-        assert_eq!(outcomes, [Outcome::Timeout, Outcome::Reset, Outcome::Connected]);
+        // Under load it takes an attempt delay, and then there is a second attempt of the silent one.
+        assert_eq!(outcomes[..3], [Outcome::Timeout, Outcome::Reset, Outcome::Connected]);
+        assert!(outcomes[3..].iter().all(|outcome| *outcome == Outcome::Timeout), "{outcomes:?}");
     }
 }
 
