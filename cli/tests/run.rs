@@ -285,9 +285,12 @@ fn the_terminal_is_the_programs() {
                  os.ttyname(0) == os.ttyname(1) == os.ttyname(2), open('/dev/tty').fileno() > 2)\n\
                  print('ready', flush=True)\ntime.sleep(60)";
     let outer = format!(
-        "import os, pty, sys, termios
+        "import os, pty, signal, sys, termios
 pid, fd = pty.fork()
-if pid == 0: os.execv({command:?}, ['mailport', 'run', '--cache', 'off', 'python3', '-c', {inner:?}])
+if pid == 0:
+    # A test that runs without a terminal may have inherited that the signal is ignored.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.execv({command:?}, ['mailport', 'run', '--cache', 'off', 'python3', '-c', {inner:?}])
 before, text = termios.tcgetattr(fd), b''
 while b'ready' not in text: text += os.read(fd, 1000)
 print(text.split(), termios.tcgetattr(fd) == before)
@@ -450,8 +453,27 @@ fn a_call_that_a_signal_interrupts_goes_on() {
 }
 
 #[test]
+fn a_call_that_a_signal_interrupts_fails_as_its_dial() {
+    let server = silent();
+    let port = server.port();
+    let program = [edges().to_str().unwrap(), "restarted", &port.to_string()];
+    let (mut child, stdout) = start(&mut mailport(&[port], &program));
+    thread::sleep(Duration::from_millis(700));
+    // Nothing listens from now on: ECONNREFUSED.
+    drop(server);
+    assert_eq!(rest_of(stdout), "111 1\n");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
 fn a_call_that_a_signal_ends_leaves_its_connection() {
     assert_eq!(slow_edge("interrupted"), "-1 1\n0 mailport 220\n");
+}
+
+#[test]
+fn a_socket_whose_call_was_interrupted_can_be_connected_again() {
+    // It still shows its first port, so its second connection is left alone.
+    assert_eq!(slow_edge("connected_again"), "-1 1\nmailport 220\n0 0\nitself 220\n");
 }
 
 #[test]

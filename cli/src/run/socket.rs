@@ -107,6 +107,12 @@ pub(super) fn choose_port(socket: &OwnedFd, relay: SocketAddr) -> Result<SocketA
     Ok(SocketAddr::new(own, bound.port()))
 }
 
+/// Whether the program has disconnected a socket: only then does it lose its own address.
+pub(super) fn is_disconnected(socket: &OwnedFd) -> bool {
+    let own = getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
+    own.is_some_and(|own| own.ip().is_unspecified())
+}
+
 /// Ends the connection of a socket without a trace, as if `connect` had failed.
 pub(super) fn disconnect(socket: &OwnedFd) {
     // Neither fails for a socket of TCP.

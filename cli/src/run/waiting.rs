@@ -61,6 +61,11 @@ impl Waiting {
             Some(Dial::UnderWay(calls)) => calls.push((call, until)),
             Some(Dial::Ended { errno, .. }) => {
                 let errno = *errno;
+                if socket::is_disconnected(socket) {
+                    // This call has nothing to do with that dial.
+                    dials.remove(&cookie);
+                    return false;
+                }
                 if errno.is_some() {
                     socket::disconnect(socket);
                 }

@@ -176,6 +176,18 @@ static void interrupt(int flags) {
     setitimer(ITIMER_REAL, &every, NULL);
 }
 
+/* A timer's signal ends the call, and its connection goes on. */
+static void interrupted_once(int fd) {
+    interrupt(0);
+    puts("ready");
+    printf("%d ", connect(fd, to, sizeof server));
+    printf("%d\n", errno == EINTR);
+    struct itimerval never = {0};
+    setitimer(ITIMER_REAL, &never, NULL);
+    struct pollfd watched = {.fd = fd, .events = POLLOUT};
+    poll(&watched, 1, 20000);
+}
+
 /* A timer's signal interrupts the call, which the kernel repeats. */
 static void restarted(void) {
     int fd = fresh();
@@ -189,19 +201,22 @@ static void restarted(void) {
 
 /* A timer's signal ends the call, and the connection goes on. */
 static void interrupted(void) {
-    int fd = fresh();
-    interrupt(0);
-    puts("ready");
-    printf("%d ", connect(fd, to, sizeof server));
-    printf("%d\n", errno == EINTR);
-    struct itimerval never = {0};
-    setitimer(ITIMER_REAL, &never, NULL);
-    struct pollfd watched = {.fd = fd, .events = POLLOUT};
-    poll(&watched, 1, 20000);
-    int error = -1;
+    int fd = fresh(), error = -1;
+    interrupted_once(fd);
     socklen_t length = sizeof error;
     getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
     printf("%d ", error);
+    show(fd);
+}
+
+/* The socket of such a call is disconnected after its dial, and connected again. */
+static void connected_again(void) {
+    int fd = fresh();
+    interrupted_once(fd);
+    show(fd);
+    struct sockaddr nothing = {.sa_family = AF_UNSPEC};
+    printf("%d ", connect(fd, &nothing, sizeof nothing));
+    printf("%d\n", connect(fd, to, sizeof server) ? errno : 0);
     show(fd);
 }
 
@@ -221,6 +236,7 @@ int main(int count, char **words) {
         {"fast_open", fast_open}, {"unspecified", unspecified}, {"32_bits", call_of_32_bits},
         {"io_uring", ring},       {"vfork", child_of_vfork},    {"thousand", thousand},
         {"restarted", restarted}, {"interrupted", interrupted}, {"timed", timed},
+        {"connected_again", connected_again},
     };
     if (count != 3)
         return 2;
