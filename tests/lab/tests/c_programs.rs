@@ -152,15 +152,20 @@ fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
 
 #[test]
 fn the_dials_of_a_process_share_a_cache_unless_it_is_off() {
-    let program = program("ffi/tests/c/shared_cache.c", &[]);
+    let source = "ffi/tests/c/shared_cache.c";
     let all = table();
     let row = all.iter().find(|row| row.name == "587 is silent").expect("its name");
-    let lab = lab_of(row);
-    let output = lab.client(|| Command::new(&program).arg(NAME).output().expect("it runs"));
     let waited = "25 timeout\n";
     let remembered = "25 cancelled\n";
     let expected = [waited, remembered, waited, remembered, waited].concat();
-    assert_eq!(words(&output), expected);
+    let plain = program(source, &[]);
+    for mut command in [Command::new(&plain), valgrind(&plain), sanitized(source, "")] {
+        let lab = lab_of(row);
+        let output = lab.client(|| command.arg(NAME).output().expect("it runs"));
+        assert!(output.status.success(), "{}", words(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
+        assert_eq!(left_open(&words(&output)), [""; 0]);
+    }
 }
 
 #[test]
