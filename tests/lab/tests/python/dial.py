@@ -19,18 +19,18 @@ Result = tuple[socket.socket, "mailport.Report | None"]
 
 def by_connect(host: str) -> Result:
     """Gives a socket, which knows where it leads, and no report."""
-    return mailport.connect(host), None
+    return mailport.connect(host, cache=False), None
 
 
 def by_dial(host: str) -> Result:
-    connected = mailport.dial(host)
+    connected = mailport.dial(host, cache=False)
     return connected.socket, connected.report
 
 
 def in_loop(new: Callable[[], asyncio.AbstractEventLoop], host: str) -> Result:
     loop = new()
     try:
-        connected = loop.run_until_complete(mailport.adial(host))
+        connected = loop.run_until_complete(mailport.adial(host, cache=False))
     finally:
         loop.close()
     return connected.socket, connected.report
