@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::{Port, hasty, open, plan, refused, resolver, silent};
 use mailport::{Answer, Config, ConnectError, Dialer, GreetingWait, Outcome, Status, Stream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -147,6 +148,8 @@ async fn a_thousand_dials_run_at_once_on_two_threads() {
     setrlimit(Resource::RLIMIT_NOFILE, soft.max(NEEDED), hard).unwrap();
     let (refused, listener) = (refused(), open());
     let port = listener.port();
+    // Room for all: the kernel forgets connections that come while the backlog is full.
+    SockRef::from(&listener).listen(2 * i32::try_from(DIALS).unwrap()).unwrap();
     listener.set_nonblocking(true).unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     // No greeting before every dial has connected: all of them are under way at the same time.
