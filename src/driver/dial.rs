@@ -259,8 +259,8 @@ impl Dial {
         Ok(())
     }
 
-    /// Answers a question as [`Dial::answer`] does, and remembers the answer as a remembered answer for this
-    /// network, target and next service, for 30 days: later dials do not ask. Without a cache, with
+    /// Answers a question as [`Dial::answer`] does, and remembers the answer for this network,
+    /// target and next service, for 30 days: later dials do not ask. Without a cache, with
     /// the [shared](Cache::shared) one, or where the network is not known, the answer counts for
     /// this dial only.
     pub fn answer_and_remember(&mut self, question: u32, answer: Answer) -> Result<(), Stale> {

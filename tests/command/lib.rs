@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 /// Returns the path of the command.
 ///
-/// The first call has cargo bring it up to date.
+/// The first call has cargo bring it up to date, so it is not for the inside of a lab.
 ///
 /// # Panics
 ///

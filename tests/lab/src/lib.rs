@@ -7,7 +7,6 @@
 //! - `packages`, `cell`: where those programs are, and the namespaces in which they run
 
 mod cell;
-pub mod command;
 pub mod greeters;
 pub mod mta;
 mod network;
@@ -17,6 +16,7 @@ pub mod scenario;
 pub mod tunnels;
 pub mod world;
 
+pub use mailport_command_tests as command;
 pub use network::{Fate, Network, ROUTER_V4, ROUTER_V6};
 
 use std::fmt::Display;

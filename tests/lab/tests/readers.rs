@@ -66,7 +66,7 @@ impl Case {
         matches!(self, Case::Open | Case::Ipv6Dead).then_some(587)
     }
 
-    /// Whether a program without the flag waits for somebody who says nothing.
+    /// Whether a program without the flag waits for a server that says nothing.
     fn waits_without(self) -> bool {
         matches!(self, Case::Silent | Case::Ipv6Dead)
     }

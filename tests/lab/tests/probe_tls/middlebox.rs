@@ -22,7 +22,7 @@ impl Middlebox {
         })
     }
 
-    /// Listens at one address, and has this answer each client on a thread of its own.
+    /// Listens at one address, and has this answer each client on a separate thread.
     pub(crate) fn answer(
         at: SocketAddr,
         answer: impl Fn(TcpStream) + Clone + Send + 'static,
