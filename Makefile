@@ -66,7 +66,7 @@ emacs-package:
 PYTHON_TESTS := libpython$(or $(shell /usr/bin/python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null),3.11)-testsuite
 PACKAGES := build-essential pkg-config mandoc iproute2 uidmap openssl swaks libnet-ssleay-perl \
   libio-socket-inet6-perl netcat-openbsd msmtp mutt nftables curl \
-  node-nodemailer node-socks libphp-phpmailer php-cli s-nail \
+  node-nodemailer node-socks libphp-phpmailer php-cli s-nail golang-go python3-aiosmtplib libio-socket-ssl-perl \
   git git-email python3-venv $(PYTHON_TESTS) emacs-nox mew elpa-package-lint tmux debootstrap gnutls-bin \
   mu4e notmuch elpa-notmuch elpa-async \
   autoconf automake meson libssl-dev libgnutls28-dev esmtp \
@@ -185,7 +185,9 @@ tools:
 	need 'PHPMailer: apt-get install libphp-phpmailer php-cli' sh -c 'php --version && test -d /usr/share/php/libphp-phpmailer'; \
 	need 's-nail: apt-get install s-nail' s-nail --version; \
 	need 'mutt: apt-get install mutt' mutt -v; \
-	need 'git send-email: apt-get install git git-email' sh -c 'test -x "$$(git --exec-path)/git-send-email"'; \
+	need 'git send-email with TLS: apt-get install git git-email libio-socket-ssl-perl' sh -c 'test -x "$$(git --exec-path)/git-send-email" && perl -MIO::Socket::SSL -e 1'; \
+	need 'Go: apt-get install golang-go' go version; \
+	need 'aiosmtplib: apt-get install python3-aiosmtplib' /usr/bin/python3 -c 'import aiosmtplib'; \
 	need 'Emacs 28 with modules and native compilation: apt-get install emacs-nox' $(EMACS) --batch -Q --eval '(or (and module-file-suffix (fboundp (quote native-comp-available-p)) (native-comp-available-p)) (kill-emacs 1))'; \
 	need 'package-lint: apt-get install elpa-package-lint' sh -c 'ls /usr/share/emacs/site-lisp/elpa/package-lint-*/package-lint.el'; \
 	need 'mu4e, notmuch and async: apt-get install mu4e notmuch elpa-notmuch elpa-async' sh -c 'mu --version && notmuch --version && ls /usr/share/emacs/site-lisp/elpa/async-*/async.el /usr/share/emacs/site-lisp/elpa/mu4e-*/mu4e.el /usr/share/emacs/site-lisp/elpa/notmuch-*/notmuch.el'; \
