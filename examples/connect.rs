@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let connected = Dialer::new().with_plan(plan).connect(host.as_str())?;
     println!("{}", connected.report.summary());
     match connected.service.tls() {
-        // The server speaks first. A pause of 20 s is customary (RFC 5321 section 4.5.3.2).
+        // The server sends first. A pause of 20 s is customary (RFC 5321 section 4.5.3.2).
         Tls::StartTls | Tls::Cleartext => {
             if let Ok(stream) = connected.stream.into_tcp() {
                 stream.set_read_timeout(Some(Duration::from_secs(300)))?;

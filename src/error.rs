@@ -61,7 +61,7 @@ impl ConnectError {
         self.report().map_or_else(refusal, Report::to_json)
     }
 
-    /// The error number that stands for it: [`Report::errno`], or why the dial could not begin.
+    /// Its error number: [`Report::errno`], or why the dial could not begin.
     pub fn errno(&self) -> Option<Errno> {
         match self {
             ConnectError::Failed(report) => report.errno(),

@@ -14,7 +14,7 @@ const MAX_LABEL: usize = 63;
 /// The host that the user configured: a name or an address.
 ///
 /// TLS must verify [`Target::canonical`] and nothing else, whichever service is reached. A name
-/// outside ASCII stands for its A-labels (IDNA 2008, as UTS #46 maps it): those are dialled and
+/// outside ASCII is replaced by its A-labels (IDNA 2008, as UTS #46 maps it): those are dialled and
 /// verified.
 ///
 /// ```
@@ -38,7 +38,7 @@ pub enum Host {
     /// A name to look up, in ASCII (A-labels).
     Name(String),
     /// An address, which needs no look-up. An IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2)
-    /// is the IPv4 address that it stands for.
+    /// is the IPv4 address that it maps.
     Address(IpAddr),
     /// An IPv6 address with a zone (RFC 4007 section 11): an interface's name or its index.
     Scoped(Ipv6Addr, String),
@@ -228,7 +228,7 @@ fn parse_name(text: &str) -> Result<Host, TargetError> {
         } else if label.starts_with('-') || label.ends_with('-') {
             "a label begins or ends with a hyphen"
         } else if !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            "only letters, digits, hyphens, underscores and dots can stand in a name"
+            "only letters, digits, hyphens, underscores and dots can be in a name"
         } else {
             continue;
         };
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_literals_are_told_apart() {
+    fn names_and_literals_are_distinguished() {
         assert_eq!(host("mail.example.com"), Host::Name("mail.example.com".into()));
         assert_eq!(host("mail.example.com."), Host::Name("mail.example.com.".into()));
         assert_eq!(host("localhost"), Host::Name("localhost".into()));

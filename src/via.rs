@@ -142,13 +142,15 @@ fn hint(scheme: &str) -> &'static str {
     match scheme {
         "socks5h" => "write socks5: the proxy always looks the name up",
         "socks" | "socks4" | "socks4a" => "SOCKS4 is not spoken; write socks5 if the proxy does",
-        "http" | "https" => "for an HTTP proxy, write command: and a program that speaks to it",
+        "http" | "https" => {
+            "for an HTTP proxy, write command: and a program that connects through it"
+        }
         "ssh" => "write command:ssh -W [%h]:%p and the gateway",
         _ => "write socks5://HOST:PORT or command: and the words of a command",
     }
 }
 
-/// Reads what stands behind `socks5://`, which begins at byte `at`.
+/// Reads what follows `socks5://`, which begins at byte `at`.
 fn socks5(text: &str, at: usize) -> Result<Kind, ViaParseError> {
     let (userinfo, authority, host_at) = match text.rsplit_once('@') {
         Some((userinfo, authority)) => (Some(userinfo), authority, at + userinfo.len() + 1),
@@ -310,7 +312,7 @@ pub enum ViaParseError {
     /// A bracket that is not closed.
     #[error("the bracket at byte {at} is not closed")]
     Bracket {
-        /// Where it stands.
+        /// Its position in bytes.
         at: usize,
     },
     /// The proxy's port.
@@ -344,13 +346,13 @@ pub enum ViaParseError {
     /// A percent sign without two hexadecimal digits behind it.
     #[error("the % at byte {at} is not followed by two hexadecimal digits; itself it is %25")]
     Percent {
-        /// Where it stands.
+        /// Its position in bytes.
         at: usize,
     },
     /// A byte in a user or a password that must be percent-encoded.
     #[error("the character at byte {at} must be percent-encoded in a user or a password")]
     NotEncoded {
-        /// Where it stands.
+        /// Its position in bytes.
         at: usize,
     },
     /// A command without a program.

@@ -24,7 +24,7 @@ use through::{failed, outcomes, shell, through};
 const FORKS: usize = 8;
 const DIALS: usize = 30;
 
-/// Children that do nothing and hold a copy of whatever this process had open.
+/// Children that do nothing and hold a copy of every descriptor of this process.
 struct Forks(Vec<Pid>);
 
 impl Forks {

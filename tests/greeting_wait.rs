@@ -70,8 +70,8 @@ fn a_close_before_the_first_byte_leads_to_the_next_service() {
     let (open, _) = server(b"220 ", true);
     let connected = dial(&[closing, open], &waits_for_greeting(LONG));
     assert_eq!(outcomes(&connected), [Outcome::Closed, Outcome::Connected]);
-    let told = format!("{closing} closed the connection; connected to {open} over IPv4 in ");
-    assert!(connected.report.summary().starts_with(&told), "{}", connected.report.summary());
+    let reported = format!("{closing} closed the connection; connected to {open} over IPv4 in ");
+    assert!(connected.report.summary().starts_with(&reported), "{}", connected.report.summary());
 }
 
 #[test]

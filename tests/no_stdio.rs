@@ -1,6 +1,6 @@
 //! A program without standard descriptors, as a service manager or a careless parent leaves it.
 //!
-//! One test to a process: whatever is opened meanwhile takes their numbers.
+//! One test to a process: what is opened meanwhile takes their numbers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 
 mod common;
@@ -20,10 +20,10 @@ struct Closed([OwnedFd; 3]);
 
 impl Closed {
     fn now() -> Closed {
-        #[expect(unsafe_code, reason = "a copy belongs to nobody yet")]
+        #[expect(unsafe_code, reason = "a copy has no owner yet")]
         let kept = [0, 1, 2].map(|number: i32| {
             use std::os::fd::{BorrowedFd, FromRawFd};
-            // SAFETY: they are open when a process begins; the copy belongs to nobody yet.
+            // SAFETY: they are open when a process begins; the copy has no owner yet.
             unsafe {
                 let number = BorrowedFd::borrow_raw(number);
                 OwnedFd::from_raw_fd(fcntl(number, FcntlArg::F_DUPFD_CLOEXEC(50)).unwrap())

@@ -1,4 +1,4 @@
-//! A machine that is told anything at all: events for attempts that never were, twice, out of
+//! A machine that gets any event at all: events for attempts that never were, twice, out of
 //! order, at times that go back. It must not panic, not spin, and leave nothing open.
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
 
@@ -101,7 +101,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// A machine, and the sockets that it believes to be open.
-struct Told {
+struct Driven {
     machine: Machine,
     started: usize,
     open: BTreeSet<AttemptId>,
@@ -111,8 +111,8 @@ struct Told {
     latest: Instant,
 }
 
-impl Told {
-    fn new(plan: &Plan, config: &Config, through: bool, hints: Hints) -> Told {
+impl Driven {
+    fn new(plan: &Plan, config: &Config, through: bool, hints: Hints) -> Driven {
         let origin = Instant::now();
         let began = origin + Duration::from_secs(BEFORE);
         let target = "mail.example.com".parse().unwrap();
@@ -121,7 +121,7 @@ impl Told {
         } else {
             Machine::new(&target, plan, config, began)
         };
-        Told {
+        Driven {
             machine: machine.unwrap().with_hints(hints),
             started: 0,
             open: BTreeSet::new(),
@@ -143,7 +143,7 @@ impl Told {
         if let Event::Failed { attempt, .. } = event
             && self.machine.outcome().is_none()
         {
-            // Whoever tells of a failure has closed the socket.
+            // The reporter of a failure has closed the socket.
             self.open.remove(&attempt);
         }
         self.machine.handle(event, now);
@@ -182,7 +182,7 @@ impl Told {
             if let Some(question) = self.machine.question() {
                 self.machine.answer(question.number, Answer::FallBack, self.latest).unwrap();
             }
-            // Nothing is told any more, so every wait ends in its time.
+            // No event comes any more, so every wait ends in its time.
             self.latest += 2 * DEADLINE;
             self.turn(self.latest);
         }
@@ -201,7 +201,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
 
     #[test]
-    fn a_machine_that_is_told_nonsense_ends_and_closes_everything(
+    fn a_machine_that_gets_nonsense_ends_and_closes_everything(
         steps in prop::collection::vec(step(), 0..120),
         more in prop::collection::vec(step(), 0..10),
         plan in select(&PLANS[..]),
@@ -223,14 +223,14 @@ proptest! {
         let bad = places.enumerate().filter(|(i, _)| is_bad(*i)).map(|(_, place)| place).collect();
         let answers = services.filter_map(|service| Some((service, said?))).collect();
         let hints = Hints { bad, answers, ..Hints::default() };
-        let mut told = Told::new(&plan, &config, through && !of_one_family, hints);
+        let mut reported = Driven::new(&plan, &config, through && !of_one_family, hints);
         for step in steps {
-            told.tell(step);
+            reported.tell(step);
         }
-        let end = told.end();
+        let end = reported.end();
         for step in more {
-            told.tell(step);
+            reported.tell(step);
         }
-        prop_assert_eq!(told.end(), end);
+        prop_assert_eq!(reported.end(), end);
     }
 }

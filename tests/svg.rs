@@ -1,4 +1,4 @@
-//! The picture of a dial: what is in it, and that it is a picture whatever the report says.
+//! The picture of a dial: what is in it, and that it is a picture of any report.
 #![cfg(feature = "svg")]
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 

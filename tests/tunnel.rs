@@ -148,7 +148,7 @@ fn closing_a_connection_does_not_wait_for_a_command_that_ignores_it() {
 }
 
 #[test]
-fn a_command_that_ends_at_once_is_told_with_its_last_words() {
+fn a_command_that_ends_at_once_is_reported_with_its_last_words() {
     let _turn = alone();
     let (_folder, via) = shell(
         "if [ $2 = 587 ]; then printf 'a\\nchannel 0: \\033[1mopen failed\\n' >&2; exit 1; fi

@@ -57,8 +57,8 @@ fn a_greeting_in_the_segment_of_the_reply_is_for_the_reader() {
     assert_eq!(report.via.as_deref(), Some(&*proxy.url));
     assert_eq!(report.attempts[0].greeting, Some(Greeting::Received));
     assert!(report.attempts[0].address.is_none() && report.lookup.is_none());
-    let told = format!("connected to 587 through {} in ", proxy.url);
-    assert!(report.summary().starts_with(&told), "{}", report.summary());
+    let reported = format!("connected to 587 through {} in ", proxy.url);
+    assert!(report.summary().starts_with(&reported), "{}", report.summary());
 }
 
 #[test]
@@ -179,8 +179,8 @@ fn a_proxy_that_wants_a_login_says_so() {
         stream.write_all(&[5, 0xff]).unwrap();
     });
     let report = failed(through(&proxy.url, &[587], &hasty()));
-    let told = format!("{} refuses the login: it wants a user and a password", proxy.url);
-    assert!(report.summary().contains(&told), "{}", report.summary());
+    let reported = format!("{} refuses the login: it wants a user and a password", proxy.url);
+    assert!(report.summary().contains(&reported), "{}", report.summary());
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn a_reply_that_comes_byte_by_byte_is_one() {
 }
 
 #[test]
-fn a_proxy_that_says_nothing_is_told_at_the_deadline() {
+fn a_proxy_that_says_nothing_is_reported_at_the_deadline() {
     let proxy = proxy(|_, stream, requests| {
         requests.send(0).unwrap();
         thread::spawn(move || (&stream).read_to_end(&mut Vec::new()));
@@ -235,14 +235,14 @@ fn a_proxy_that_says_nothing_is_told_at_the_deadline() {
 
 #[test]
 fn a_proxy_that_cannot_be_reached_ends_the_dial() {
-    let nobody = refused();
-    let url = format!("socks5://127.0.0.1:{}", nobody.port());
+    let closed = refused();
+    let url = format!("socks5://127.0.0.1:{}", closed.port());
     let report = failed(through(&url, &[587, 25], &hasty()));
     assert_eq!((report.end, report.attempts.len()), (Some(End::Via), 1));
     assert_eq!(report.attempts[0].via_error, Some(ViaError::Unreachable));
-    let told = format!("{url} cannot be reached: 127.0.0.1: {} is refused", nobody.port());
-    assert!(report.summary().contains(&told), "{}", report.summary());
-    // Silence is told at the deadline, by either of the two dials that have it.
+    let reported = format!("{url} cannot be reached: 127.0.0.1: {} is refused", closed.port());
+    assert!(report.summary().contains(&reported), "{}", report.summary());
+    // Silence is reported at the deadline, by either of the two dials that have it.
     let silent = silent();
     let mut config = hasty();
     config.timeout = Duration::from_millis(100);
@@ -296,7 +296,7 @@ fn remembered(cache: &Cache, url: &str, skip: bool) -> Vec<u16> {
     let mut config = hasty();
     config.try_failed_last = skip;
     let dialer = dialer(url).with_cache(cache.clone());
-    // Names of this machine have a network, whatever routes there are.
+    // Names of this machine have a network, with or without routes.
     let target = "mail.localhost";
     let report = dialer
         .clone()

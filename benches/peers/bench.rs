@@ -93,7 +93,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Tells whoever waits how far it is.
+/// Reports the progress on standard error.
 fn say(what: &str) -> io::Result<()> {
     writeln!(io::stderr(), "{what}")
 }

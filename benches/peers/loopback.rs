@@ -10,7 +10,7 @@ use mailport_lab::scenario::ROUND_TRIP;
 use crate::Result;
 use crate::clients::{Client, Clients, Running};
 
-/// Connects in a round; a listener of the standard library keeps 128 that nobody accepts.
+/// Connects in a round; a listener of the standard library keeps 128 that are not accepted.
 pub(crate) const CONNECTS: u32 = 100;
 /// Rounds before those that count.
 const WARM_UP: usize = 3;
@@ -26,7 +26,7 @@ pub(crate) struct Round {
 
 /// Lets the clients connect in turn: never two at a time, and each as busy a machine as the next.
 pub(crate) fn run(clients: &Clients, rounds: usize) -> Result<Vec<Round>> {
-    // A network of its own, whose loopback nothing else uses and no firewall watches.
+    // A separate network, whose loopback nothing else uses and no firewall watches.
     let lab = Lab::start(Network::new(ROUND_TRIP))?;
     let clients: Vec<&Client> = iter::once(&clients.bare).chain(&clients.dialers).collect();
     lab.client(|| measure(&clients, rounds).map_err(|error| error.to_string())).map_err(Into::into)
@@ -43,13 +43,13 @@ fn measure(clients: &[&Client], rounds: usize) -> Result<Vec<Round>> {
                 results.push(Round { client: racer.name, turn, microseconds });
             }
         }
-        // Nobody always comes after the same one.
+        // No client always follows the same one.
         racers.rotate_left(1);
     }
     Ok(results)
 }
 
-/// A client, and a listener of its own, so that none meets the closed connections of another.
+/// A client, and its own listener, so that none meets the closed connections of another.
 struct Racer {
     name: &'static str,
     client: Running,

@@ -76,7 +76,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A table whose columns stand under each other, names to the left and figures to the right; the
+/// A table with aligned columns, names to the left and figures to the right; the
 /// first row is its head.
 fn table(out: &mut impl Write, rows: &[Vec<String>]) -> Result<()> {
     let widths: Vec<usize> = (0..rows[0].len())

@@ -93,7 +93,7 @@ ends with Emacs; nil means no cache."
 (defcustom mailport-via nil
   "A SOCKS5 proxy or a command by which every dial connects, or nil.
 A proxy is \"socks5://[USER:PASSWORD@]HOST[:PORT]\".  A command is \"command:\"
-and a program with its arguments, in which %h stands for the host and %p for
+and a program with its arguments, in which %h is replaced by the host and %p by
 the port.  The default is nil."
   :type '(choice (const :tag "None" nil) string)
   :risky t

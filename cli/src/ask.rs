@@ -15,7 +15,7 @@ pub(crate) struct Terminal {
     output: File,
 }
 
-/// What has happened while a prompt stands.
+/// What has happened while a prompt is shown.
 enum PromptReply {
     /// A line was typed, without its newline.
     Line(String),
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_told_by_its_letter_case() {
+    fn no_answer_depends_on_its_letter_case() {
         for (line, expected) in [
             ("f", Some(Answer::FallBack)),
             ("F", Some(Answer::FallBack)),

@@ -98,7 +98,7 @@ fn a_call_that_blocks_has_nobody_to_ask() {
     assert!(error.to_string().contains("ask"), "{error}");
 }
 
-/// Runs the command on a terminal of its own, where this is typed.
+/// Runs the command on its own terminal, where this is typed.
 fn on_a_terminal(arguments: &str, typed: &str) -> String {
     let command = format!("{} {arguments}", env!("CARGO_BIN_EXE_mailport"));
     let mut script = Command::new("script")

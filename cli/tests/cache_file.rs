@@ -1,4 +1,4 @@
-//! What a cache makes of its file, and of others at it: a dial never fails for it, and nobody
+//! How a cache treats its file and other processes that use it: a dial never fails for it, and no process
 //! loses what another has learned.
 #![expect(clippy::unwrap_used, reason = "a test that cannot set its scene has failed")]
 #![allow(unsafe_code, reason = "fork is unsafe, and is what is tested")]
@@ -284,7 +284,7 @@ fn folder_below_a_file(scene: &Scene) -> PathBuf {
 
 #[test]
 fn a_cache_that_may_not_be_read_or_written_is_an_empty_one() {
-    // Root may do everything, so these are run as nobody, who can reach neither this folder's
+    // Root may do everything, so these are run as the user nobody, who can reach neither this folder's
     // parents nor the program where it was built.
     let scene = Scene::new();
     let place = scene.folder.path();
@@ -384,11 +384,11 @@ fn what_is_forgotten_stays_forgotten_and_the_rest_stays() {
     assert!(listed(&file).is_empty());
 }
 
-// ---- processes of their own: this program again, with one test and a task ----------------------
+// ---- their own processes: this program again, with one test and a task ----------------------
 
 const TASK: &str = "MAILPORT_CACHE_TASK";
 
-/// Runs one test of this program as a process of its own, which finds this task.
+/// Runs one test of this program as its own process, which finds this task.
 fn with_task(test: &str, task: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--nocapture"]).env(TASK, task);
@@ -459,7 +459,7 @@ fn processes_that_are_killed_while_they_save_leave_a_whole_file_and_no_lock() {
     for round in 0..25u64 {
         let mut children = [(); 4].map(|()| with_task(NAME, &task));
         // From the very first steps of a process to the middle of its saving; at first, until
-        // somebody has saved something, however busy the machine is.
+        // a process has saved something, however busy the machine is.
         thread::sleep(Duration::from_millis(20 + 7 * round));
         common::wait_until(|| round > 0 || file.exists());
         for child in &mut children {
@@ -473,7 +473,7 @@ fn processes_that_are_killed_while_they_save_leave_a_whole_file_and_no_lock() {
             seen = now;
         }
     }
-    assert!(seen > 0, "somebody has saved something");
+    assert!(seen > 0, "a process has saved something");
     let last = dial_by_number(&format!("{} 999 {port}", file.display()));
     assert!(last.flush(Duration::from_secs(30)), "the lock is free");
     assert!(!folder.path().join("cache.json.new").exists());
@@ -498,7 +498,7 @@ fn a_forked_child_goes_on_with_the_cache_and_waits_for_no_thread_it_has_not() {
     dialer.clone().with_plan(services.clone()).with_config(hasty()).connect(&target).unwrap();
     let place = Cache::place(&target, &hasty(), None).unwrap();
     assert_eq!(cache.hints(&place, &services).bad.len(), 1);
-    // Somebody is always at the cache, and its thread is always saving.
+    // The cache is always in use, and its thread is always saving.
     for _ in 0..2 {
         let (cache, place) = (cache.clone(), place.clone());
         thread::spawn(move || {

@@ -20,7 +20,7 @@ fn mailport(args: &[&str]) -> Command {
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "MAILPORT_VIA"] {
         command.env_remove(variable);
     }
-    // No folder can be made there, so nothing is remembered, and nobody's own cache is touched.
+    // No folder can be made there, so nothing is remembered, and no user's cache is touched.
     command.env("XDG_CACHE_HOME", "/proc/none");
     command
 }
@@ -140,7 +140,7 @@ fn misuse_is_status_2_and_names_the_part() {
 }
 
 #[test]
-fn cleartext_is_dialled_when_allowed_and_told() {
+fn cleartext_is_dialled_when_allowed_and_reported() {
     let (_listener, port) = listener();
     let output = run(&connect(&format!("{port}:cleartext"), &["--allow-cleartext"]));
     let (status, stdout, _) = parts(&output);
@@ -414,7 +414,7 @@ fn a_tunnel_ends_its_output_when_the_server_does_though_its_input_is_open() {
     let mut rest = String::new();
     stdout.read_to_string(&mut rest).unwrap();
     assert_eq!(rest, "421 closing\r\n");
-    assert!(child.try_wait().unwrap().is_none(), "it still takes what the mail reader says");
+    assert!(child.try_wait().unwrap().is_none(), "it still takes what the mail client says");
     drop(child.stdin.take());
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
@@ -424,7 +424,7 @@ fn a_tunnel_on_one_socket_ends_it_one_way_when_the_server_does() {
     let (listener, port) = listener();
     let (mut ours, theirs) = UnixStream::pair().unwrap();
     let mut command = mailport(&connect(&format!("{port}:starttls"), &["--stdio"]));
-    // As whoever starts a command for its socket does: it is the input, and the output.
+    // As a program that starts a command for its socket does: it is the input, and the output.
     command.stdin(OwnedFd::from(theirs.try_clone().unwrap())).stdout(OwnedFd::from(theirs));
     let mut child = command.stderr(Stdio::null()).spawn().unwrap();
     drop(command);
@@ -438,7 +438,7 @@ fn a_tunnel_on_one_socket_ends_it_one_way_when_the_server_does() {
     ours.write_all(b"QUIT\r\n").unwrap();
     drop(ours);
     server.read_to_string(&mut all).unwrap();
-    assert_eq!(all, "421 closing\r\nQUIT\r\n", "it still takes what the mail reader says");
+    assert_eq!(all, "421 closing\r\nQUIT\r\n", "it still takes what the mail client says");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

@@ -20,7 +20,7 @@ fn run(mut command: Command, input: &str) -> Output {
     for variable in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS"] {
         command.env_remove(variable);
     }
-    // No folder can be made there, so nothing is remembered, and nobody's own cache is touched.
+    // No folder can be made there, so nothing is remembered, and no user's cache is touched.
     command.env("XDG_CACHE_HOME", "/proc/none");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -129,7 +129,7 @@ fn misuse_is_status_2_and_names_file_line_and_word() {
     for (text, args, part) in [
         ("a.example\nb.example knd=ISP", &["--file", path][..], "hosts, line 2: `knd=ISP`: "),
         ("mail.example:587", &["--file", path], "line 1: `mail.example:587`"),
-        ("# nobody", &["--file", path], "no host is given"),
+        ("# empty", &["--file", path], "no host is given"),
         ("a.example x=y", &["--file", "-"], "standard input, line 1: `x=y`"),
         ("", &["--file", "/does/not/exist"], "/does/not/exist: No such file"),
         ("", &[], "<HOST>"),
@@ -161,17 +161,20 @@ fn few_descriptors_make_a_probe_slower_and_none_make_it_local() {
         let value: Value = serde_json::from_str(parts(&output).1).unwrap();
         let hosts = value["hosts"].as_array().unwrap().iter();
         let attempts = hosts.flat_map(|host| host["attempts"].as_array().unwrap().clone());
-        let told = attempts.map(|a| (a["outcome"].to_string(), a["errno"].to_string()));
-        told.collect::<Vec<_>>()
+        let reported = attempts.map(|a| (a["outcome"].to_string(), a["errno"].to_string()));
+        reported.collect::<Vec<_>>()
     };
-    let told = probe(8);
+    let reported = probe(8);
     assert!(
-        told.len() == 80 && told.iter().all(|(outcome, _)| outcome != r#""local""#),
-        "{told:?}"
+        reported.len() == 80 && reported.iter().all(|(outcome, _)| outcome != r#""local""#),
+        "{reported:?}"
     );
-    let told = probe(5);
+    let reported = probe(5);
     let local = (r#""local""#.to_owned(), r#""EMFILE""#.to_owned());
-    assert!(told.len() == 80 && told.iter().all(|attempt| *attempt == local), "{told:?}");
+    assert!(
+        reported.len() == 80 && reported.iter().all(|attempt| *attempt == local),
+        "{reported:?}"
+    );
 }
 
 #[test]

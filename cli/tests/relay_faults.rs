@@ -268,7 +268,7 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
     assert!(relay.resident_kib() < after + after / 4 + 1024);
 }
 
-/// Says something of its own in a session of its own, and hears it back.
+/// Sends its own text in its own session, and hears it back.
 fn talk(address: SocketAddr, number: u64) {
     let mut stream = client(address);
     assert_eq!(line(&stream), GREETING, "session {number}");

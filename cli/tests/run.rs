@@ -570,7 +570,7 @@ fn a_container_that_refuses_a_system_call_is_named() {
     }
 }
 
-/// As an ordinary user: nobody, where the test runs as root.
+/// As an ordinary user: the user nobody, where the test runs as root.
 #[test]
 fn without_root_a_program_runs_and_a_set_user_id_program_is_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -50,8 +50,8 @@ fn a_tunnel_command_does_not_see_the_variable_that_names_it() {
 
 #[test]
 fn a_password_is_taken_from_the_variable_or_from_a_file_of_ones_own() {
-    let nobody = refused();
-    let url = format!("socks5://anne:s3cr3t@127.0.0.1:{}", nobody.port());
+    let closed = refused();
+    let url = format!("socks5://anne:s3cr3t@127.0.0.1:{}", closed.port());
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("via");
     fs::write(&file, format!("{url}\nsecond line\n")).unwrap();
@@ -101,11 +101,11 @@ fn the_command_tells_of_a_bad_proxy_with_the_attempts_and_within_the_deadline() 
             }
             let _ = stream.read_to_end(&mut Vec::new());
         });
-        let (status, told, drawn) = explained(&proxy.url, deadline);
-        assert_eq!(status, Some(1), "{told}");
-        assert!(told["error"].as_str().unwrap().contains(words), "{told}");
-        let attempts = told["attempts"].as_array().unwrap();
-        assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &outcome.into()), "{told}");
+        let (status, reported, drawn) = explained(&proxy.url, deadline);
+        assert_eq!(status, Some(1), "{reported}");
+        assert!(reported["error"].as_str().unwrap().contains(words), "{reported}");
+        let attempts = reported["attempts"].as_array().unwrap();
+        assert_eq!((attempts.len(), &attempts[0]["outcome"]), (1, &outcome.into()), "{reported}");
         assert!(drawn.contains("587 via") && drawn.contains(outcome), "{drawn}");
         assert!(!drawn.contains(" 25 via"), "{drawn}");
     }
@@ -114,26 +114,38 @@ fn the_command_tells_of_a_bad_proxy_with_the_attempts_and_within_the_deadline() 
 #[test]
 fn the_command_tells_of_a_bad_command_with_the_attempts_and_within_the_deadline() {
     let (_folder, path) = script("#!/nonexistent/interpreter\n");
-    let (status, told, drawn) = explained(&format!("command:{}", path.display()), "60s");
-    assert_eq!((status, told["attempts"].as_array().map(Vec::len)), (Some(1), Some(1)), "{told}");
-    assert!(told["error"].as_str().unwrap().contains("cannot be started"), "{told}");
+    let (status, reported, drawn) = explained(&format!("command:{}", path.display()), "60s");
+    assert_eq!(
+        (status, reported["attempts"].as_array().map(Vec::len)),
+        (Some(1), Some(1)),
+        "{reported}"
+    );
+    assert!(reported["error"].as_str().unwrap().contains("cannot be started"), "{reported}");
     assert!(drawn.contains("via, not-started"), "{drawn}");
 
     let (_folder, via) = shell("echo 'usage: tunnel'; echo why >&2; exit 1");
-    let (status, told, drawn) = explained(&via, "60s");
-    assert_eq!((status, told["attempts"].as_array().map(Vec::len)), (Some(1), Some(2)), "{told}");
+    let (status, reported, drawn) = explained(&via, "60s");
+    assert_eq!(
+        (status, reported["attempts"].as_array().map(Vec::len)),
+        (Some(1), Some(2)),
+        "{reported}"
+    );
     let words = "it printed \"usage: tunnel\"; why";
-    assert_eq!(told["attempts"][1]["note"], words, "{told}");
+    assert_eq!(reported["attempts"][1]["note"], words, "{reported}");
     assert_eq!(drawn.matches(" closed").count(), 2, "{drawn}");
 
     // It says nothing, and does not end with its input.
     let (folder, via) = shell("trap '' HUP PIPE; echo $$ >${0%/*}/number; exec sleep 60");
-    let (status, told, drawn) = explained(&via, "300ms");
+    let (status, reported, drawn) = explained(&via, "300ms");
     let number = fs::read_to_string(folder.path().join("number")).unwrap();
     let number = nix::unistd::Pid::from_raw(number.trim().parse().unwrap());
     nix::sys::signal::kill(number, nix::sys::signal::Signal::SIGKILL).expect("not waited for");
-    assert_eq!((status, &told["attempts"][0]["greeting"]), (Some(0), &"absent".into()), "{told}");
-    assert!(told["summary"].as_str().unwrap().contains("no greeting so far"), "{told}");
+    assert_eq!(
+        (status, &reported["attempts"][0]["greeting"]),
+        (Some(0), &"absent".into()),
+        "{reported}"
+    );
+    assert!(reported["summary"].as_str().unwrap().contains("no greeting so far"), "{reported}");
     assert!(drawn.contains("587 via"), "{drawn}");
 }
 

@@ -29,7 +29,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// How the host was reached, and the greeting of a server that speaks first.
+/// How the host was reached, and the greeting of a server that sends first.
 async fn greeting(dialer: &Dialer, host: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
     let connected = dialer.connect_async(host).await?;
     let summary = connected.report.summary();

@@ -35,7 +35,7 @@ use mailport::{Config, Patience};
 use population::{Host, Submission, World};
 use series::{known, series};
 
-/// Patience, in milliseconds; 0 stands for the rules.
+/// Patience, in milliseconds; 0 means the rules.
 const PATIENCES: [u64; 9] = [0, 250, 500, 1000, 1300, 1600, 2000, 3000, 5000];
 /// Port delays, in milliseconds.
 const PORT_DELAYS: [u64; 5] = [100, 250, 500, 1000, 2000];

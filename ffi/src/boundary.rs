@@ -1,6 +1,6 @@
 //! The boundary to C: NULL, strings, `errno`, and panics that must not unwind into C.
 //!
-//! A pointer from C is taken as the type that it stands for: `Option<&T>` and `Option<&mut T>` for
+//! A pointer from C is taken as the type that it points to: `Option<&T>` and `Option<&mut T>` for
 //! what is borrowed, `Option<Box<T>>` for what is given back, `Option<&mut MaybeUninit<T>>` for an
 //! output, [`Text`] for a string. Each of them is one pointer in C, and NULL is `None`. The caller
 //! guarantees that a pointer is what the header says; nothing can check it.

@@ -1,4 +1,4 @@
-//! The constants of C, and the names and Rust values that they stand for.
+//! The constants of C, and the names and Rust values that they name.
 //!
 //! They are integers of a fixed size instead of enums: a number that a C program makes up is then
 //! unknown and nothing worse. 0 means that there is no value.

@@ -2,7 +2,7 @@
 
 use mailport_relay::control::{ControlRequest, MAX_REQUEST, request};
 
-/// A request is understood as soon as its line has ended, whatever follows, and never waited for
+/// A request is understood as soon as its line has ended, with any bytes after it, and never waited for
 /// beyond its longest.
 pub fn control(data: &[u8]) {
     let whole = request(data);

@@ -7,7 +7,7 @@ use mailport::{Family, Outcome};
 
 use super::bytes::Bytes;
 
-/// The length of a `sock_extended_err`, behind which the offender's address stands.
+/// The length of a `sock_extended_err`, which the offender's address follows.
 const ENTRY: usize = 16;
 
 /// An entry keeps number, type, code and router, and only the network's word becomes an outcome of
@@ -37,7 +37,7 @@ pub fn error_queue(data: &[u8]) {
             ErrorQueue::Icmp(icmp, _) if own => icmp.sender.into_iter().collect(),
             _ => Vec::new(),
         };
-        told(&Evidence { errno, queue, segments_in, own_addresses: &own_addresses });
+        check(&Evidence { errno, queue, segments_in, own_addresses: &own_addresses });
     }
 }
 
@@ -73,7 +73,7 @@ fn entry(icmp: Icmp, errno: Errno) -> Vec<u8> {
     data
 }
 
-fn told(evidence: &Evidence) {
+fn check(evidence: &Evidence) {
     let Some(failure) = Failure::from_evidence(evidence) else {
         let nothing = match evidence.queue {
             ErrorQueue::Icmp(icmp, _) => icmp.meaning().is_some(),

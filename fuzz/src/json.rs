@@ -29,7 +29,7 @@ const ATTEMPT_KEYS: [&str; 11] = [
 ];
 const ICMP_KEYS: [&str; 4] = ["code", "sender", "type", "version"];
 
-/// Whatever a report holds, its JSON is one line of the documented keys, and says what it says.
+/// The JSON of any report is one line of the documented keys with the values of the report.
 pub fn json(data: &[u8]) {
     let report = report(&mut Bytes(data));
     let line = report.to_json();
@@ -51,13 +51,13 @@ pub fn json(data: &[u8]) {
     }
     let attempts = read["attempts"].as_array().unwrap();
     assert_eq!(attempts.len(), report.attempts.len());
-    attempts.iter().zip(&report.attempts).for_each(|(read, attempt)| told(read, attempt));
+    attempts.iter().zip(&report.attempts).for_each(|(read, attempt)| check_attempt(read, attempt));
     // Numbers as they are written, before a reader rounds them.
     decimals(&serde_json::to_value(&report).unwrap());
     assert_eq!(ConnectError::Failed(Box::new(report)).to_json(), line);
 }
 
-fn told(read: &Value, attempt: &Attempt) {
+fn check_attempt(read: &Value, attempt: &Attempt) {
     keys(read, &ATTEMPT_KEYS);
     place(read, attempt);
     time(&read["started_ms"], attempt.started);

@@ -1,4 +1,4 @@
-//! What holds for any bytes whatever: one function a subject, plain, so that both `tests/fuzz.rs`
+//! What holds for any bytes: one function a subject, plain, so that both `tests/fuzz.rs`
 //! (on stable, from the corpus) and cargo-fuzz (`fuzz_targets/`) can call it. A panic is a bug.
 #![allow(clippy::unwrap_used, reason = "a target fails by a panic")]
 

@@ -1,4 +1,4 @@
-//! A dial that is told anything, at any time.
+//! A dial that gets any event, at any time.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -17,9 +17,9 @@ const BEFORE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The most attempts of one service that are open at once.
 const MAX_OPEN: usize = 6;
 
-/// A machine ends by its deadline and does not spin; it dials what it was told and may, nothing
+/// A machine ends by its deadline and does not spin; it dials what it was given and may, nothing
 /// twice, at most six at once of a service; what it opens it closes, but for the winner; its
-/// report is that of what it did; and the order of what is told at one time does not matter.
+/// report is that of what it did; and the order of the events of one time does not matter.
 pub fn machine(data: &[u8]) {
     let bytes = &mut Bytes(data);
     let host = stream::host(bytes);
@@ -46,9 +46,9 @@ struct Dial<'a> {
     plan: &'a Plan,
     config: &'a Config,
     machine: Machine,
-    /// The same one, told the events of a turn the other way round.
+    /// The same one, given the events of a turn the other way round.
     twin: Machine,
-    told: Vec<Event>,
+    pending: Vec<Event>,
     origin: Instant,
     began: Instant,
     now: Instant,
@@ -57,7 +57,7 @@ struct Dial<'a> {
     /// The look-ups that the machine has asked for.
     asked: Vec<Query>,
     attempts: Vec<Seen>,
-    /// Failures that were told as something else.
+    /// Failures that were reported as something else.
     lies: usize,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Dial<'a> {
             config,
             machine: machine(),
             twin: machine(),
-            told: Vec::new(),
+            pending: Vec::new(),
             origin,
             began,
             now: began,
@@ -92,7 +92,7 @@ impl<'a> Dial<'a> {
     fn run(mut self, bytes: &mut Bytes) {
         while !bytes.is_empty() {
             match stream::step(bytes, self.attempts.len()) {
-                Step::Tell(event) => self.told.push(event),
+                Step::Tell(event) => self.pending.push(event),
                 Step::Wait(time) => self.turn(self.now + time),
                 Step::GoBack(time) => {
                     self.turn(self.now.checked_sub(time).unwrap_or(self.origin).max(self.origin));
@@ -121,7 +121,7 @@ impl<'a> Dial<'a> {
         }
         self.twin.handle_timeout(now);
         let twins: Vec<Action> = std::iter::from_fn(|| self.twin.poll_action()).collect();
-        assert_eq!(actions, twins, "the order of what is told at one time matters");
+        assert_eq!(actions, twins, "the order of the events of one time matters");
 
         self.machine.handle_timeout(now);
         assert_eq!(self.machine.poll_action(), None, "has more to do at once");
@@ -134,18 +134,18 @@ impl<'a> Dial<'a> {
                 assert!(at <= self.began + self.config.timeout, "sleeps past the deadline");
                 assert_eq!(self.machine.outcome(), None);
             }
-            None => assert!(self.machine.outcome().is_some(), "sleeps for ever"),
+            None => assert!(self.machine.outcome().is_some(), "sleeps without end"),
         }
         if !actions.is_empty() {
             self.check(&self.machine.report());
         }
     }
 
-    /// Tells both machines what has been told, each subject's events in their order.
+    /// Gives both machines the collected events, each subject's events in their order.
     fn tell(&mut self) {
-        let told = std::mem::take(&mut self.told);
+        let events = std::mem::take(&mut self.pending);
         let mut subjects: Vec<Subject> = Vec::new();
-        for event in &told {
+        for event in &events {
             if self.machine.outcome().is_none() {
                 self.learn(event);
             }
@@ -155,7 +155,7 @@ impl<'a> Dial<'a> {
             }
         }
         for of in subjects.into_iter().rev() {
-            for event in told.iter().filter(|event| subject(event) == of) {
+            for event in events.iter().filter(|event| subject(event) == of) {
                 self.twin.handle(event.clone(), self.now);
             }
         }
@@ -248,7 +248,7 @@ impl<'a> Dial<'a> {
         self.check(&report);
         assert_eq!(report, self.twin.report());
         assert!(report.timeline(80).to_string().lines().count() <= 1 + self.attempts.len() + 2);
-        self.told.push(Event::Confirmed { attempt: AttemptId(0) });
+        self.pending.push(Event::Confirmed { attempt: AttemptId(0) });
         self.turn(self.latest + BEFORE);
         assert_eq!(self.machine.report(), report, "an end is an end");
     }
@@ -265,13 +265,18 @@ impl<'a> Dial<'a> {
         );
         assert_eq!(report.attempts.len(), self.attempts.len());
         let mut before = Duration::ZERO;
-        for (told, seen) in report.attempts.iter().zip(&self.attempts) {
-            assert_eq!(told.address, Some(seen.address));
-            assert_eq!(told.family, Some(Family::from(seen.address.ip())));
-            assert_eq!(told.service, self.plan.services()[seen.service]);
-            let times = [before, told.started, told.connected.unwrap_or(told.started), told.ended];
-            assert!(times.is_sorted() && told.ended <= report.elapsed, "{told:?}");
-            before = told.started;
+        for (attempt, seen) in report.attempts.iter().zip(&self.attempts) {
+            assert_eq!(attempt.address, Some(seen.address));
+            assert_eq!(attempt.family, Some(Family::from(seen.address.ip())));
+            assert_eq!(attempt.service, self.plan.services()[seen.service]);
+            let times = [
+                before,
+                attempt.started,
+                attempt.connected.unwrap_or(attempt.started),
+                attempt.ended,
+            ];
+            assert!(times.is_sorted() && attempt.ended <= report.elapsed, "{attempt:?}");
+            before = attempt.started;
         }
         let connected =
             report.attempts.iter().filter(|a| a.outcome == Some(Outcome::Connected)).count();

@@ -37,7 +37,7 @@ fn taken(text: &str, plan: &Plan, cleartext: Cleartext) {
             let mut before = services[..index].iter();
             service.allows(family) && before.any(|s| s.port() == service.port() && s.allows(family))
         };
-        assert!(!Family::ALL.into_iter().any(meets), "{service} stands twice");
+        assert!(!Family::ALL.into_iter().any(meets), "{service} is in it twice");
     }
     let again = Plan::parse(&plan.to_string(), cleartext).unwrap();
     assert_eq!(again.services(), services);

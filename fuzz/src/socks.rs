@@ -39,7 +39,7 @@ pub fn socks(data: &[u8]) {
     }
 }
 
-/// What comes of it, and after how many bytes: the frames of RFC 1928 and RFC 1929 in a row.
+/// The result, and after how many bytes: the frames of RFC 1928 and RFC 1929 in a row.
 fn expected(said: &[u8], has_login: bool) -> Option<(Result<(), SocksError>, usize)> {
     let frame = |at: usize, length: usize| said.get(at..at + length);
     let wrong = |expected, got, at| Some((Err(SocksError::Version { expected, got }), at));

@@ -1,4 +1,4 @@
-//! Bytes as a dial: host, plan and settings, then what is told of it and when.
+//! Bytes as a dial: host, plan and settings, then its events and their times.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ const PORTS: [u16; 6] = [587, 25, 465, 2525, 1, 65535];
 
 /// What is done next with the machine.
 pub(super) enum Step {
-    /// Tell it, with whatever else is told until time goes on.
+    /// Give it this event, with those that follow until time goes on.
     Tell(Event),
     /// Let time go on and bring it.
     Wait(Duration),
@@ -100,7 +100,7 @@ fn event(bytes: &mut Bytes, what: u8, started: usize) -> Event {
     let attempt = AttemptId(if number < 0xe0 { number % started.max(1) } else { number - 0xe0 });
     match what % 12 {
         7 => {
-            // The kernel says no more than 32 bits of microseconds; whoever else calls, may.
+            // The kernel says no more than 32 bits of microseconds; another caller may.
             let round_trip = match bytes.u32() {
                 u32::MAX => Duration::MAX,
                 micros => Duration::from_micros(micros.into()),

@@ -22,7 +22,7 @@ fn taken(text: &str, host: &Host) {
     assert!(text.bytes().all(|b| b.is_ascii_graphic()) || !text.is_ascii(), "{text:?}");
     match host {
         Host::Name(name) => {
-            // A name outside ASCII is its A-labels, which stand for themselves.
+            // A name outside ASCII is its A-labels, which map to themselves.
             assert!(name == text || !text.is_ascii());
             assert!(name.is_ascii() && name.len() <= MAX_LENGTH + 1);
             assert_eq!(host_of(name), *host);
@@ -37,7 +37,7 @@ fn taken(text: &str, host: &Host) {
         }
         Host::Address(address) => {
             assert_eq!(*address, address.to_canonical(), "a mapped address is the IPv4 address");
-            assert!(!address.is_unspecified() && !address.is_multicast(), "nobody's: {text}");
+            assert!(!address.is_unspecified() && !address.is_multicast(), "not a host's: {text}");
             assert_eq!(text.parse::<IpAddr>().map(|ip| ip.to_canonical()), Ok(*address));
             assert_eq!(host_of(&address.to_string()), *host);
         }

@@ -42,7 +42,7 @@ impl NftRules {
     ///
     /// Connection tracking remembers a connection for minutes after its end, by addresses and ports,
     /// and with it whether it was redirected. Programs use a port again sooner. So the relay's
-    /// connections are tracked in a zone of their own, where none is taken for another's; what comes
+    /// connections are tracked in a separate zone, where none is taken for another's; what comes
     /// back is in no zone, so that a firewall still knows it.
     pub fn nft(&self) -> String {
         let NftRules { listener, mark, uid, ports, ipv6 } = self;

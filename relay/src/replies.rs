@@ -104,7 +104,7 @@ impl ReplyStyle {
 }
 
 /// A reply of SMTP with code 421: one line of ASCII, with its end under the 512 bytes of RFC 5321
-/// section 4.5.3.1.5. It says first that the relay speaks, and not the server.
+/// section 4.5.3.1.5. It begins with the name of the relay: the server has not sent it.
 pub(super) fn smtp_reply(code: &str, sentence: &str) -> String {
     let mut line = format!("421 {code} mailport: {}", ascii(sentence));
     line.truncate(500);

@@ -135,7 +135,7 @@ impl<'a> Ipv4Route<'a> {
         let &[interface, destination, gateway, flags, _, _, metric, mask, ..] = &fields[..] else {
             return None;
         };
-        // An address stands there as a number, in the order of this machine's bytes.
+        // An address is written there as a number, in the order of this machine's bytes.
         let address = |text| {
             let number = u32::from_str_radix(text, 16).ok()?;
             Some(Ipv4Addr::from(number.to_ne_bytes()))
@@ -473,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_from_another_network_is_not_known() {
+    fn what_cannot_be_distinguished_from_another_network_is_not_known() {
         for unknown in [
             home().with(|m| m.arp.truncate(2)),
             home().with(|m| m.arp[2] = arp("192.168.1.1", "0x0", MAC, "wlan0")),

@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_outcome_is_told_for_ten_minutes_and_no_longer() {
+    fn a_bad_outcome_is_given_for_ten_minutes_and_no_longer() {
         for outcome in [Outcome::Reset, Outcome::Timeout, Outcome::IcmpSoft, Outcome::Via] {
             let mut scene = Scene::new();
             scene.learn(observation(outcome));
@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_that_has_connected_lately_is_told_with_its_round_trip() {
+    fn a_service_that_has_connected_lately_is_given_with_its_round_trip() {
         let mut scene = Scene::new();
         scene.learn(worked(Family::Ipv4, 40));
         scene.learn(observation_over(Family::Ipv6, Outcome::Reset));
@@ -565,7 +565,7 @@ mod tests {
     }
 
     #[test]
-    fn the_family_with_the_shorter_round_trip_is_told_while_it_is_known() {
+    fn the_family_with_the_shorter_round_trip_is_given_while_it_is_known() {
         let mut scene = Scene::new();
         scene.learn(worked(Family::Ipv4, 40));
         assert_eq!(scene.hints().family, Some(Family::Ipv4), "one that worked, and one unknown");
@@ -594,7 +594,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_told_of_another_network_or_target() {
+    fn nothing_is_given_of_another_network_or_target() {
         let mut scene = Scene::new();
         scene.learn(observation(Outcome::Reset));
         let proxy = Network::this_machine("socks5://proxy");
@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_that_are_told_in_another_order_come_to_the_same() {
+    fn changes_that_come_in_another_order_come_to_the_same() {
         let at = |minutes: u32| START.plus(minutes * MINUTE);
         let learned = |observation, at| Change::Learned { place: place(), observation, at };
         let target = "mail.example".parse().unwrap();
@@ -698,7 +698,7 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_works_is_not_told_for_ever_however_often_it_works() {
+    fn a_family_that_works_is_not_given_without_end_however_often_it_works() {
         let mut scene = Scene::new();
         for _ in 0..5 {
             scene.learn(worked(Family::Ipv4, 40));

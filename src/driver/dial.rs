@@ -56,7 +56,7 @@ pub struct Connected {
     pub report: Report,
 }
 
-/// How a dial stands.
+/// The state of a dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
@@ -200,7 +200,7 @@ impl Dial {
         Ok(self.canceller.clone().expect("made above"))
     }
 
-    /// Does what can be done now, and returns how the dial stands. Never blocks.
+    /// Does what can be done now, and returns the state of the dial. Never blocks.
     ///
     /// A status that is neither [`Status::Pending`] nor [`Status::Asking`] is final: later calls
     /// return the same, and every socket but the winner's is closed.
@@ -626,7 +626,7 @@ impl ProxyDial for Dial {
     }
 }
 
-/// The poller, made where there is none.
+/// The poller, made at the first call.
 fn made(poller: &mut Option<Poller>) -> Result<&mut Poller, ConnectError> {
     match poller {
         Some(poller) => Ok(poller),

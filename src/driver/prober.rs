@@ -17,7 +17,7 @@ use crate::target::{Host, Target};
 /// Tries every candidate of every service of hosts, at the same time and without stopping at the
 /// first that connects.
 ///
-/// Nothing is sent to a server: each connection is closed as soon as it stands.
+/// Nothing is sent to a server: each connection is closed as soon as it is established.
 ///
 /// ```no_run
 /// use std::time::Instant;
@@ -67,7 +67,7 @@ impl Prober {
     ///
     /// It probes the services of the dialer's plan. Of the settings, families, source address,
     /// device and mark matter to it, and the timeout, which the look-ups of a name have: otherwise
-    /// it waits for nothing but its attempt timeout. A probe is of addresses, so it goes through no
+    /// it waits for its attempt timeout only. A probe is of addresses, so it goes through no
     /// proxy and no command. The cache is used for the forecast only: the probe teaches it nothing.
     pub fn new(dialer: Dialer) -> Prober {
         Prober { dialer, attempt_timeout: Prober::ATTEMPT_TIMEOUT }
@@ -133,7 +133,7 @@ impl Prober {
             attempt_delay: MIN_DELAY,
             timeout: self.attempt_timeout,
             families: Families::Any,
-            // A connection is closed as soon as it stands.
+            // A connection is closed as soon as it is established.
             greeting_wait: GreetingWait::Off,
             ..self.dialer.config().clone()
         }

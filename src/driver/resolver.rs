@@ -1,4 +1,4 @@
-//! Name look-ups on threads of their own, shared by every dial that holds the same [`Resolver`].
+//! Name look-ups on separate threads, shared by every dial that holds the same [`Resolver`].
 //!
 //! The C library's look-up cannot be cancelled and may take minutes, so nothing waits for it: a
 //! thread that is stuck holds no descriptor of any dial and no lock, and a dial that goes away

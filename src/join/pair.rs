@@ -60,7 +60,7 @@ pub struct Pair {
     down: Flow,
 }
 
-/// How a pair stands.
+/// The state of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// It can go on at once: call again, after everything else that is ready.

@@ -160,15 +160,15 @@ impl Addresses {
     /// any, nor said that there is none.
     pub(super) fn are_awaited(&self, family: Family) -> bool {
         let mut hedges = self.hedges.iter();
-        let is_told = hedges.any(|(of, answer)| {
-            let told = match answer {
+        let has_answer = hedges.any(|(of, answer)| {
+            let is_final = match answer {
                 LookupState::Given { .. } => true,
                 LookupState::Failed { error, .. } => error.says_there_is_none(),
                 LookupState::Pending => false,
             };
-            *of == family && told
+            *of == family && is_final
         });
-        self.may_bring(family) && !is_told
+        self.may_bring(family) && !has_answer
     }
 
     /// Whether the authority has said that this is no address of the host.
@@ -241,7 +241,7 @@ pub(crate) fn usable(
     for mut address in list {
         address.set_port(0);
         if let IpAddr::V4(mapped) = address.ip().to_canonical() {
-            // An IPv4-mapped IPv6 address is the IPv4 address that it stands for.
+            // An IPv4-mapped IPv6 address is the IPv4 address that it maps.
             address.set_ip(mapped.into());
         }
         let family = Family::from(address.ip());

@@ -43,8 +43,8 @@ pub struct Stale {
 
 /// A dial has stopped, for the next service would begin: everything that a user needs to decide.
 ///
-/// Until the answer no packet goes to the next service, and deadline and patience stand still. Open
-/// attempts live on: one that connects withdraws the question.
+/// Until the answer no packet goes to the next service, and deadline and patience do not advance. Open
+/// attempts go on: one that connects withdraws the question.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Question {
@@ -66,8 +66,8 @@ pub struct Question {
 impl Question {
     /// What became of the services so far, in one line: `587 is silent`.
     pub fn summary(&self) -> String {
-        let told = report::told(&self.attempts, |_| true, false).join("; ");
-        if told.is_empty() { self.reason.to_string() } else { told }
+        let clauses = report::clauses(&self.attempts, |_| true, false).join("; ");
+        if clauses.is_empty() { self.reason.to_string() } else { clauses }
     }
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for Question {
     }
 }
 
-/// The questions of one dial; the last one may stand open.
+/// The questions of one dial; the last one may be open.
 #[derive(Debug, Default)]
 pub(super) struct Asking {
     questions: Vec<OpenQuestion>,
@@ -106,7 +106,7 @@ impl Asking {
         self.questions.push(OpenQuestion { next, reason, at, closed: None, answer: None });
     }
 
-    /// The question that stands, with its number.
+    /// The open question, with its number.
     pub(super) fn open(&self) -> Option<(u32, OpenQuestion)> {
         let last = self.questions.last().filter(|asked| asked.closed.is_none())?;
         let number = u32::try_from(self.questions.len()).unwrap_or(u32::MAX);

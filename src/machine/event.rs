@@ -48,7 +48,7 @@ pub enum Event {
         /// SYNs sent, where the kernel tells.
         syns: Option<u32>,
     },
-    /// Nothing stands between us and the service any more: the proxy has replied. A direct dial
+    /// The way to the service is complete: the proxy has replied. A direct dial
     /// says this in the same turn as [`Event::Connected`]. Without a greeting wait the connection can be
     /// used now; with one, the server's greeting is waited for from now on.
     Confirmed {
@@ -61,7 +61,7 @@ pub enum Event {
         /// The attempt.
         attempt: AttemptId,
     },
-    /// What else was heard of an attempt, for people: it stands in the report and changes nothing.
+    /// A further message about an attempt, for people: it is reported and changes nothing.
     Noted {
         /// The attempt, which may have ended.
         attempt: AttemptId,

@@ -124,7 +124,7 @@ impl Machine {
     }
 
     /// When [`Machine::handle_timeout`] must be called at the latest; `None` after the end, and
-    /// while a question stands.
+    /// while a question is open.
     pub fn deadline(&self) -> Option<Instant> {
         self.next().map(|(at, _)| at)
     }
@@ -139,13 +139,13 @@ impl Machine {
         self.ended.map(|(end, _)| end)
     }
 
-    /// Whether a question stands.
+    /// Whether a question is open.
     pub fn is_asking(&self) -> bool {
         self.ended.is_none() && self.asking.is_open()
     }
 
     /// Takes in the answer to a question, by its number, without deciding anything yet. An answer
-    /// to another question than the one that stands changes nothing.
+    /// to another question than the open one changes nothing.
     pub fn answer(&mut self, question: u32, answer: Answer, now: Instant) -> Result<(), Stale> {
         self.now = self.now.max(now);
         match self.asking.open().filter(|_| self.ended.is_none()) {

@@ -76,7 +76,7 @@ impl CandidatePlace {
 #[derive(Debug)]
 pub(super) enum TryState {
     Connecting,
-    /// `passed`: since when nothing but the greeting is waited for.
+    /// `passed`: when the wait for the greeting alone began.
     Confirming {
         passed: Option<Instant>,
     },
@@ -340,8 +340,8 @@ pub(super) fn observations(
     let mut observations: Vec<Observation> = Vec::new();
     for (index, t) in tries.iter().enumerate() {
         let (service, family) = (services[t.service], t.family());
-        let is_told = |o: &Try| o.service == t.service && o.family() == family && !o.disowned;
-        if t.disowned || tries[..index].iter().any(is_told) {
+        let is_the_same = |o: &Try| o.service == t.service && o.family() == family && !o.disowned;
+        if t.disowned || tries[..index].iter().any(is_the_same) {
             continue;
         }
         // One that was closed for another and tried again counts by its last try.

@@ -68,7 +68,7 @@ impl Rules<'_> {
     /// The step that falls due first; of those that are due together, the one that decides more.
     pub(super) fn next(&self) -> Option<Due> {
         if self.asking.is_open() {
-            // Time stands still, so nothing but what is due already will ever be.
+            // Time does not advance, so only what is due already can happen.
             let due = [self.disown(), self.close_answered(), self.withdraw(), self.start_next()];
             return due.into_iter().flatten().find(|(at, _)| *at <= self.now);
         }

@@ -23,7 +23,7 @@ use icmp::Verdict::{Hard, NotAFailure, Soft};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The connection stands, and won.
+    /// The connection was established, and won.
     Connected,
     /// The peer answered with a RST.
     Reset,
@@ -241,7 +241,7 @@ mod tests {
     const ROUTER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(203, 0, 113, 1));
     const OURS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 2));
 
-    fn told(errno: i32, queue: ErrorQueue, segments_in: u32) -> Option<Failure> {
+    fn classified(errno: i32, queue: ErrorQueue, segments_in: u32) -> Option<Failure> {
         Failure::from_evidence(&Evidence {
             errno: (errno != 0).then_some(Errno(errno)),
             queue,
@@ -255,7 +255,7 @@ mod tests {
     }
 
     fn outcome(queue: ErrorQueue) -> Option<Outcome> {
-        told(0, queue, 0).map(|failure| failure.outcome)
+        classified(0, queue, 0).map(|failure| failure.outcome)
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
             (12, 2, EPROTO, IcmpSoft),
         ];
         for &(kind, code, errno, expected) in v4 {
-            let failure = told(0, icmp(Ipv4, kind, code, errno), 0).expect("a failure");
+            let failure = classified(0, icmp(Ipv4, kind, code, errno), 0).expect("a failure");
             assert_eq!(failure.outcome, expected, "{kind}/{code}");
             assert_eq!(failure.errno, Some(Errno(errno)), "the queue's errno stands in");
         }
@@ -313,7 +313,7 @@ mod tests {
             icmp(Ipv4, 11, 1, EHOSTUNREACH),
             icmp(Ipv6, 2, 0, libc::EMSGSIZE),
         ] {
-            assert_eq!(told(0, queue, 0), None, "{queue:?}");
+            assert_eq!(classified(0, queue, 0), None, "{queue:?}");
         }
     }
 
@@ -321,21 +321,21 @@ mod tests {
     fn an_unknown_code_is_sorted_by_its_errno_and_keeps_its_numbers() {
         assert_eq!(outcome(icmp(Ipv4, 3, 99, EHOSTUNREACH)), Some(Outcome::IcmpSoft));
         assert_eq!(outcome(icmp(Ipv6, 1, 99, EACCES)), Some(Outcome::IcmpHard));
-        let failure = told(0, icmp(Ipv4, 3, 99, EHOSTUNREACH), 0).unwrap();
+        let failure = classified(0, icmp(Ipv4, 3, 99, EHOSTUNREACH), 0).unwrap();
         assert_eq!(failure.icmp.unwrap().to_string(), "ICMPv4 type 3 code 99");
     }
 
     #[test]
     fn a_reset_is_a_segment_that_came_in_with_an_empty_queue() {
         for errno in [ECONNREFUSED, ECONNRESET] {
-            let failure = told(errno, ErrorQueue::Empty, 1).unwrap();
+            let failure = classified(errno, ErrorQueue::Empty, 1).unwrap();
             assert_eq!((failure.outcome, failure.icmp), (Outcome::Reset, None));
         }
         assert_eq!(
-            told(ECONNREFUSED, icmp(Ipv4, 3, 3, ECONNREFUSED), 0).unwrap().outcome,
+            classified(ECONNREFUSED, icmp(Ipv4, 3, 3, ECONNREFUSED), 0).unwrap().outcome,
             Outcome::IcmpHard
         );
-        assert_eq!(told(ECONNREFUSED, ErrorQueue::Empty, 0).unwrap().outcome, Outcome::Local);
+        assert_eq!(classified(ECONNREFUSED, ErrorQueue::Empty, 0).unwrap().outcome, Outcome::Local);
     }
 
     #[test]
@@ -346,12 +346,13 @@ mod tests {
     #[test]
     fn what_this_machine_refuses_is_local() {
         for errno in [ENETUNREACH, EHOSTUNREACH, EACCES, EINVAL, libc::EPERM, EMFILE] {
-            let failure = told(errno, ErrorQueue::Empty, 0).unwrap();
+            let failure = classified(errno, ErrorQueue::Empty, 0).unwrap();
             assert_eq!(failure.outcome, Outcome::Local, "{}", Errno(errno));
         }
         // A neighbour that does not answer: the kernel sends itself a host unreachable.
         let own = Icmp { family: Ipv4, kind: 3, code: 1, sender: Some(OURS) };
-        let failure = told(EHOSTUNREACH, ErrorQueue::Icmp(own, Errno(EHOSTUNREACH)), 0).unwrap();
+        let failure =
+            classified(EHOSTUNREACH, ErrorQueue::Icmp(own, Errno(EHOSTUNREACH)), 0).unwrap();
         assert_eq!(failure.outcome, Outcome::Local);
         assert_eq!(
             outcome(ErrorQueue::Local(Errno(libc::EMSGSIZE))),
@@ -363,21 +364,22 @@ mod tests {
     #[test]
     fn without_a_queue_errno_alone_decides() {
         let queue = ErrorQueue::Unavailable;
-        assert_eq!(told(EHOSTUNREACH, queue, 0).unwrap().outcome, Outcome::IcmpSoft);
-        assert_eq!(told(EACCES, queue, 0).unwrap().outcome, Outcome::IcmpHard);
-        assert_eq!(told(EMFILE, queue, 0).unwrap().outcome, Outcome::Local);
-        assert_eq!(told(ECONNREFUSED, queue, 1).unwrap().outcome, Outcome::Reset);
+        assert_eq!(classified(EHOSTUNREACH, queue, 0).unwrap().outcome, Outcome::IcmpSoft);
+        assert_eq!(classified(EACCES, queue, 0).unwrap().outcome, Outcome::IcmpHard);
+        assert_eq!(classified(EMFILE, queue, 0).unwrap().outcome, Outcome::Local);
+        assert_eq!(classified(ECONNREFUSED, queue, 1).unwrap().outcome, Outcome::Reset);
     }
 
     #[test]
     fn the_kernel_giving_up_is_a_timeout() {
-        assert_eq!(told(ETIMEDOUT, ErrorQueue::Empty, 0).unwrap().outcome, Outcome::Timeout);
-        assert_eq!(told(0, ErrorQueue::Empty, 1), None, "nothing failed");
+        assert_eq!(classified(ETIMEDOUT, ErrorQueue::Empty, 0).unwrap().outcome, Outcome::Timeout);
+        assert_eq!(classified(0, ErrorQueue::Empty, 1), None, "nothing failed");
     }
 
     #[test]
     fn only_local_resource_errors_end_the_dial() {
-        let own = |errno| told(errno, ErrorQueue::Empty, 0).unwrap().is_local_resource_error();
+        let own =
+            |errno| classified(errno, ErrorQueue::Empty, 0).unwrap().is_local_resource_error();
         assert!(own(EMFILE) && own(libc::ENFILE) && own(libc::ENOBUFS) && own(libc::ENOMEM));
         assert!(own(libc::EADDRNOTAVAIL) && own(libc::EADDRINUSE));
         assert!(!own(ENETUNREACH) && !own(libc::EPERM));

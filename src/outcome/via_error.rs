@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_is_told_with_its_code() {
+    fn a_reply_is_reported_with_its_code() {
         assert_eq!(ViaError::Reply(5).to_string(), "says connection refused (reply 5)");
         assert!(ViaError::Reply(99).to_string().ends_with("(reply 99)"));
     }

@@ -53,7 +53,7 @@ impl fmt::Display for Family {
     }
 }
 
-/// How TLS is spoken on a service. The dial speaks none of it: the mode is a demand on the caller.
+/// How TLS is used on a service. The dial itself does no TLS: the mode is a demand on the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tls {
     /// TLS from the first byte (RFC 8314 section 3.3), as on port 465.

@@ -49,7 +49,7 @@ impl Probed {
         Ok(machine.report())
     }
 
-    /// What comes of an action, and when.
+    /// The result of an action, and when it comes.
     fn carry_out(&self, action: Action, now: Duration) -> Vec<(Duration, Event)> {
         match action {
             Action::Resolve { query } => self.answer(query, now).into_iter().collect(),

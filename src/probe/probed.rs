@@ -119,7 +119,7 @@ impl Probed {
         attempts.chain(self.answers.iter().filter_map(|a| a.ended)).max().unwrap_or_default()
     }
 
-    /// The attempt of this probe that a dial's attempt stands for.
+    /// The attempt of this probe at the address of a dial's attempt.
     pub(super) fn attempt_at(&self, address: SocketAddr) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.address == Some(address))
     }
@@ -133,19 +133,19 @@ impl Probed {
     /// One sentence for people: what a dial would come to by this [`forecast`](Probed::forecast),
     /// or what keeps it from connecting.
     pub fn summary(&self, forecast: &Report) -> String {
-        let told = forecast.summary();
+        let summary = forecast.summary();
         if forecast.winner().is_some() {
             let host = &self.target;
             // The last clause of a report's summary is what the dial ended with.
-            return match told.rsplit_once("; ") {
+            return match summary.rsplit_once("; ") {
                 Some((before, end)) => format!("{host}: {before}; a dial would be {end}"),
-                None => format!("{host}: a dial would be {told}"),
+                None => format!("{host}: a dial would be {summary}"),
             };
         }
         // Where nothing connects, the probe's own words say what was measured and no more. One that
         // connected where the dial would not has failed by the dial's rules, so the failure is reported.
         let connected = self.attempts.iter().any(|a| a.outcome == Some(Outcome::Connected));
-        if connected { told } else { self.failure().summary() }
+        if connected { summary } else { self.failure().summary() }
     }
 
     /// This probe of a host where nothing connected, as the report of a dial.

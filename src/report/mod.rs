@@ -273,8 +273,8 @@ impl Report {
         won.or_else(|| of_it.min_by_key(|attempt| weight(attempt.outcome)))
     }
 
-    /// The error number that stands for a dial without a connection: that of the attempt that
-    /// [`Report::summary`] tells first, or `ETIMEDOUT` where this was silent, or where the deadline
+    /// The error number of a dial without a connection: that of the attempt that
+    /// [`Report::summary`] names first, or `ETIMEDOUT` where this was silent, or where the deadline
     /// came before any attempt. `None` for a dial that connected, and where no number fits.
     pub fn errno(&self) -> Option<Errno> {
         let silence = Some(Errno(libc::ETIMEDOUT));
@@ -286,8 +286,8 @@ impl Report {
         match (self.end, self.telling()) {
             (None | Some(End::Connected(_)), _) => None,
             (Some(End::Timeout), None) => silence,
-            (_, Some(told)) if told.outcome == Some(Outcome::Timeout) => told.errno.or(silence),
-            (_, told) => told.and_then(|attempt| attempt.errno),
+            (_, Some(first)) if first.outcome == Some(Outcome::Timeout) => first.errno.or(silence),
+            (_, first) => first.and_then(|attempt| attempt.errno),
         }
     }
 
@@ -304,7 +304,7 @@ impl Report {
     }
 
     fn success(&self, winner: &Attempt) -> String {
-        let mut parts = told(&self.attempts, |s| s != winner.service, false);
+        let mut parts = clauses(&self.attempts, |s| s != winner.service, false);
         let cleartext = if winner.service.tls() == Tls::Cleartext { " in cleartext" } else { "" };
         let way = match (winner.family, &self.via) {
             (Some(family), _) => format!("over {family}"),
@@ -322,39 +322,39 @@ impl Report {
 
     fn failure(&self) -> String {
         let host = &self.host;
-        let told = told(&self.attempts, |_| true, true).join("; ");
+        let clauses = clauses(&self.attempts, |_| true, true).join("; ");
         let after = Millis(self.elapsed);
         let Some(end) = self.end else { return format!("{host}: not ended yet, after {after}") };
         match end {
             End::Unresolved => format!("{host}: {} (after {after})", self.unresolved()),
-            End::LocalResourceError if told.is_empty() => {
+            End::LocalResourceError if clauses.is_empty() => {
                 format!("{host}: {} (after {after})", self.unresolved())
             }
             End::Via => format!("{host}: {} (after {after})", self.way_down()),
-            End::Declined if told.is_empty() => {
+            End::Declined if clauses.is_empty() => {
                 format!("{host}: nothing answered; the fallback was declined (after {after})")
             }
             End::Declined => {
-                format!("{host}: {told}; the fallback was declined (after {after})")
+                format!("{host}: {clauses}; the fallback was declined (after {after})")
             }
-            End::Timeout if told.is_empty() => match self.lookup_error() {
+            End::Timeout if clauses.is_empty() => match self.lookup_error() {
                 Some(error @ LookupError::Busy) => format!("{host}: {error} (after {after})"),
                 _ => format!("{host}: no address found before the timeout ({after})"),
             },
-            End::Timeout => format!("{host}: {told}; gave up at the timeout ({after})"),
+            End::Timeout => format!("{host}: {clauses}; gave up at the timeout ({after})"),
             End::Cancelled => format!("{host}: cancelled after {after}"),
-            _ => format!("{host}: {told}; nothing is left to try (after {after})"),
+            _ => format!("{host}: {clauses}; nothing is left to try (after {after})"),
         }
     }
 
     /// What is wrong with the proxy or the command.
     fn way_down(&self) -> String {
         let of_the_way = |a: &&Attempt| a.via_error.is_some_and(ViaError::is_of_the_way);
-        let told = self.attempts.iter().find(of_the_way).and_then(|attempt| {
+        let reason = self.attempts.iter().find(of_the_way).and_then(|attempt| {
             let note = attempt.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
             Some(format!("{} {}{note}", self.via.as_ref()?, attempt.via_error?))
         });
-        told.unwrap_or_else(|| "the proxy or the command failed".to_owned())
+        reason.unwrap_or_else(|| "the proxy or the command failed".to_owned())
     }
 
     /// Why there was no address.
@@ -373,7 +373,7 @@ impl Report {
 }
 
 /// A clause for each service that something can be said of, in the order of the attempts.
-pub(crate) fn told(
+pub(crate) fn clauses(
     attempts: &[Attempt],
     wanted: impl Fn(Service) -> bool,
     in_full: bool,
@@ -404,7 +404,7 @@ pub(crate) fn told(
         .collect()
 }
 
-/// The written rule of [`Report::summary`]: the lowest speaks for its service.
+/// The written rule of [`Report::summary`]: the lowest describes its service.
 fn weight(outcome: Option<Outcome>) -> u8 {
     match outcome {
         Some(Outcome::IcmpHard) => 0,

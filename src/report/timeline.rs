@@ -240,7 +240,7 @@ impl Span {
     }
 }
 
-/// A bar in `cells` characters that stand for `total`.
+/// A bar in `cells` characters, the width of `total`.
 fn bar(span: &Span, cells: usize, total: Duration) -> String {
     let first = cell(span.began, cells, total).min(cells - 1);
     let last = cell(span.ended, cells, total).clamp(first, cells - 1);

@@ -325,7 +325,7 @@ mod tests {
         Login::new("user", "secret")
     }
 
-    /// What a client sends to a proxy that says this, and what comes of it.
+    /// What a client sends to a proxy that says this, and the result.
     fn exchange(client: &mut Client, says: &[u8]) -> (Vec<u8>, usize) {
         let (mut sent, mut taken) = (Vec::new(), 0);
         loop {
@@ -405,13 +405,13 @@ mod tests {
     }
 
     #[test]
-    fn every_refusal_is_told_with_what_it_says() {
-        let told = |login, says: &[u8]| {
+    fn every_refusal_is_reported_with_what_it_says() {
+        let refused = |login, says: &[u8]| {
             let error = end(login, says).expect("an end").expect_err("a refusal");
             (error.failure().via_error.expect("its own"), error.to_string())
         };
         for code in 1..=255 {
-            assert_eq!(told(None, &[5, 0, 5, code, 0, 1]).0, ViaError::Reply(code));
+            assert_eq!(refused(None, &[5, 0, 5, code, 0, 1]).0, ViaError::Reply(code));
         }
         for (login, says, via, part) in [
             (None, &b"HT"[..], ViaError::Protocol, "begins with 0x48"),
@@ -424,7 +424,7 @@ mod tests {
             (login(), b"\x05\x02\x01\x01", ViaError::Login, "status 1"),
             (None, b"\x05\0\x04\0\0\x01", ViaError::Protocol, "begins with 0x04"),
         ] {
-            let (error, words) = told(login, says);
+            let (error, words) = refused(login, says);
             assert_eq!(error, via, "{says:?}");
             assert!(words.contains(part), "{words}");
         }

@@ -48,7 +48,7 @@ pub struct Request {
 /// Why a client is sent away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mistake {
-    /// It does not speak SOCKS5, so there is no way to tell it.
+    /// It does not speak SOCKS5, so it cannot be answered.
     Protocol,
     /// It requires a login, which is not offered; the reply has been sent.
     Login,
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_as_the_rfc_has_them() {
+    fn mistakes_are_answered_as_the_rfc_has_them() {
         assert_eq!(ask(b"\x04\x01\0\x19").0, Some(Err(Mistake::Protocol)), "SOCKS4");
         assert_eq!(ask(b"GET / HTTP/1.1").0, Some(Err(Mistake::Protocol)));
         let (end, sent, _) = ask(b"\x05\x01\x02");

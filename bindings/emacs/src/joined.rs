@@ -147,9 +147,9 @@ mod tests {
         drop(emacs);
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
         let gone = || server.write_all(b"still here").is_err();
-        let mut server_is_told = gone;
+        let mut server_has_ended = gone;
         for _ in 0..1000 {
-            if server_is_told() {
+            if server_has_ended() {
                 return;
             }
             thread::sleep(Duration::from_millis(10));

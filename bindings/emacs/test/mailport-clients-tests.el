@@ -85,7 +85,7 @@ COPIES is a file for a copy, or nil."
   (mailport-tests--composing
     (setq mailport-tests--reply (lambda (client line)
                                   (when (string-prefix-p "RCPT" line)
-                                    (process-send-string client "571 nobody\r\n")
+                                    (process-send-string client "571 refused\r\n")
                                     t)))
     (let ((mail-user-agent 'message-user-agent))
       (compose-mail "you@example.test" "Composed: Grüße" (list (cons "Fcc" copies))))

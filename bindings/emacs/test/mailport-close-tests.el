@@ -67,7 +67,7 @@ Between them others take the numbers of the descriptors that were closed."
       (process-send-string process "alive")
       (mailport-tests--until (lambda () (equal received "alive"))))))
 
-(ert-deftest mailport-closes-a-stream-once-whoever-ends-it ()
+(ert-deftest mailport-closes-a-stream-once-by-any-way-to-end-it ()
   (dolist (end (list #'delete-process
                      (lambda (process)
                        (let ((kill-buffer-query-functions nil))
@@ -94,7 +94,7 @@ Between them others take the numbers of the descriptors that were closed."
 
 ;;;; Of a dial
 
-(ert-deftest mailport-closes-a-dial-once-whoever-ends-it ()
+(ert-deftest mailport-closes-a-dial-once-by-any-way-to-end-it ()
   (dolist (end (list (lambda ()
                        (dolist (timer timer-list)
                          (when (eq (timer--function timer) #'mailport--on-timer)
@@ -140,7 +140,7 @@ Emacs looks at its stack when it collects, at what is not in use too."
       (mailport-tests--until (lambda ()
                                (garbage-collect)
                                (= descriptors (mailport-tests--descriptors))))
-      ;; Connected, and taken by nobody.
+      ;; Connected, and not taken.
       (mailport-tests--drop-dials 20 open)
       (mailport-tests--until (lambda () (= 20 (length (mailport-tests--clients)))))
       (mailport-tests--until (lambda ()
@@ -216,7 +216,7 @@ Emacs looks at its stack when it collects, at what is not in use too."
 
 (ert-deftest mailport-quit-in-the-background-closes-the-connection ()
   (mailport-tests--with
-    ;; It greets, and says nothing to EHLO, when somebody quits.
+    ;; It greets, and says nothing to EHLO, when the user quits.
     (mailport-tests--plan
      (mailport-tests--port
       (mailport-tests--server
@@ -346,7 +346,7 @@ The plan has the ports of a silent and of a pausing server.")
       (should (= inherited (mailport-tests--inherited)))
       (mailport--close dial))))
 
-(ert-deftest mailport-remembers-from-one-emacs-to-the-next-until-told-to-forget ()
+(ert-deftest mailport-remembers-from-one-emacs-to-the-next-until-reported-to-forget ()
   (mailport-tests--with
     (let* ((folder (file-name-as-directory (make-temp-file "mailport-tests-" t)))
            (plan (format "%d:cleartext,%d:cleartext" (mailport-tests--silent) (mailport-tests--greeter)))

@@ -1,4 +1,4 @@
-;;; mailport-mew-tests.el --- Mew falls back, whatever its version  -*- lexical-binding: t; -*-
+;;; mailport-mew-tests.el --- Each version of Mew falls back  -*- lexical-binding: t; -*-
 
 ;; SPDX-License-Identifier: MIT OR Apache-2.0
 
@@ -14,7 +14,7 @@
 (require 'mailport-tests)
 (require 'mailport-mew)
 
-(defvar mailport-tests--told nil "What the stub of Mew was told, youngest first.")
+(defvar mailport-tests--reported nil "The events that the stub of Mew got, the latest first.")
 (defvar mailport-tests--left nil "Which connections were left to Mew, youngest first.")
 
 (defvar mew-use-submission nil "Mew's: whether it falls back by itself.")
@@ -43,7 +43,7 @@
   (declare (indent 0) (debug t))
   `(mailport-tests--with
      (mailport-mode -1)
-     (let ((mailport-tests--told nil) (mailport-tests--left nil))
+     (let ((mailport-tests--reported nil) (mailport-tests--left nil))
        (cl-letf (((symbol-function 'mew-open-network-stream) #'mailport-tests--mew-own)
                  ((symbol-function 'mew-smtp-send-message) #'mailport-tests--mew-falls-back-p)
                  ((symbol-function 'mew-smtp-info-name) #'mailport-tests--mew-falls-back-p)
@@ -51,7 +51,7 @@
                  ((symbol-function 'mew-smtp-ssh-server) (lambda (case) (eq case 'ssh)))
                  ((symbol-function 'mew-smtp-sentinel)
                   (lambda (process event)
-                    (push (list (process-name process) event) mailport-tests--told))))
+                    (push (list (process-name process) event) mailport-tests--reported))))
          (mailport-mew-mode 1)
          (unwind-protect (progn ,@body)
            (mailport-mew-mode -1))
@@ -95,7 +95,7 @@ received."
             (mailport-tests--until
              (lambda () (equal "220 hello\r\nEHLO here\r\n" (funcall opened t))))
             (should-not mailport-tests--left)
-            (should-not mailport-tests--told)))))))
+            (should-not mailport-tests--reported)))))))
 
 (ert-deftest mailport-has-a-plan-for-mew-where-the-user-has-none ()
   (let ((mailport-plans '(("own.example" . "587:starttls") ("alone.example" . nil)
@@ -121,10 +121,10 @@ received."
         (let ((opened (mailport-tests--mew-open 25 more)))
           (mailport-tests--until (lambda () (not (process-live-p (funcall opened)))))
           (accept-process-output nil 0.05)
-          (pcase mailport-tests--told
+          (pcase mailport-tests--reported
             ;; Mew looks for the word, and cuts the line's end off.
             (`(("mail" ,event)) (should (string-match-p "refused.* - failed\n\\'" event)))
-            (told (ert-fail told))))))))
+            (reported (ert-fail reported))))))))
 
 (ert-deftest mailport-cancels-the-dial-of-a-mew-that-gives-up ()
   (pcase-dolist (`(,_ . ,more) mailport-tests--mews)

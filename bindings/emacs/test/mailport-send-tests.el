@@ -19,7 +19,7 @@
 ;;;; A server
 
 (defvar mailport-tests--letters nil "What the server has accepted, the latest first.")
-(defvar mailport-tests--commands nil "What the server was told, the latest first.")
+(defvar mailport-tests--commands nil "The commands that the server got, the latest first.")
 (defvar mailport-tests--reply #'ignore
   "A function of a client and a command that may reply in another way.
 It returns non-nil if it has.  A line of a message follows the word \"text\".")
@@ -123,7 +123,7 @@ It returns non-nil if it has.  A line of a message follows the word \"text\".")
   (plist-get (car (mailport--outbox-letters)) (or property :state)))
 
 (defun mailport-tests--until-state (state)
-  "Wait until the first letter has STATE, and nobody sends it."
+  "Wait until the first letter has STATE, and is not being sent."
   (with-timeout (120 (ert-fail (list "Never" state (mailport--outbox-letters)
                                     mailport-tests--commands)))
     (while (not (and (eq state (mailport-tests--state))
@@ -419,7 +419,7 @@ It returns non-nil if it has.  A line of a message follows the word \"text\".")
   (mailport-tests--with-outbox
     (setq mailport-tests--reply (lambda (client line)
                                   (when (string-prefix-p "RCPT" line)
-                                    (process-send-string client "571 nobody\r\n")
+                                    (process-send-string client "571 refused\r\n")
                                     t)))
     (mailport-tests--send "Wrong" nil "Bcc: hidden@example.test\nMessage-ID: <1@example.test>\n")
     (mailport-tests--until-state 'failed)

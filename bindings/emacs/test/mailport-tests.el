@@ -136,14 +136,14 @@ What they send is given to ON-INPUT."
 
 (defvar mailport-tests--gap 0 "The longest time that a timer had to wait.")
 
-(defmacro mailport-tests--told (&rest body)
+(defmacro mailport-tests--reported (&rest body)
   "Evaluate BODY, and return what the echo area has said meanwhile, youngest first."
-  `(let ((told nil))
+  `(let ((reported nil))
      (cl-letf (((symbol-function 'message)
                 (lambda (format &rest arguments)
-                  (when format (push (apply #'format format arguments) told)))))
+                  (when format (push (apply #'format format arguments) reported)))))
        ,@body)
-     told))
+     reported))
 
 (defconst mailport-tests--alive 1
   "How long a timer may have to wait on a busy machine.
@@ -311,9 +311,9 @@ An Emacs that waits for the silent port waits longer.")
   (mailport-tests--with
     (setq mailport-port-delay nil mailport-patience nil mailport-verbose t)
     (let* ((silent (mailport-tests--silent))
-           (told (progn
+           (reported (progn
                    (mailport-tests--plan silent (mailport-tests--greeter))
-                   (mailport-tests--told
+                   (mailport-tests--reported
                     (mailport-tests--ticking
                      (should (process-live-p (car (mailport-tests--open :type 'plain)))))))))
       (should (< 400 (plist-get (mailport--report (car mailport--history)) :elapsed) 5000))
@@ -321,7 +321,7 @@ An Emacs that waits for the silent port waits longer.")
       (should (cl-some (lambda (line)
                          (string-match-p (format "%d silent for [0-9]+ s, trying [0-9]+ too" silent)
                                          line))
-                       told)))))
+                       reported)))))
 
 (ert-deftest mailport-tells-why-there-is-no-connection ()
   (mailport-tests--with
@@ -500,12 +500,12 @@ With an argument, it returns the dial."
   (mailport-tests--with
     (setq mailport-port-delay 0.6 mailport-patience 0.8 mailport-verbose t)
     (let* ((silent (mailport-tests--silent)) (open (mailport-tests--greeter))
-           (told (mailport-tests--told
+           (reported (mailport-tests--reported
                   (mailport-tests--plan silent open)
                   (mailport-tests--until (mailport-tests--async :type 'plain)))))
       (dolist (line (list (format "%d silent for [0-9]+ s, trying %d too\\'" silent open)
                           (format "%d is silent.*; connected to %d" silent open)))
-        (should (cl-some (lambda (said) (string-match-p line said)) told))))))
+        (should (cl-some (lambda (said) (string-match-p line said)) reported))))))
 
 (ert-deftest mailport-calls-back-once-though-the-callback-fails ()
   (mailport-tests--with
@@ -588,7 +588,7 @@ With an argument, it returns the dial."
       (mailport-tests--until (lambda () (not (process-live-p process))))
       (should-not (cdr failed)))))
 
-(ert-deftest mailport-cancels-a-promise-that-nobody-wants ()
+(ert-deftest mailport-cancels-a-promise-without-a-receiver ()
   (mailport-tests--with
     (let ((process (mailport--promise (format "%d:cleartext" (mailport-tests--silent)) "mail"
                                       "127.0.0.1" 587 #'ignore)))
@@ -626,7 +626,7 @@ With an argument, it returns the dial."
 ;;;; Asking
 
 (defmacro mailport-tests--typing (events &rest body)
-  "Evaluate BODY as if somebody answered with EVENTS."
+  "Evaluate BODY as if the user answered with EVENTS."
   (declare (indent 1))
   `(let ((noninteractive nil) (events ,events) (prompts nil))
      (cl-letf (((symbol-function 'read-event)
@@ -667,7 +667,7 @@ With an argument, it returns the dial."
           (should (string-match-p "No packet is sent" explained))
           (should-not (get-buffer-window "*mailport question*")))))))
 
-(ert-deftest mailport-remembers-an-answer-only-if-told-to ()
+(ert-deftest mailport-remembers-an-answer-only-if-reported-to ()
   (mailport-tests--with
     (setq mailport-ask t mailport-cache 'session)
     (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
@@ -681,7 +681,7 @@ With an argument, it returns the dial."
       (setq events (list ?f ?\r))
       (should (process-live-p (car (mailport-tests--open :type 'plain)))))))
 
-(ert-deftest mailport-follows-the-default-where-nobody-can-be-asked ()
+(ert-deftest mailport-follows-the-default-where-no-user-can-be-asked ()
   (mailport-tests--with
     (setq mailport-ask t)
     (mailport-tests--plan (mailport-tests--refused) (mailport-tests--greeter))
@@ -830,11 +830,11 @@ With an argument, it returns the dial."
     (mailport-tests--plan (mailport-tests--greeter))
     (let* ((mailport--loaded-version mailport-version)
            (mailport-version "9.9.9")
-           (told (mailport-tests--told
+           (reported (mailport-tests--reported
                   (dotimes (_ 2)
                     (should (process-live-p (car (mailport-tests--open :type 'plain))))))))
       (should (equal 1 (cl-count-if (lambda (said) (string-match-p "until you restart" said))
-                                    told))))))
+                                    reported))))))
 
 (ert-deftest mailport-documents-the-defaults-of-the-library ()
   (mailport--load)

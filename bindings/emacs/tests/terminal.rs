@@ -21,7 +21,7 @@ const BINDING: &str = env!("CARGO_MANIFEST_DIR");
 /// The name of its buffer as soon as the keys are bound.
 const READY: &str = "*keys are bound*";
 
-/// An Emacs in a terminal of its own; dropping it ends both. `MAILPORT_EMACS` is a command that
+/// An Emacs in its own terminal; dropping it ends both. `MAILPORT_EMACS` is a command that
 /// starts another Emacs than the one in the path.
 struct Terminal {
     socket: String,

@@ -42,7 +42,7 @@ impl Plan {
         Ok(Plan(if prefer_submission { plan.prefer_submission() } else { plan }))
     }
 
-    /// The names that stand for plans.
+    /// The names of plans.
     #[staticmethod]
     fn names() -> Vec<&'static str> {
         mailport::Plan::NAMES.to_vec()

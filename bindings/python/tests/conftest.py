@@ -67,7 +67,7 @@ def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
         request.getfixturevalue("server")
     before = descriptors(), threads()
     yield
-    # A look-up that nobody waits for any more has its thread until the name service answers.
+    # An abandoned look-up has its thread until the name service answers.
     until = time.monotonic() + 20
     while True:
         left = {n: what for n, what in descriptors().items() if n not in before[0]}
@@ -172,7 +172,7 @@ def run(request: pytest.FixtureRequest) -> Run[Any]:
 
 @pytest.fixture
 def refused() -> Iterator[int]:
-    """A port that answers with RST: nobody listens on it while the socket holds its number."""
+    """A port that answers with RST: no listener can get it while the socket holds its number."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
@@ -295,7 +295,7 @@ def mailbox(server: Server) -> list[Any]:
 
 @pytest.fixture
 def unhandled(monkeypatch: pytest.MonkeyPatch) -> list[threading.ExceptHookArgs]:
-    """What threads raised and nobody caught."""
+    """The uncaught exceptions of threads."""
     seen: list[threading.ExceptHookArgs] = []
     monkeypatch.setattr(threading, "excepthook", seen.append)
     return seen

@@ -181,7 +181,7 @@ async def page(server: Server) -> None:
     for number, block in enumerate(blocks(), 1):
         own: dict[str, Any] = dict(names)
         await run(block, own)
-        # Each blocks, and the server is in threads of its own.
+        # Each blocks, and the server is in its own threads.
         if "Backend" in own:
             backend = own["Backend"]
         if "MAILERS" in own:

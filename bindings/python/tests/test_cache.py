@@ -187,7 +187,7 @@ def test_streams_go_through_a_command(tunnel: str, server: Server, loop: str) ->
         made.close()
 
 
-def test_a_proxy_that_is_not_there_is_told(refused: int) -> None:
+def test_a_proxy_that_is_not_there_is_reported(refused: int) -> None:
     via = f"socks5://user:secret@{HERE}:{refused}"
     with pytest.raises(mailport.ConnectError, match=f"socks5://{HERE}:{refused}") as caught:
         mailport.connect("mail.example", via=via)

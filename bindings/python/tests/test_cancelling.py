@@ -1,7 +1,7 @@
 """Cancelling at random moments beside a server in the same loop, which must not notice it.
 
-A descriptor that is closed twice, or closed while the loop still watches it, hits whatever got its
-number next: the next dial, or a connection of somebody else.
+A descriptor that is closed twice, or closed while the loop still watches it, hits the descriptor
+that got its number next: of the next dial, or of another connection.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def test_silence_is_etimedout(silent: Silent) -> None:
     assert [attempt.outcome for attempt in caught.value.attempts] == ["timeout"]
 
 
-def test_a_name_that_does_not_exist_is_told(opened: socket.socket) -> None:
+def test_a_name_that_does_not_exist_is_reported(opened: socket.socket) -> None:
     with pytest.raises(ConnectError, match=r"nowhere\.invalid") as caught:
         mailport.connect("nowhere.invalid", plan=starttls(port_of(opened)), timeout=5)
     assert caught.value.attempts == ()
@@ -306,7 +306,7 @@ def test_an_open_attempt_has_no_outcome_yet(silent: Silent) -> None:
         (TypeError, {"host": HERE, "via": b"socks5://proxy.example"}, "via must be a str"),
     ],
 )
-def test_misuse_is_told_before_anything_is_sent(
+def test_misuse_is_reported_before_anything_is_sent(
     kind: type[Exception], arguments: dict[str, object], message: str
 ) -> None:
     with pytest.raises(kind, match=message):

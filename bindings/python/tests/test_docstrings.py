@@ -39,7 +39,7 @@ def public() -> list[tuple[str, object]]:
     for name in mailport.__all__:
         value = getattr(mailport, name)
         if name in ("Ask", "AsyncAsk"):
-            # An alias has no text of its own; the module's has it.
+            # An alias has no text; the module's has it.
             assert name in str(inspect.getdoc(mailport))
             continue
         found.append((name, value))

@@ -68,7 +68,7 @@ def installed_and_dials(source: str | Path, folder: Path, opened: socket.socket)
     fresh = folder / "fresh"
     venv.create(fresh, with_pip=True)
     python = fresh / "bin" / "python"
-    # In a network namespace of its own there is no network.
+    # In a separate network namespace there is no network.
     alone = "unshare", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"]), "--net"
     pip = "-m", "pip", "install", "--no-build-isolation"
     run(*alone, python, *pip, source, variables=variables)

@@ -23,7 +23,7 @@ from mailport import SMTP, Question
 from servers import Server
 
 HERE = "127.0.0.1"
-# A server that says nothing, whatever it hears.
+# A server that never replies.
 LISTENS = [b""] * 9
 
 
@@ -122,7 +122,7 @@ class TestCtrlC:
     ) -> None:
         cache = mailport.Cache(tmp_path / "cache.json")
         plan = starttls(silent.port, opened.getsockname()[1])
-        # Whoever holds the lock of the file holds the one who saves.
+        # While the lock of the file is held, the thread that saves waits.
         with (tmp_path / "cache.json.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             mailport.connect(HERE, plan=plan, config=HASTY, cache=cache).close()

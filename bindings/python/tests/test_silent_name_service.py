@@ -26,7 +26,7 @@ def threads():
     return len(os.listdir("/proc/self/task"))
 
 def descriptors():
-    # A look-up that nobody waits for any more has its thread, and a socket, until it ends.
+    # An abandoned look-up has its thread, and a socket, until it ends.
     until = time.monotonic() + 20
     while threads() > 1 and time.monotonic() < until:
         time.sleep(0.05)
@@ -35,7 +35,7 @@ def descriptors():
 
 
 def in_namespace(folder: Path, body: str) -> subprocess.Popen[str]:
-    """Runs Python code as root of a namespace with a network and a name service of its own."""
+    """Runs Python code as root of a namespace with a separate network and name service."""
     resolv = folder / "resolv.conf"
     resolv.write_text("nameserver 127.0.0.1\noptions timeout:3 attempts:1\n")
     script = folder / "scene.py"

@@ -36,7 +36,7 @@ def message() -> email.message.EmailMessage:
 HELLO = "from@example.com", ["to@example.com"], "Hello", "Hello."
 
 
-def told(envelope: Any) -> tuple[str, list[str], str, str]:
+def reported(envelope: Any) -> tuple[str, list[str], str, str]:
     """What a server has received: sender, recipients, subject and text."""
     got = email.message_from_bytes(envelope.content)
     return envelope.mail_from, envelope.rcpt_tos, got["Subject"], str(got.get_payload()).strip()
@@ -64,7 +64,7 @@ def test_for_submission_is_ready_for_a_login(
             assert isinstance(smtp.sock, ssl.SSLSocket)
             assert smtp.login("user", "password")[0] == 235
             smtp.send_message(message())
-    assert [told(envelope) for envelope in mailbox] == [HELLO] * 2
+    assert [reported(envelope) for envelope in mailbox] == [HELLO] * 2
 
 
 def test_smtp_is_used_like_smtplib_s(
@@ -179,7 +179,7 @@ def test_a_dial_that_fails_is_an_os_error_as_in_smtplib(refused: int) -> None:
         assert caught.value.errno == 111
 
 
-def test_misuse_is_told_before_anything_is_sent() -> None:
+def test_misuse_is_reported_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match="both given"):
         SMTP(HERE, 2525, plan="mew")
     with pytest.raises(ValueError, match="implicit TLS, not 587:starttls"):
@@ -251,7 +251,7 @@ def test_aiosmtplib_takes_the_socket(
         await asyncio.sleep(0.2)
 
     run(main())
-    assert [told(envelope) for envelope in mailbox] == [HELLO] * 2
+    assert [reported(envelope) for envelope in mailbox] == [HELLO] * 2
 
 
 def test_a_create_connection_verifies_the_target(
@@ -278,7 +278,7 @@ def test_ehlo_names_an_address_and_never_asks_the_name_service(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slow(*_: object) -> str:
-        # The tests' server, in a thread of its own, may ask.
+        # The tests' server, in its own thread, may ask.
         assert threading.current_thread() is not threading.main_thread()
         return "localhost"
 

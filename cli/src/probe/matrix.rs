@@ -10,7 +10,7 @@ use mailport::{Outcome, Plan, Service};
 use super::{ProbeFound, table, tls};
 use crate::terminal;
 
-/// Every outcome that may stand in a cell, for its colour.
+/// Every outcome that a cell may hold, for its colour.
 const OUTCOMES: [Outcome; 7] = [
     Outcome::Connected,
     Outcome::Reset,

@@ -56,7 +56,7 @@ pub(crate) struct Args {
 
     /// Read everything from this TOML file instead; examples/systemd/relay.toml shows all keys
     ///
-    /// Only the file can give listeners settings of their own.
+    /// Only the file can give each listener its settings.
     #[arg(long, value_name = "FILE", help_heading = LISTENERS)]
     #[arg(conflicts_with_all = ["listen", "plan", "allow_cleartext", "listen_proxy",
         "listen_transparent", "ports", "names", "prefer", "via", "family", "source", "device",

@@ -40,7 +40,7 @@ impl RelayAddresses {
     }
 
     /// The listener that this socket can reach. `None` for a socket that is left alone: it is not
-    /// TCP or not new, was told where to connect from, uses TCP Fast Open, or is in another network
+    /// TCP or not new, is bound to a source, uses TCP Fast Open, or is in another network
     /// namespace.
     pub(super) fn for_socket(
         &self,

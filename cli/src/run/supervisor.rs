@@ -210,7 +210,7 @@ impl Supervisor {
         let does_block = socket::does_block(&socket);
         let waiting = Arc::clone(&self.waiting);
         self.taken_over.expect(own, to, &others, move |dialled| {
-            let (errno, report) = told(dialled, to);
+            let (errno, report) = result_of(dialled, to);
             if let Some(report) = report {
                 reports.end(place, report);
             }
@@ -248,7 +248,7 @@ impl Supervisor {
 }
 
 /// Prints why a dial has failed. Returns its error number, and its report.
-fn told(dialled: Dialled, to: SocketAddr) -> (Option<i32>, Option<Report>) {
+fn result_of(dialled: Dialled, to: SocketAddr) -> (Option<i32>, Option<Report>) {
     match dialled {
         Ok(report) => (None, Some(report)),
         Err(failed) => {

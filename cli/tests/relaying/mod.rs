@@ -1,4 +1,4 @@
-//! A relay as a process of its own, servers to reach through it, and clients.
+//! A relay as its own process, servers to reach through it, and clients.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
@@ -146,7 +146,7 @@ pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// A connection whose reads and writes fail rather than last for ever.
+/// A connection whose reads and writes fail after a timeout.
 pub(crate) fn client(to: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(to).expect("the relay accepts");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -217,7 +217,7 @@ pub(crate) fn listener() -> (u16, TcpListener) {
     (listener.local_addr().unwrap().port(), listener)
 }
 
-/// A port that nobody listens on for now.
+/// A port without a listener for now.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }

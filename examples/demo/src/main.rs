@@ -80,7 +80,7 @@ fn scene(
     };
     serve(smtp.listening(8)?);
 
-    writeln!(out, "{title}: {submission_port} stands for 587, {smtp_port} for 25")?;
+    writeln!(out, "{title}: {submission_port} plays 587, {smtp_port} plays 25")?;
     out.flush()?;
     let services =
         [Service::new(submission_port, Tls::StartTls)?, Service::new(smtp_port, Tls::StartTls)?];

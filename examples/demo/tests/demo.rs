@@ -21,15 +21,15 @@ fn each_mail_arrives_at_the_port_that_its_network_allows() {
         (Some(" is refused; "), "from a train"),
         (Some(" is silent"), "from a hotel"),
     ];
-    for (scene, (told, subject)) in scenes.iter().zip(expected) {
+    for (scene, (reported, subject)) in scenes.iter().zip(expected) {
         let title = scene.lines().next().unwrap();
         let numbers = title.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
         let [_, submission, "587", smtp, "25"] = numbers.collect::<Vec<_>>()[..] else {
             panic!("{title}");
         };
-        let won = if told.is_none() { submission } else { smtp };
-        let told = told.map(|words| format!("{submission}{words}"));
-        assert!(told.is_none_or(|told| scene.contains(&told)), "{scene}");
+        let won = if reported.is_none() { submission } else { smtp };
+        let reported = reported.map(|words| format!("{submission}{words}"));
+        assert!(reported.is_none_or(|reported| scene.contains(&reported)), "{scene}");
         assert!(scene.contains(&format!("connected to {won} over ")), "{scene}");
         let received = format!("server on port {won} received the mail \"{subject}\"");
         assert!(scene.contains(&received), "{scene}");

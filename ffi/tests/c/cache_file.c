@@ -1,4 +1,4 @@
-/* A file that is not a cache is left alone, and the caller is told; a relative path stays where it
+/* A file that is not a cache is left alone, and the caller is reported; a relative path stays where it
  * was opened. Arguments: a directory of this program, a plan with an open port. */
 #define _DEFAULT_SOURCE
 #include "check.h"

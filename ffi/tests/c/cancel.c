@@ -1,5 +1,5 @@
 /* A dial that another thread cancels while it is waited for, and one whose thread is cancelled by
- * pthread_cancel(3). A second thread in a call is told so. Argument: a plan of a silent port. */
+ * pthread_cancel(3). A second thread in a call is reported so. Argument: a plan of a silent port. */
 #define _DEFAULT_SOURCE
 #include "check.h"
 

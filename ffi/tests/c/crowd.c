@@ -12,7 +12,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A dial has three of its own (epoll, timer, wake-up). It has a socket only when its name is known,
+/* A dial has its own three (epoll, timer, wake-up). It has a socket only when its name is known,
  * and at most 16 names are looked up at once: so few have one that some are enough for all. */
 #define DESCRIPTORS 3
 #define SOCKETS 2000

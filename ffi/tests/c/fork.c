@@ -1,7 +1,7 @@
 /* A fork at every turn of a dial: the child can only free it, and dials for itself; the parent's
  * goes on. Arguments: a plan with an open port, and "busy" or "alone".
  *
- * Busy, a fork comes whatever the threads are at that look a name up. Alone, it waits until they
+ * Busy, a fork comes at any moment of the look-up threads. Alone, it waits until they
  * have ended: the allocator of GCC's sanitizer (12) does not let go of its locks in a child, where a
  * thread of the parent's may have held one, and what such a thread held is lost in a child. */
 #define _POSIX_C_SOURCE 200809L

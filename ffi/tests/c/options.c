@@ -61,7 +61,7 @@ static void source_port_is_used(void)
     CHECK(mailport_options_set_source(options, NULL) == MAILPORT_OK);
 }
 
-/* Not every program may set a mark. One that may not is told by the dial, before it sends. */
+/* Not every program may set a mark. One that may not is reported by the dial, before it sends. */
 static void mark_is_set(void)
 {
     unsigned mark = 42;

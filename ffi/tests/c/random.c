@@ -1,5 +1,5 @@
 /* A caller without sense: valid calls and invalid ones in any order, on many handles.
- * Arguments: the steps at most, a seed (0 for one of its own, which it tells), plans. In place of the
+ * Arguments: the steps at most, a seed (0 for a random one, which it prints), plans. In place of the
  * seed, a file: its bytes decide, as long as there are some, so that a fuzzer can choose the calls. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
@@ -112,7 +112,7 @@ static void read_all(const mailport_dial *dial)
     CHECK(all < 1000000);
 }
 
-/* A new dial in a place, or none; whatever was there goes, wherever it was. */
+/* A new dial in a place, or none; the earlier dial there is freed in any state. */
 static void start(mailport_dial **place)
 {
     const char *const hosts[] = {"127.0.0.1", "127.0.0.1", "127.0.0.1", "::1", "localhost", text()};
@@ -207,7 +207,7 @@ int main(int argc, char **argv)
         mailport_dial_free(dials[i]);
     for (i = 0; i < FEW; i++)
         mailport_options_free(options[i]), mailport_cache_free(caches[i]);
-    /* The C library's look-up has a socket of its own until it ends, wanted or not. */
+    /* The C library's look-up has its own socket until it ends, wanted or not. */
     wait_until_alone();
     CHECK(descriptors() == before && (bytes == NULL || fclose(bytes) == 0));
     return 0;

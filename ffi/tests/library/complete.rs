@@ -43,7 +43,7 @@ fn every_setting_has_its_setter() {
     let with = with.filter(|name| !["config", "resolver"].contains(name)).collect::<Vec<_>>();
     let dialer = ["plan", "addresses", "via", "cache"].map(|name| (name, name));
     each_has(&with, "options_set_", &dialer);
-    // What a plan has besides its services.
+    // The other parts of a plan.
     assert!(crate::symbols().iter().any(|(name, _)| *name == "mailport_options_set_sequential"));
 }
 

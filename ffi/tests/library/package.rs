@@ -23,7 +23,7 @@ fn script(folder: &Path, name: &str, text: &str) -> PathBuf {
     path
 }
 
-/// Stands for the command, which `tests/command` installs.
+/// A substitute for the command, which `tests/command` installs.
 fn command(folder: &Path) -> PathBuf {
     script(folder, "command", "echo '.B mailport\\-connect(1)'")
 }
@@ -163,7 +163,7 @@ fn a_command_for_another_machine_is_installed_with_pages_of_one_for_this() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let foreign = script(folder.path(), "foreign", "exit 126");
-    // Stands for cargo, which makes the command for this machine.
+    // A substitute for cargo, which makes the command for this machine.
     fs::create_dir_all(path("target/release")).expect("a folder");
     let made = command(folder.path());
     let build = "test -z \"${CARGO_BUILD_TARGET-}\" && mv \"$(dirname \"$0\")/command\" \

@@ -77,8 +77,8 @@ fn falls_back(name: &str, package: &str, first: u16, word: &str) {
     open.accept().unwrap_or_else(|error| panic!("{name} came to another port: {error}"));
     let expected =
         (format!("{first} is {word}"), format!("; connected to {} over IPv4", open.port()));
-    let is_told = printed.starts_with(&expected.0) && printed.contains(&expected.1);
-    assert!(is_told || name == "thread", "{name}: {printed}");
+    let is_reported = printed.starts_with(&expected.0) && printed.contains(&expected.1);
+    assert!(is_reported || name == "thread", "{name}: {printed}");
 }
 
 #[test]

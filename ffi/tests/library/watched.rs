@@ -93,7 +93,7 @@ impl Ground {
             run("ffi/tests/c/options.c", "", &[]),
             run("ffi/tests/c/fork.c", "", &[&open, "alone"]),
             run("ffi/tests/c/unload.c", "-ldl", &[&library, &silent_port, &port]),
-            // The last one, for it leaves the open port with connections that nobody accepts.
+            // The last one, for it leaves the open port with connections that are not accepted.
             run("ffi/tests/c/random.c", "", &[&steps, "0", &plan, &silent, &open]),
         ]);
         runs
@@ -143,7 +143,7 @@ fn bytes_make_calls_that_crash_nothing_and_keep_nothing() {
 #[test]
 fn every_program_is_clean_under_valgrind() {
     let ground = Ground::new();
-    // What a thread of the parent's held is nobody's in a child, where there is no such thread: for
+    // What a thread of the parent held has no owner in a child, where there is no such thread: for
     // a fork in the middle of a look-up a leak says nothing.
     let fork = program("ffi/tests/c/fork.c", &[""]);
     output_of_valgrind(valgrind_for_errors(&fork).args([ground.open_plan(), "busy".to_owned()]));

@@ -45,7 +45,7 @@ pub(super) struct JoinedPair {
     idle_timeout: Duration,
 }
 
-/// How a pair stands.
+/// The state of a pair.
 pub(super) enum JoinState {
     /// It can continue at once.
     More,

@@ -40,7 +40,7 @@ const MAX_PENDING: usize = 1024;
 /// uses the one it is [given](crate::Dialer::with_cache), or else the [shared](Cache::shared) cache
 /// of the process; the rules are those of [`Table`].
 ///
-/// A clone is a handle to the same cache. Nothing but `flush` waits for a disk: saving is done by a
+/// A clone is a handle to the same cache. Only `flush` waits for a disk: saving is done by a
 /// thread that lives while there is something to save, at once for the first time and then at most
 /// once a second. `exit` waits for it, [`Cache::FLUSH`] at most. A file that cannot be read is an
 /// empty cache, and one that cannot be written a cache that ends with the process.
@@ -216,7 +216,7 @@ impl Cache {
     /// settings; `None` where the network cannot be distinguished from another one, and nothing is
     /// remembered. Reads what the system says of its routes; sends nothing.
     ///
-    /// Loopback addresses and `localhost` are in a network of their own. A proxy, and a command with
+    /// Loopback addresses and `localhost` are a separate network. A proxy, and a command with
     /// all its words, make another network of each; of that only a hash is kept.
     pub fn place(target: &Target, config: &Config, via: Option<&Via>) -> Option<Place> {
         current_network::place(target, config, &via.map_or_else(String::new, Via::scope))

@@ -260,7 +260,7 @@ fn parse_tcp_info(data: &[u8]) -> Option<TcpInfo> {
     const CLOSE: u8 = 7;
     let word = |at: usize| Some(u32::from_ne_bytes(data.get(at..at + 4)?.try_into().ok()?));
     let connected = ![SYN_SENT, SYN_RECV, CLOSE].contains(data.first()?);
-    // Until it connects, a client sends nothing but SYNs; a connect that was refused here, none.
+    // Until it connects, a client sends SYNs only; a connect that was refused here, none.
     let segments_out = word(SEGS_OUT).filter(|_| !connected);
     let retransmissions = word(TOTAL_RETRANS);
     Some(TcpInfo {
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lack_of_resources_is_told_from_a_name_that_does_not_exist() {
+    fn a_lack_of_resources_is_distinguished_from_a_name_that_does_not_exist() {
         let error = |code, errno| lookup_error(code, &io::Error::from_raw_os_error(errno));
         let lack = |errno| LookupError::LocalResourceError(Errno(errno));
         assert_eq!(error(libc::EAI_MEMORY, 0), lack(libc::ENOMEM));

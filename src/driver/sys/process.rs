@@ -48,7 +48,7 @@ pub(in crate::driver) struct Given<'a> {
     /// Its standard error.
     pub(in crate::driver) errors: BorrowedFd<'a>,
     /// A socket by which it sends what it has made itself: see [`receive`].
-    pub(in crate::driver) told: BorrowedFd<'a>,
+    pub(in crate::driver) channel: BorrowedFd<'a>,
 }
 
 /// What a command makes for itself and shares, before it is executed.
@@ -151,16 +151,16 @@ struct DescriptorControl([u8; 64]);
 /// The length of the descriptors in it, at most.
 const DESCRIPTORS: libc::c_uint = 3 * size_of::<RawFd>() as libc::c_uint;
 
-/// What has come by the other end of [`Given::told`]: the [`Ends`], or why the command could not
+/// What has come by the other end of [`Given::channel`]: the [`Ends`], or why the command could not
 /// come that far. An error of this call is `WouldBlock` where nothing has come yet.
-pub(in crate::driver) fn receive(told: BorrowedFd) -> io::Result<io::Result<Ends>> {
+pub(in crate::driver) fn receive(channel: BorrowedFd) -> io::Result<io::Result<Ends>> {
     let mut number = [0; NUMBER];
     let mut control = DescriptorControl([0; 64]);
     let mut data = libc::iovec { iov_base: number.as_mut_ptr().cast(), iov_len: NUMBER };
     let mut message = message(&mut data, &mut control);
     let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
     // SAFETY: the message has the pointers and lengths of `number` and `control`, which outlive it.
-    let count = unsafe { libc::recvmsg(told.as_raw_fd(), &raw mut message, flags) };
+    let count = unsafe { libc::recvmsg(channel.as_raw_fd(), &raw mut message, flags) };
     if count < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -212,7 +212,7 @@ struct Start<'a> {
     path: &'a CStr,
     arguments: &'a [*const libc::c_char],
     environment: &'a [*const libc::c_char],
-    told: RawFd,
+    channel: RawFd,
     errors: RawFd,
     /// The end of the stack of the second one.
     stack: *mut libc::c_void,
@@ -220,7 +220,7 @@ struct Start<'a> {
 
 /// Starts a command as the child of a child that has ended when this returns, so that the init
 /// process waits for it (or [`reap`]). Fails where not even the first child can be had; everything
-/// later comes by [`Given::told`].
+/// later comes by [`Given::channel`].
 ///
 /// Neither child copies the memory of this process, which would take as long as it is large
 /// (`CLONE_VFORK`): this thread sleeps until the command is executed. The first child sends no
@@ -238,7 +238,7 @@ pub(in crate::driver) fn start(program: &Program, given: &Given) -> io::Result<(
         path: program.path,
         arguments: &arguments,
         environment: &environment,
-        told: given.told.as_raw_fd(),
+        channel: given.channel.as_raw_fd(),
         errors: given.errors.as_raw_fd(),
         stack: second.as_mut_ptr_range().end.cast(),
     };
@@ -271,7 +271,7 @@ extern "C" fn begin(argument: *mut libc::c_void) -> libc::c_int {
     unsafe {
         let start = &*argument.cast::<Start>();
         if libc::clone(execute, start.stack, SHARED, argument) < 0 {
-            tell(start.told);
+            tell(start.channel);
         }
         libc::_exit(0)
     }
@@ -289,17 +289,17 @@ extern "C" fn execute(argument: *mut libc::c_void) -> libc::c_int {
             0..=2 => libc::fcntl(from, libc::F_DUPFD_CLOEXEC, 3),
             _ => from,
         };
-        let kept = away(start.told);
-        let told = if kept < 0 { start.told } else { kept };
+        let kept = away(start.channel);
+        let channel = if kept < 0 { start.channel } else { kept };
         let errors = away(start.errors);
         let (mut line, mut status) = ([-1; 2], [-1; 2]);
         let shared = kept >= 0
             && errors >= 0
             && pair(&mut line)
             && pair(&mut status)
-            && share(told, line[0], status[0]);
+            && share(channel, line[0], status[0]);
         if !shared {
-            tell(told);
+            tell(channel);
             libc::_exit(127)
         }
         let (line, status) = (away(line[1]), away(status[1]));
@@ -336,7 +336,7 @@ unsafe fn pair(ends: &mut [RawFd; 2]) -> bool {
 ///
 /// # Safety
 /// As [`begin`].
-unsafe fn share(told: RawFd, line: RawFd, status: RawFd) -> bool {
+unsafe fn share(channel: RawFd, line: RawFd, status: RawFd) -> bool {
     // SAFETY: no pointers.
     let own = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
     // Before Linux 5.3 there is none: the command is then neither ended nor waited for.
@@ -356,7 +356,7 @@ unsafe fn share(told: RawFd, line: RawFd, status: RawFd) -> bool {
         (*header).cmsg_type = libc::SCM_RIGHTS;
         (*header).cmsg_len = libc::CMSG_LEN(length) as _;
         ptr::copy_nonoverlapping(ends.as_ptr().cast(), libc::CMSG_DATA(header), length as usize);
-        libc::sendmsg(told, &raw const message, libc::MSG_NOSIGNAL) >= 0
+        libc::sendmsg(channel, &raw const message, libc::MSG_NOSIGNAL) >= 0
     }
 }
 
@@ -414,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn an_executable_is_told_from_a_file() {
+    fn an_executable_is_distinguished_from_a_file() {
         assert!(is_executable(Path::new("/bin/sh")));
         assert!(!is_executable(Path::new("/etc/passwd")) && !is_executable(Path::new("/none")));
     }

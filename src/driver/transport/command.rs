@@ -90,7 +90,7 @@ impl CommandPassage {
             .collect();
         let program =
             sys::Program { path: &self.program, arguments: &arguments, environment: &environment };
-        let (told, theirs) = UnixStream::pair().map_err(|error| Fact::local(&error))?;
+        let (channel, theirs) = UnixStream::pair().map_err(|error| Fact::local(&error))?;
         let errors = match sys::file_in_memory(MOST_ERRORS) {
             Ok(file) => Errors::Kept(file),
             Err(error) if Fact::is_of_a_lack(&error) => return Err(Fact::local(&error)),
@@ -100,11 +100,11 @@ impl CommandPassage {
                 reason: format!("its standard error is lost: memfd_create: {error}"),
             },
         };
-        let given = sys::Given { errors: errors.file().as_fd(), told: theirs.as_fd() };
+        let given = sys::Given { errors: errors.file().as_fd(), channel: theirs.as_fd() };
         sys::start(&program, &given).map_err(|error| not_started(&self.words.program, &error))?;
         Ok(Command {
             name: self.words.program.clone(),
-            stage: CommandStage::Starting(told),
+            stage: CommandStage::Starting(channel),
             errors,
             process: None,
         })
@@ -155,7 +155,7 @@ impl Errors {
 
 #[derive(Debug)]
 enum CommandStage {
-    /// Its ends are on their way, or the reason why there are none.
+    /// Waits for its ends, or for the reason why it has none.
     Starting(UnixStream),
     /// The status is there until the command has been executed: it ends then, or says why not.
     Begun { line: UnixStream, status: Option<UnixStream> },
@@ -172,8 +172,8 @@ impl Command {
 
     /// Takes its ends over, once they are there.
     fn receive(&mut self, poller: Option<&Poller>) -> Result<(), Fact> {
-        let CommandStage::Starting(told) = &self.stage else { return Ok(()) };
-        let Some(received) = ready(|| sys::receive(told.as_fd())) else { return Ok(()) };
+        let CommandStage::Starting(channel) = &self.stage else { return Ok(()) };
+        let Some(received) = ready(|| sys::receive(channel.as_fd())) else { return Ok(()) };
         let received = received.and_then(|ends| ends);
         let ends = received.map_err(|error| not_started(&self.name, &error))?;
         self.process = ends.process;
@@ -181,7 +181,7 @@ impl Command {
         let waited_for = line.set_nonblocking(true).and_then(|()| status.set_nonblocking(true));
         waited_for.map_err(|error| Fact::local(&error))?;
         if let Some(poller) = poller {
-            poller.deregister(told);
+            poller.deregister(channel);
         }
         self.stage = CommandStage::Begun { line, status: Some(status) };
         Ok(())
@@ -239,7 +239,7 @@ impl Command {
     /// What to watch.
     pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
         match &self.stage {
-            CommandStage::Starting(told) => told.as_fd(),
+            CommandStage::Starting(channel) => channel.as_fd(),
             CommandStage::Begun { status: Some(status), .. } => status.as_fd(),
             CommandStage::Begun { line, status: None } => line.as_fd(),
         }

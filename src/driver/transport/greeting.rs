@@ -1,4 +1,4 @@
-//! The greeting wait's look at a connection: whether its server speaks, without taking a byte.
+//! The greeting wait's look at a connection: whether its server has sent something, without taking a byte.
 
 use std::io::ErrorKind;
 use std::os::fd::BorrowedFd;

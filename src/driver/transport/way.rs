@@ -169,7 +169,7 @@ impl Transport {
         }
     }
 
-    /// The connection, `None` before it stands.
+    /// The connection, `None` before it is established.
     pub(in crate::driver) fn into_stream(self) -> Option<Stream> {
         match self.way {
             Way::Direct(socket) => Some(Stream::Tcp(socket.into_inner().into())),

@@ -1,4 +1,4 @@
-//! Where the columns of a picture stand.
+//! The positions of the columns of a picture.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const LARGE: f64 = 9.0;
 /// The narrowest that a picture and the part of it with the bars may be.
 pub(super) const WIDTH: f64 = 900.0;
 pub(super) const PLOT: f64 = 420.0;
-/// Where the columns stand.
+/// The positions of the columns.
 pub(super) struct Columns {
     pub(super) family: f64,
     pub(super) place: f64,

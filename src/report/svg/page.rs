@@ -1,4 +1,4 @@
-//! Where everything stands: columns beside one another, panels under one another.
+//! The layout: columns beside one another, panels under one another.
 
 use ::svg::Node;
 use ::svg::node::element::{Description, Element, Group, SVG, Style, Title};
@@ -53,7 +53,7 @@ impl Page {
         self.y = bottom + 44.0;
     }
 
-    /// The marks of the scale: lines through the bands, and what they stand for.
+    /// The marks of the scale: lines through the bands, and what they mean.
     fn scale(&mut self, top: f64, bottom: f64) {
         for (time, label) in ticks(self.columns.total) {
             let x = self.columns.x(time);

@@ -18,7 +18,7 @@ pub struct Panel {
     pub host: String,
     /// Name look-ups; those that were quick are left out.
     pub lookup: Option<Lookup>,
-    /// The attempts, in the order in which they were started. The bars of a service stand together.
+    /// The attempts, in the order in which they were started. The bars of a service are next to one another.
     pub attempts: Vec<Attempt>,
     /// What came of them, and when.
     pub decision: Option<Decision>,
@@ -65,7 +65,7 @@ impl From<&Report> for Panel {
 pub(super) const ROW: f64 = 24.0;
 pub(super) const LINE: f64 = 15.0;
 
-/// What stands together: the attempts of a service, or the look-ups.
+/// A group: the attempts of a service, or the look-ups.
 pub(super) struct Band {
     pub(super) service: Option<Service>,
     pub(super) rows: Vec<Bar>,

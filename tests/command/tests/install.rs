@@ -28,7 +28,7 @@ fn the_command_is_installed_with_its_pages_and_completions_and_goes_with_them() 
     let (library, stage) = (folder.path().join("library"), folder.path().join("stage"));
     fs::create_dir(&library).unwrap();
     for name in [concat!("libmailport.so.", env!("CARGO_PKG_VERSION")), "libmailport.a"] {
-        fs::write(library.join(name), "stands for the library").unwrap();
+        fs::write(library.join(name), "a substitute for the library").unwrap();
     }
     install("install", &library, &stage);
     let share = stage.join("usr/share");

@@ -11,12 +11,12 @@ use nix::sched::{CloneFlags, unshare};
 use crate::explain;
 
 /// Runs a server as the child of the first process of a process namespace. That one ends when
-/// nobody holds its standard input any more, even if the owner was killed; the kernel then ends
+/// no process holds its standard input any more, even if the owner was killed; the kernel then ends
 /// all the others.
 const KEEPER: &str = r#"{ "$@" </dev/null; echo "ended: $?"; } & read -r _"#;
 const ENDED: &str = "ended: ";
 
-/// A server in process and mount namespaces of its own; dropping it ends all of its processes.
+/// A server in separate process and mount namespaces; dropping it ends all of its processes.
 #[derive(Debug)]
 pub(crate) struct Cell {
     keeper: Child,
@@ -35,7 +35,7 @@ impl Cell {
     ) -> io::Result<Cell> {
         unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID)
             .map_err(io::Error::from)
-            .map_err(explain("a server of the lab gets process and mount namespaces of its own"))?;
+            .map_err(explain("a server of the lab gets separate process and mount namespaces"))?;
         for (ours, theirs) in mounts {
             let nothing = None::<&str>;
             mount(Some(ours), theirs, nothing, MsFlags::MS_BIND, nothing)
@@ -66,7 +66,7 @@ impl Cell {
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        // Both fail only for a process that was waited for, which nobody else does.
+        // Both fail only for a process that was waited for, which only this code does.
         let _ = self.keeper.kill();
         // The first of its namespace is gone after all the others are.
         let _ = self.keeper.wait();

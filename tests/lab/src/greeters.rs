@@ -72,7 +72,7 @@ fn greet(mut stream: &TcpStream, pause: Duration) {
 impl Drop for Greeters {
     fn drop(&mut self) {
         for (_, listener, thread) in self.listeners.drain(..) {
-            // It wakes whoever waits in `accept`, with an error.
+            // It wakes the thread in `accept`, with an error.
             let _ = shutdown(listener.as_raw_fd(), socket::Shutdown::Both);
             let _ = thread.join();
         }

@@ -57,7 +57,7 @@ impl Network {
         Network { round_trip, hosts: BTreeMap::new() }
     }
 
-    /// Adds an address; `otherwise` is the fate of every port of it that has none of its own.
+    /// Adds an address; `otherwise` is the fate of every port of it without its own fate.
     #[must_use]
     pub fn address(mut self, address: IpAddr, otherwise: Fate) -> Network {
         self.hosts.insert(address, Host { otherwise, ports: BTreeMap::new() });
@@ -70,7 +70,7 @@ impl Network {
         host.ports.insert(port, fate);
     }
 
-    /// The fate of a connection to this port; an address that nobody added is silent.
+    /// The fate of a connection to this port; an address that was not added is silent.
     pub fn fate(&self, address: IpAddr, port: u16) -> Fate {
         self.hosts
             .get(&address)

@@ -39,7 +39,7 @@ const TABLE: [&str; 9] = [
 /// How much later than the table says a program may end and still say something: less than the least
 /// time between two events of the table, which come in another order where one is late.
 const HELD_UP: Duration = Duration::from_millis(8);
-/// How much later it may end at all: no machine is held up for so long, and whoever waits for
+/// How much later it may end at all: no machine is held up for so long, and a program that waits for
 /// something else than the table says, such as a timer of ten seconds, ends later.
 const TOO_LATE: Duration = Duration::from_secs(5);
 const TRIES: usize = 10;
@@ -63,7 +63,7 @@ fn dialled(lab: &Lab, program: &Path) -> (String, Duration) {
 }
 
 /// Runs one kind of loop in one network, and gives how long it ran. The program with a thread does
-/// not know its port; the SYNs of its own lab do.
+/// not know its port; the SYNs of its lab do.
 fn check(scenario: &Scenario, name: &str, program: &Path) -> Duration {
     let (port, family) = scenario.expected.end.expect("the rows connect");
     let after = scenario.expected.after(scenario.network.round_trip);
@@ -117,7 +117,7 @@ fn every_kind_of_loop_gives_the_table_of_the_design() {
     });
 }
 
-/// The table's last row: whatever it was the first time, the second is as learned. Two programs, one
+/// The table's last row: after any first dial, the second is as learned. Two programs, one
 /// after the other, and a cache in a file between them.
 #[test]
 fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
@@ -130,8 +130,8 @@ fn what_one_program_has_learned_spares_the_next_one_its_waiting() {
                 command.arg(NAME).arg(folder.path().join("cache.json"));
                 let output = lab.client(|| command.output().expect("it runs"));
                 let said = words(&output);
-                let told = said.trim().split_once(' ').filter(|_| output.status.success());
-                let (port, us) = told.unwrap_or_else(|| panic!("{}: {said}", row.name));
+                let reported = said.trim().split_once(' ').filter(|_| output.status.success());
+                let (port, us) = reported.unwrap_or_else(|| panic!("{}: {said}", row.name));
                 (port.to_owned(), us.parse::<u64>().expect("microseconds"))
             };
             let first = dial();
@@ -170,7 +170,7 @@ fn the_dials_of_a_process_share_a_cache_unless_it_is_off() {
 }
 
 #[test]
-fn the_router_that_says_no_is_told_with_its_words() {
+fn the_router_that_says_no_is_reported_with_its_words() {
     let source = "ffi/tests/c/icmp.c";
     for (host, fate, starts) in [
         (V4, Fate::Icmp { kind: 3, code: 13 }, format!("4 3 13 {ROUTER_V4} ")),
@@ -190,7 +190,7 @@ fn the_router_that_says_no_is_told_with_its_words() {
     }
 }
 
-/// Runs the program of many dials where it finds that many names. It is told how many, and the ports.
+/// Runs the program of many dials where it finds that many names. It gets their number, and the ports.
 fn crowd(dials: usize, mut command: Command) -> Output {
     let network = Network::new(Duration::from_millis(1)).address(V4, Fate::Open);
     let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
@@ -278,7 +278,7 @@ fn a_set_user_id_program_believes_nothing_of_its_user_s_environment() {
     const NOBODY: u32 = 65534;
     let folder = tempfile::tempdir().expect("a temporary folder");
     let program = folder.path().join("privileged");
-    // Linked statically, for nobody may read where the library was built.
+    // Linked statically, for the user nobody cannot read where the library was built.
     let mut cc = Command::new("cc");
     cc.arg("-o").arg(&program).arg(repository().join("ffi/tests/c/privileged.c"));
     cc.arg("-I").arg(repository().join("include")).arg(library().join("libmailport.a"));
@@ -420,7 +420,7 @@ fn a_small_mail_client_keeps_its_letter_from_a_server_it_cannot_trust() {
     refuses(&world, trusted, HOST, &LOGIN, "the login is refused");
 }
 
-/// What is left of a server when somebody on the way takes STARTTLS out of its greeting.
+/// What is left of a server when a device on the way takes STARTTLS out of its greeting.
 #[test]
 fn a_small_mail_client_keeps_its_letter_and_password_where_there_is_no_starttls() {
     let world = world(Software::OpenSmtpd, &[587, 25]);

@@ -1,7 +1,7 @@
 //! Rule 1 of docs/design.md with the system's own resolver and a name server that answers slowly,
 //! wrongly or not at all: a dial goes where every other program of the machine would go.
 //!
-//! Each test runs in a process and in namespaces of its own, because the C library keeps its
+//! Each test runs in a separate process with separate namespaces, because the C library keeps its
 //! settings for as long as a process lives. Needs root and unshare(1).
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
 
@@ -56,7 +56,7 @@ fn resolv_conf(more: &str) {
 }
 
 impl Machine {
-    /// Runs a test inside of namespaces, in a process of its own.
+    /// Runs a test inside of namespaces, in its own process.
     fn run(test: &str, body: impl FnOnce(&Machine)) {
         if env::var_os(INSIDE).is_some() {
             return body(&Machine::start());
@@ -388,8 +388,8 @@ fn on_a_machine_with_ipv4_only_no_attempt_goes_to_25() {
 }
 
 #[test]
-fn no_such_name_no_address_and_a_temporary_failure_are_told_apart() {
-    Machine::run("no_such_name_no_address_and_a_temporary_failure_are_told_apart", |machine| {
+fn no_such_name_no_address_and_a_temporary_failure_are_distinguished() {
+    Machine::run("no_such_name_no_address_and_a_temporary_failure_are_distinguished", |machine| {
         resolv_conf("options timeout:1 attempts:1");
         machine.name("empty.example.test", none(), none());
         machine.name("broken.example.test", Says::Code(0, 2), Says::Code(0, 2));
@@ -405,29 +405,32 @@ fn no_such_name_no_address_and_a_temporary_failure_are_told_apart() {
 }
 
 #[test]
-fn a_lack_of_descriptors_is_never_told_as_a_name_that_does_not_exist() {
-    Machine::run("a_lack_of_descriptors_is_never_told_as_a_name_that_does_not_exist", |machine| {
-        machine.name("mail.example.test", gives(0, &[V4]), gives(0, &[V6]));
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let set_limit = |soft| setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-        let used = fs::read_dir("/proc/self/fd").unwrap().count() - 1;
-        let mut lacked = 0;
-        for more in 0..8 {
-            set_limit(u64::try_from(used + more).unwrap());
-            let result = Dialer::new().without_cache().connect("mail.example.test");
-            set_limit(soft);
-            match result {
-                Ok(_) | Err(ConnectError::Setup { .. }) => {}
-                Err(error) => {
-                    let number = error.errno().and_then(mailport::outcome::Errno::name);
-                    assert_eq!(number, Some("EMFILE"), "{more} descriptors: {error}");
-                    lacked += 1;
+fn a_lack_of_descriptors_is_never_reported_as_a_name_that_does_not_exist() {
+    Machine::run(
+        "a_lack_of_descriptors_is_never_reported_as_a_name_that_does_not_exist",
+        |machine| {
+            machine.name("mail.example.test", gives(0, &[V4]), gives(0, &[V6]));
+            let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            let set_limit = |soft| setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+            let used = fs::read_dir("/proc/self/fd").unwrap().count() - 1;
+            let mut lacked = 0;
+            for more in 0..8 {
+                set_limit(u64::try_from(used + more).unwrap());
+                let result = Dialer::new().without_cache().connect("mail.example.test");
+                set_limit(soft);
+                match result {
+                    Ok(_) | Err(ConnectError::Setup { .. }) => {}
+                    Err(error) => {
+                        let number = error.errno().and_then(mailport::outcome::Errno::name);
+                        assert_eq!(number, Some("EMFILE"), "{more} descriptors: {error}");
+                        lacked += 1;
+                    }
                 }
             }
-        }
-        assert!(lacked > 0, "in no dial were there too few for the look-up");
-        assert!(Dialer::new().without_cache().connect("mail.example.test").is_ok());
-    });
+            assert!(lacked > 0, "in no dial were there too few for the look-up");
+            assert!(Dialer::new().without_cache().connect("mail.example.test").is_ok());
+        },
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Which network this is, by what real kernels say of theirs: what is learned in one is not told in
+//! Which network this is, by what real kernels say of theirs: what is learned in one is not reported in
 //! another, though every address in it is the same.
 //!
 //! Needs root (or a user namespace) and /dev/net/tun; fails without them.
@@ -30,7 +30,7 @@ fn here() -> Option<Place> {
 /// A network of the client's with a gateway, in which everything but the server is behind it.
 struct Hotel {
     lab: Lab,
-    /// A process of the gateway's namespace, by which that is told to `ip`.
+    /// A process of the gateway's namespace, by which `ip` finds it.
     inhabitant: Child,
 }
 

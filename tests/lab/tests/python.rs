@@ -1,4 +1,4 @@
-//! Python dials as the table of scenarios says, and sends mail to a real server, whatever becomes
+//! Python dials as the table of scenarios says, and sends mail to a real server, for each fate
 //! of port 587.
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and the environment of
@@ -166,7 +166,7 @@ impl Dialler {
 
 impl Drop for Dialler {
     fn drop(&mut self) {
-        // Both fail only for a process that was waited for, which nobody else does.
+        // Both fail only for a process that was waited for, which only this code does.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -250,7 +250,7 @@ fn mail_is_sent_in_every_way_by_the_port_that_is_left() {
             lab.set(address, 587, fate);
         }
         let logins = server.logins().len();
-        let subject = format!("587 is {fate:?}, told {port}");
+        let subject = format!("587 is {fate:?}, port {port}");
         let all = send(&lab, authority, HOST, port, &subject);
         let mailbox = server.mailbox().expect("a mailbox");
         for said in all {

@@ -1,4 +1,4 @@
-//! Mail programs of other people send through the C library, whatever becomes of port 587: each is
+//! Mail programs of other people send through the C library, for each fate of port 587: each is
 //! built from Debian's source archive and a patch of examples/patches, without and with the build
 //! flag of the patch.
 //!

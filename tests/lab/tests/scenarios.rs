@@ -22,7 +22,7 @@ use mailport_lab::world::{Answer, Names, World};
 const HELD_UP: Duration = Duration::from_millis(5);
 const TRIES: usize = 10;
 
-/// A resolver that answers as the scenario's names do, until it is told to stop.
+/// A resolver that answers as the scenario's names do, until it has to stop.
 fn resolver(names: Names, stop: Arc<AtomicBool>) -> Resolver {
     Resolver::custom_with_hedges(move |_, query| answer(&names.of(query, &Family::ALL), &stop))
 }

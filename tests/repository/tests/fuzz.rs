@@ -122,7 +122,7 @@ fn any_report_is_the_documented_json() {
 }
 
 #[test]
-fn a_machine_that_is_told_any_bytes_keeps_its_promises() {
+fn a_machine_that_gets_any_bytes_keeps_its_promises() {
     fuzz("machine", targets::machine, 30_000);
 }
 

@@ -305,5 +305,5 @@ fn the_family_that_works_goes_first_and_the_other_is_not_waited_for() {
     reader.config.families = mailport::Families::Any;
     reader.pass(Table::LIFE);
     reader.becomes(587, V6, Fate::Open);
-    assert_eq!(won(&reader.dial()), (587, Family::Ipv6, ROUND_TRIP), "nothing is for ever");
+    assert_eq!(won(&reader.dial()), (587, Family::Ipv6, ROUND_TRIP), "an observation ends");
 }

@@ -325,8 +325,8 @@ mod the_end {
         let syns: Vec<_> = history.syns().iter().map(|syn| (syn.at, syn.address.port())).collect();
         let expected = [(ms(0), 587), (ms(250), 587), (ms(1000), 587), (ms(1000), 25)];
         assert_eq!(syns, expected);
-        let told: Vec<_> = history.report.attempts.iter().map(|attempt| attempt.syns).collect();
-        assert_eq!(told, [Some(2), Some(1), Some(1)]);
+        let reported: Vec<_> = history.report.attempts.iter().map(|attempt| attempt.syns).collect();
+        assert_eq!(reported, [Some(2), Some(1), Some(1)]);
     }
 }
 

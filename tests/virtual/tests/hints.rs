@@ -57,7 +57,7 @@ mod a_service_that_is_remembered_as_bad {
              40 wins 25 v4",
         );
         assert_eq!(history.report.attempts[1].reason.to_string(), "587 is remembered as bad");
-        assert_eq!(told(&history), [(25, Some(Ipv4), Connected)], "and it teaches nothing");
+        assert_eq!(reported(&history), [(25, Some(Ipv4), Connected)], "and it teaches nothing");
         let summary = history.report.summary();
         assert_eq!(summary, "587 is remembered as bad; connected to 25 over IPv4 in 40 ms");
     }
@@ -67,7 +67,7 @@ mod a_service_that_is_remembered_as_bad {
         let history = run(&world(&[V6, V4], &[], &[(587, Ipv6), (587, Ipv4)]));
         assert_eq!(history.winner().unwrap().port(), 587);
         assert_eq!(history.report.summary(), "connected to 587 over IPv6 in 40 ms");
-        assert_eq!(told(&history)[0], (587, Some(Ipv6), Connected));
+        assert_eq!(reported(&history)[0], (587, Some(Ipv6), Connected));
     }
 
     #[test]
@@ -252,11 +252,11 @@ mod the_attempt_delay {
 }
 
 /// Port, family and outcome of each observation.
-fn told(history: &History) -> Vec<(u16, Option<Family>, Outcome)> {
-    let told = |observation: &Observation| {
+fn reported(history: &History) -> Vec<(u16, Option<Family>, Outcome)> {
+    let reported = |observation: &Observation| {
         (observation.service.port(), observation.family, observation.outcome)
     };
-    history.observations.iter().map(told).collect()
+    history.observations.iter().map(reported).collect()
 }
 
 mod a_dial_teaches {
@@ -267,7 +267,7 @@ mod a_dial_teaches {
         let fates = [(587, V6, Reset), (587, V4, Silent)];
         let history = run(&world(&[V6, V4], &fates, &[]));
         assert_eq!(
-            told(&history),
+            reported(&history),
             [(587, Some(Ipv6), WasReset), (587, Some(Ipv4), Timeout), (25, Some(Ipv6), Connected)]
         );
         assert_eq!(history.observations[2].round_trip, Some(ROUND_TRIP));
@@ -291,14 +291,14 @@ mod a_dial_teaches {
     #[test]
     fn nothing_of_what_was_still_in_time() {
         let history = run(&world(&[V6, V4], &[(587, V6, Silent)], &[]));
-        assert_eq!(told(&history), [(587, Some(Ipv4), Connected)]);
+        assert_eq!(reported(&history), [(587, Some(Ipv4), Connected)]);
     }
 
     #[test]
     fn nothing_of_what_only_the_deadline_cut_short() {
         let config = config(|c| c.timeout = ms(600));
         let history = world(&[V4], &[(587, V4, Silent)], &[]).dial(&Plan::submission(), &config);
-        assert_eq!(told(&history), [(25, Some(Ipv4), Connected)]);
+        assert_eq!(reported(&history), [(25, Some(Ipv4), Connected)]);
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod a_dial_teaches {
         }
         let mut world = world(&[V4], &[(587, V4, Silent), (25, V4, DropFirst(1))], &[]);
         world.kernel = Kernel { gives_up: ms(1350), ..Kernel::default() };
-        assert_eq!(told(&run(&world))[0], (587, Some(Ipv4), Timeout));
+        assert_eq!(reported(&run(&world))[0], (587, Some(Ipv4), Timeout));
     }
 
     #[test]
@@ -320,11 +320,11 @@ mod a_dial_teaches {
         let all =
             run(&world(&[V6, V4], &[(587, V6, Icmp { kind: 1, code: 3 }), (587, V4, SOFT)], &[]));
         assert_eq!(
-            told(&all),
+            reported(&all),
             [(587, Some(Ipv6), IcmpSoft), (587, Some(Ipv4), IcmpSoft), (25, Some(Ipv6), Connected)]
         );
         let one = run(&world(&[V6, V4], &[(587, V6, Icmp { kind: 1, code: 3 })], &[]));
-        assert_eq!(told(&one), [(587, Some(Ipv4), Connected)]);
+        assert_eq!(reported(&one), [(587, Some(Ipv4), Connected)]);
     }
 
     #[test]
@@ -332,7 +332,7 @@ mod a_dial_teaches {
         let early = config(|c| c.port_delay = ms(200));
         let history =
             world(&[V4], &[(587, V4, DropFirst(1))], &[]).dial(&Plan::submission(), &early);
-        assert_eq!(told(&history), [(587, Some(Ipv4), Connected), (25, Some(Ipv4), Connected)]);
+        assert_eq!(reported(&history), [(587, Some(Ipv4), Connected), (25, Some(Ipv4), Connected)]);
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod a_dial_teaches {
         let fates = [(587, V4, DropFirst(1)), (25, V4, AcceptThenClose(ms(10)))];
         let early = config(|c| c.port_delay = ms(200));
         let history = world(&[V4], &fates, &[]).dial(&Plan::submission(), &early);
-        assert_eq!(told(&history), [(587, Some(Ipv4), Connected), (25, Some(Ipv4), Closed)]);
+        assert_eq!(reported(&history), [(587, Some(Ipv4), Connected), (25, Some(Ipv4), Closed)]);
     }
 
     #[test]
@@ -348,8 +348,8 @@ mod a_dial_teaches {
         let v4b: IpAddr = "192.0.2.2".parse().unwrap();
         let history = run(&world(&[V4, v4b], &[(587, V4, Reset)], &[]));
         // Both connect in one turn, for a refusal begins the next service.
-        assert_eq!(told(&history)[0], (587, Some(Ipv4), Connected), "one address is enough");
-        assert_eq!(told(&history).len(), 2);
+        assert_eq!(reported(&history)[0], (587, Some(Ipv4), Connected), "one address is enough");
+        assert_eq!(reported(&history).len(), 2);
     }
 
     #[test]
@@ -357,6 +357,6 @@ mod a_dial_teaches {
         let many: Vec<IpAddr> = (1..=8).map(|host| IpAddr::from([192, 0, 2, host])).collect();
         let fates: Vec<_> = many.iter().map(|&address| (587, address, Silent)).collect();
         let history = run(&world(&many, &fates, &[]));
-        assert_eq!(told(&history)[0], (587, Some(Ipv4), Timeout));
+        assert_eq!(reported(&history)[0], (587, Some(Ipv4), Timeout));
     }
 }

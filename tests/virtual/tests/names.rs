@@ -235,7 +235,7 @@ fn a_lack_of_resources_in_the_look_up_is_a_local_error_with_its_number() {
 }
 
 #[test]
-fn each_error_of_a_look_up_is_told_in_words_of_its_own() {
+fn each_error_of_a_look_up_is_reported_in_words_of_its_own() {
     let said = |error| dial_by(fails_with(0, error), none(0), none(0), &[]).report.summary();
     let errors = [
         LookupError::NoSuchName,

@@ -128,7 +128,7 @@ fn case_4_is_no_different_with_the_submission_port_first() {
 /// > takes about 10 seconds. If TCP stacks does not has a retransmission limitation, we need to
 /// > wait for TCP timeout.
 #[test]
-fn case_4_on_an_old_tcp_is_told_when_the_tcp_gives_up() {
+fn case_4_on_an_old_tcp_is_reported_when_the_tcp_gives_up() {
     for gives_up in [ms(10_000), ms(134_900)] {
         let kernel = Kernel { soft_errors: SoftErrors::Noted, gives_up };
         let world = World { kernel, ..submission(SOFT) };

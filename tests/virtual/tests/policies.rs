@@ -184,7 +184,7 @@ proptest! {
         // Which family goes first is a guess, and so is a round trip; both may be wrong.
         let hints = Hints { family: None, round_trips: Vec::new(), ..hints };
         let with = World { hints, ..world }.dial(&plan, &config);
-        let told = format!("without:\n{}with:\n{}", without.script(), with.script());
+        let reported = format!("without:\n{}with:\n{}", without.script(), with.script());
         let Some(b) = with.report.winner() else { return Ok(()) };
         // A candidate whose attempts were all cancelled was overdue by the word of the cache alone.
         let stronger = |t: &&Attempt| b.service.tls().is_weaker_than(t.service.tls());
@@ -193,13 +193,13 @@ proptest! {
             let mut attempts = with.report.attempts.iter();
             attempts.any(|o| o.address == t.address && o.outcome != Some(Outcome::Cancelled))
         };
-        prop_assert!(left.all(has_ended), "{}", told);
+        prop_assert!(left.all(has_ended), "{}", reported);
         // What is tried later, for it was bad, may be silent for too long when it was not before.
         let Some(a) = without.report.winner() else { return Ok(()) };
         let is_it = |t: &&Attempt| (t.service, t.address) == (a.service, a.address);
         let silent = with.report.attempts.iter().find(is_it);
         let overdue = silent.is_some_and(|t| t.outcome == Some(Outcome::Timeout));
-        prop_assert!(overdue || !b.service.tls().is_weaker_than(a.service.tls()), "{}", told);
+        prop_assert!(overdue || !b.service.tls().is_weaker_than(a.service.tls()), "{}", reported);
     }
 
     #[test]

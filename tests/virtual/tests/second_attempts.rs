@@ -186,7 +186,7 @@ mod a_proof {
     }
 
     #[test]
-    fn is_told_with_its_reason() {
+    fn is_reported_with_its_reason() {
         let history = run(&world(&[V4], &[(587, V4, Silent)]));
         let reasons: Vec<String> =
             history.report.attempts.iter().map(|attempt| attempt.reason.to_string()).collect();

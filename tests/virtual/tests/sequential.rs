@@ -1,4 +1,4 @@
-//! Sequential dials, in virtual time: for whoever wants no SYN at a later port that was not needed.
+//! Sequential dials, in virtual time: for a user who wants no SYN at a later port that was not needed.
 //!
 //! The lines of a story are: milliseconds, what happened, the port, and the address as `v6` or
 //! `v4`. Every port that has no fate here is open.

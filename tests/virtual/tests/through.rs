@@ -67,8 +67,9 @@ mod a_greeting_wait {
                  10040 wins 587 v6",
             );
             assert_eq!(history.report.attempts[0].greeting, Some(Greeting::Absent));
-            let told = "no greeting so far: the server pauses, or a tunnel hides a filtered port";
-            assert!(history.report.summary().ends_with(told), "{}", history.report.summary());
+            let reported =
+                "no greeting so far: the server pauses, or a tunnel hides a filtered port";
+            assert!(history.report.summary().ends_with(reported), "{}", history.report.summary());
             let mut patient = greeting_wait(400_000);
             patient.timeout = Duration::from_secs(500);
             let history = world(&[V6, V4], &[], pause).dial(&submission(), &patient);
@@ -313,9 +314,9 @@ mod a_proxy {
     fn teaches_what_it_refused() {
         let refused = Far::Fails(ViaError::Reply(5));
         let observations = run(&[(587, refused), (25, Far::Opens)]).observations;
-        let told: Vec<_> =
+        let reported: Vec<_> =
             observations.iter().map(|l| (l.service.port(), l.family, l.outcome)).collect();
-        assert_eq!(told, [(587, None, Outcome::Via), (25, None, Outcome::Connected)]);
+        assert_eq!(reported, [(587, None, Outcome::Via), (25, None, Outcome::Connected)]);
     }
 
     #[test]

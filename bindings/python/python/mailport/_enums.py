@@ -20,7 +20,7 @@ else:
 
 
 class TLSMode(StrEnum):
-    """How TLS is spoken on a service. The dial itself speaks no TLS: its caller must.
+    """How TLS is used on a service. The dial itself does no TLS: its caller must.
 
     IMPLICIT
         TLS from the first byte (RFC 8314 section 3.3), as on port 465.

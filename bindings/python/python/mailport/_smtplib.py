@@ -1,4 +1,4 @@
-"""smtplib's clients with a plan, which never speak less TLS than it demands."""
+"""smtplib's clients with a plan, which never use less TLS than it demands."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class _PlannedSMTP(smtplib.SMTP):
         return plan_of(None, plan)
 
     def _get_socket(self, host: str, port: int | str, timeout: Any) -> socket.socket:
-        """Dials, and speaks TLS where it starts at the first byte; smtplib calls it."""
+        """Dials, and starts TLS where it starts at the first byte; smtplib calls it."""
         self._connected = None
         plan = self._plan_for(port)
         limits_of(timeout)

@@ -312,7 +312,7 @@ async def _transport(sock: socket.socket, protocol: asyncio.Protocol) -> asyncio
 def _abandon(task: asyncio.Future[Any], sock: socket.socket) -> None:
     """Closes what a task has made that is no longer needed."""
     if task.cancelled():
-        # The loop itself is ending. uvloop has closed the descriptor, but not told the socket;
+        # The loop itself is ending. uvloop has closed the descriptor, but not through the socket;
         # asyncio closes the socket.
         if type(asyncio.get_running_loop()).__module__.startswith("uvloop"):
             sock.detach()

@@ -116,7 +116,7 @@ impl<S: Read + Write> SmtpClient<S> {
                 Ok(0) => return Ok(std::mem::take(&mut self.buffer)),
                 Ok(count) => self.buffer.extend_from_slice(&bytes[..count]),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Not a whole line, and no more comes: what is there may tell what speaks.
+                // Not a whole line, and no more comes: the bytes so far may identify the protocol.
                 Err(_) if is_foreign(&self.buffer) => {
                     return Err(ReplyError::NotSmtp(clean(&self.buffer)));
                 }

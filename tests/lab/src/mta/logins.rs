@@ -56,7 +56,7 @@ impl Logins {
 impl Drop for Logins {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
-        // It fails only where nobody listens, and then the thread has ended.
+        // It fails only where no listener is left, and then the thread has ended.
         let _ = UnixStream::connect(&self.path);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

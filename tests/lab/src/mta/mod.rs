@@ -1,8 +1,8 @@
 //! Real mail servers where a lab's servers are: Debian's Postfix, `OpenSMTPD`, Exim and Dovecot.
 //!
-//! Their packages conflict with each other, and with whatever else the machine sends its mail by.
+//! Their packages conflict with each other, and with the mail server of the machine.
 //! So `make setup` installs none: it unpacks them into target/servers. They run with accounts,
-//! folders and a configuration of their own, and the machine never learns of them.
+//! their own folders and configuration, and the machine never learns of them.
 //!
 //! - `accounts`: the users they run as
 //! - `certificate`: what they show to a client
@@ -104,7 +104,7 @@ impl Default for Settings<'_> {
 /// A running mail server; dropping it leaves no process and no file.
 #[derive(Debug)]
 pub struct Server {
-    // Dropped in this order: the folder goes when nobody writes into it.
+    // Dropped in this order: the folder goes when no process writes into it.
     cell: Cell,
     logins: Option<Logins>,
     certificate: Option<Certificate>,
@@ -115,7 +115,7 @@ pub struct Server {
 /// How to run one kind of server.
 struct Recipe {
     command: Command,
-    /// Each file or folder of ours, and the one that it stands for inside.
+    /// Each file or folder of ours, and the one that it replaces inside.
     mounts: Vec<(PathBuf, PathBuf)>,
     /// The folders where a letter is before it is delivered.
     queues: Vec<PathBuf>,
@@ -279,7 +279,7 @@ fn home(folder: &Path) -> PathBuf {
 fn give(folder: &Path, user: u32, group: u32, mode: u32) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     chown(folder, Some(user), Some(group)).map_err(explain(
-        "a mail server runs as users of its own: be root, or root of a user namespace that has \
+        "a mail server runs as its own users: be root, or root of a user namespace that has \
          more users (`unshare -Urnm --map-auto`)",
     ))?;
     fs::set_permissions(folder, Permissions::from_mode(mode))

@@ -21,7 +21,7 @@ const PRIVATE: [&str; 11] = [
     "active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "private",
     "saved", "trace",
 ];
-/// Where a letter is before it is delivered, in the order in which it goes through them: whoever
+/// Where a letter is before it is delivered, in the order in which it goes through them: a test that
 /// looks in this order does not miss one that moves on meanwhile.
 const QUEUES: [&str; 4] = ["maildrop", "incoming", "active", "deferred"];
 
@@ -62,7 +62,7 @@ smtpd_sasl_type = dovecot
 smtpd_sasl_path = private/logins
 ";
 
-/// The services behind those that listen; none is in a chroot, which would need files of its own.
+/// The services behind those that listen; none is in a chroot, which would need its own files.
 const MASTER: &str = "\
 postlog unix-dgram n - n - 1 postlogd
 cleanup unix n - n - 0 cleanup
@@ -136,7 +136,7 @@ fn prepare(folder: &Path, main: &str, master: &str) -> io::Result<Recipe> {
     for (name, text) in [("main.cf", places + main), ("master.cf", master.to_owned())] {
         let file = configuration.join(name);
         write(&file, text)?;
-        // It would wait until nobody can still be writing the file: for two seconds.
+        // It would wait until no process can still be writing the file: for two seconds.
         let long_ago = SystemTime::now() - Duration::from_secs(30);
         File::options().append(true).open(file)?.set_modified(long_ago)?;
     }

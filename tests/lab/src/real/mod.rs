@@ -1,7 +1,7 @@
-//! The network of real kernels: a client and a server in network namespaces of their own, and
+//! The network of real kernels: a client and a server in network separate namespaces, and
 //! between them a router of ours that delays every packet and decides the fate of every SYN.
 //!
-//! It needs root, or `unshare -Urnm`; the command `ip`; and /dev/net/tun. Whatever is missing,
+//! It needs root, or `unshare -Urnm`; the command `ip`; and /dev/net/tun. What is missing,
 //! [`Lab::start`] says so.
 //!
 //! - `ledger`: what the owner of a lab and its threads know together
@@ -42,13 +42,13 @@ use worker::Worker;
 ///
 /// Fates are the router's to carry out, for every port. What accepts a connection that the router
 /// let through is a listener of the lab, on each of [`PORTS`] of each address; elsewhere, or after
-/// [`Lab::release`], it is whatever the caller runs in [`Lab::server`]. The kernel answers for a
+/// [`Lab::release`], it is the program that the caller runs in [`Lab::server`]. The kernel answers for a
 /// port without any listener, by a RST.
 ///
 /// Fates bind SYNs only: changing one leaves the connections that exist alone.
 #[derive(Debug)]
 pub struct Lab {
-    // Dropped in this order: whoever sends first, then the router, then the ground they stand on.
+    // Dropped in this order: the senders first, then the router, then the namespaces.
     servers: Servers,
     _router: Worker,
     client: Namespace,
@@ -100,7 +100,7 @@ impl Lab {
         self.servers.release(address, port);
     }
 
-    /// Runs a closure where the client is, on a thread of its own, and gives what it returned.
+    /// Runs a closure where the client is, on its own thread, and gives what it returned.
     ///
     /// Threads and processes that the closure starts are inside as well. It starts in the current
     /// directory. A panic of the closure goes on in the caller.

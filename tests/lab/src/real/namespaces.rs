@@ -39,7 +39,7 @@ impl Namespace {
         })?
     }
 
-    /// Runs a closure inside, on a thread of its own; fails when it cannot enter.
+    /// Runs a closure inside, on its own thread; fails when it cannot enter.
     pub(super) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> io::Result<T> {
         on_own_thread(|| {
             self.enter()?;

@@ -42,7 +42,7 @@ pub enum Side {
 /// A running program that listens; dropping it leaves no process and no file.
 #[derive(Debug)]
 pub struct Tunnel {
-    // Dropped in this order: the folder goes when nobody writes into it.
+    // Dropped in this order: the folder goes when no process writes into it.
     cell: Cell,
     output: PathBuf,
     _folder: TempDir,
@@ -73,7 +73,7 @@ impl Tunnel {
     }
 
     /// Starts a program that stays in the foreground, and waits until it listens on all of these
-    /// ports. Nobody connects to find that out, for whatever a tunnel accepts it passes on.
+    /// ports. No connection is made to find that out, for a tunnel passes on what it accepts.
     fn start(
         lab: &Lab,
         side: Side,
@@ -115,7 +115,7 @@ fn inside<T: Send>(lab: &Lab, side: Side, work: impl FnOnce() -> T + Send) -> T 
     }
 }
 
-/// Whether somebody listens over IPv4 on all of these ports, in the calling thread's namespace.
+/// Whether there is a listener over IPv4 on all of these ports, in the calling thread's namespace.
 fn are_open(ports: &[u16]) -> io::Result<bool> {
     /// The state of a listener, in this table.
     const LISTEN: &str = "0A";

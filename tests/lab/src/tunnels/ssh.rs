@@ -16,7 +16,7 @@ const PORT: u16 = 22;
 
 /// The users inside: who logs in, and the one that sshd itself becomes.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh\nsshd:x:906:906::/:/bin/false\n";
-/// Nobody's password fits, and nobody is locked out.
+/// No user's password fits, and no user is locked out.
 const SHADOW: &str = "root:*:1::::::\nsshd:*:1::::::\n";
 
 const SERVER: &str = "\
@@ -44,7 +44,7 @@ BatchMode yes
 ExitOnForwardFailure yes
 ";
 
-/// A running sshd and whoever may log in there; dropping it leaves no process and no file.
+/// A running sshd and its users; dropping it leaves no process and no file.
 #[derive(Debug)]
 pub struct Gateway {
     _server: Tunnel,

@@ -166,7 +166,7 @@ impl History {
         after.collect()
     }
 
-    /// How the dial ended, told for people; the address and port that won.
+    /// How the dial ended, for people; the address and port that won.
     pub fn winner(&self) -> Option<SocketAddr> {
         self.report.winner().and_then(|attempt| attempt.address)
     }
@@ -197,9 +197,9 @@ impl History {
                     format!("{} {}", failure.outcome, self.place(*attempt))
                 }
                 What::Close { attempt } => {
-                    let told =
+                    let reported =
                         self.attempt(*attempt).and_then(|a| a.outcome).map_or("?", Outcome::name);
-                    format!("close {} {told}", self.place(*attempt))
+                    format!("close {} {reported}", self.place(*attempt))
                 }
                 What::End(End::Connected(index)) => {
                     format!("wins {}", self.place(AttemptId(*index)))

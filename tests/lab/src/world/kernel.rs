@@ -42,7 +42,7 @@ impl Default for Kernel {
     }
 }
 
-/// How a connect ends, if nobody closes it before.
+/// How a connect ends, if it is not closed before.
 pub(super) enum Ending {
     Connected,
     Failed(Failure),
@@ -56,11 +56,12 @@ impl Kernel {
         family: Family,
         round_trip: Duration,
     ) -> (Duration, Ending) {
-        let given_up = (self.gives_up, Ending::Failed(told(libc::ETIMEDOUT, ErrorQueue::Empty, 0)));
+        let given_up =
+            (self.gives_up, Ending::Failed(reported(libc::ETIMEDOUT, ErrorQueue::Empty, 0)));
         let (after, ending) = match fate {
             Fate::Open | Fate::AcceptThenClose(_) => (round_trip, Ending::Connected),
             Fate::Reset => {
-                let reset = told(libc::ECONNREFUSED, ErrorQueue::Empty, 1);
+                let reset = reported(libc::ECONNREFUSED, ErrorQueue::Empty, 1);
                 (round_trip, Ending::Failed(reset))
             }
             Fate::Icmp { kind, code } => match icmp(family, kind, code) {
@@ -87,10 +88,10 @@ impl Kernel {
 
 /// A connect that the client's own kernel refuses.
 pub(super) fn refused_here(errno: Errno) -> Failure {
-    told(errno.0, ErrorQueue::Empty, 0)
+    reported(errno.0, ErrorQueue::Empty, 0)
 }
 
-fn told(errno: i32, queue: ErrorQueue, segments_in: u32) -> Failure {
+fn reported(errno: i32, queue: ErrorQueue, segments_in: u32) -> Failure {
     let evidence = Evidence {
         errno: Some(Errno(errno)),
         queue,
@@ -111,7 +112,7 @@ fn icmp(family: Family, kind: u8, code: u8) -> Option<Failure> {
         Family::Ipv6 => ROUTER_V6,
     };
     let icmp = Icmp { family, kind, code, sender: Some(from) };
-    Some(told(errno, ErrorQueue::Icmp(icmp, Errno(errno)), 0))
+    Some(reported(errno, ErrorQueue::Icmp(icmp, Errno(errno)), 0))
 }
 
 /// The error that Linux gives a connect for an ICMP error; `None` where the connect goes on.
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_icmp_error_that_can_end_a_connect_is_told_by_its_number_not_by_its_errno() {
+    fn every_icmp_error_that_can_end_a_connect_is_known_by_its_number_not_by_its_errno() {
         for (family, kind, code, name) in [
             (Family::Ipv4, 3, 1, "icmp-soft"),
             (Family::Ipv4, 3, 13, "icmp-hard"),

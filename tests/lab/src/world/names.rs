@@ -98,7 +98,7 @@ fn both(v6: Answer, v4: Answer) -> Answer {
 }
 
 impl Answer {
-    /// How long it takes; `None` for ever.
+    /// How long it takes; `None` for no answer.
     pub fn after(&self) -> Option<Duration> {
         match self {
             Answer::Addresses { after, .. } | Answer::Fails { after, .. } => Some(*after),

@@ -1,4 +1,4 @@
-//! The loop around the machine, and the sockets that it is told of.
+//! The loop around the machine, and its sockets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -95,7 +95,7 @@ impl Run<'_> {
             }
             let due = self.machine.deadline().map(|at| at - self.start);
             if due.is_some_and(|due| due <= self.now) {
-                self.fail("wants to be called again at once, for ever");
+                self.fail("asks to be called again at once, without end");
             }
             let next = self.coming.iter().map(|&(at, _)| at).chain(due).min();
             let next = next.unwrap_or_else(|| self.fail("no result, and nothing to wait for"));
@@ -378,7 +378,7 @@ impl Run<'_> {
         self.handle(Event::Closed { attempt, syns });
     }
 
-    /// Whatever is still said after the end, the result is what it was.
+    /// No event after the end changes the result.
     fn check_that_it_stays(&mut self) {
         let (end, report) = (self.machine.outcome(), self.machine.report());
         for attempt in (0..=self.sockets.len()).map(AttemptId) {

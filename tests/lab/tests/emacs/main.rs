@@ -153,7 +153,7 @@ fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
     Sent { result, output }
 }
 
-/// The folder of Mew's Lisp: Debian's, or another one that somebody wants to try.
+/// The folder of Mew's Lisp: Debian's, or another one to try.
 fn mew() -> String {
     env::var("MAILPORT_MEW").unwrap_or_else(|_| "/usr/share/emacs/site-lisp/mew".to_owned())
 }
@@ -308,10 +308,10 @@ fn a_quit_while_587_is_silent_leaves_nothing_and_the_next_letter_goes() {
     for quit in ["0.5", "2"] {
         let subject = format!("After a quit at {quit} s");
         let sent = deliver(&lab, &server, Letter { quit, ..Letter::new(&subject) }, 25);
-        let told = |part: usize| sent.result["quit"][part].clone();
-        assert!(told(0).as_str().is_some_and(|words| words.starts_with("quit")), "{sent:#?}");
-        assert_eq!(told(1), true, "something is left open: {sent:#?}");
-        assert!(told(2).as_str().is_some_and(|words| words.contains("cancelled")), "{sent:#?}");
+        let reported = |part: usize| sent.result["quit"][part].clone();
+        assert!(reported(0).as_str().is_some_and(|words| words.starts_with("quit")), "{sent:#?}");
+        assert_eq!(reported(1), true, "something is left open: {sent:#?}");
+        assert!(reported(2).as_str().is_some_and(|words| words.contains("cancelled")), "{sent:#?}");
     }
 }
 

@@ -127,7 +127,7 @@ Return nil, or the state of the letter and the reason."
             (plist-get (mailport--report (car mailport--history)) :summary)))))
 
 (defun lab-mew-busy-p ()
-  "Whether Mew is sending, by whatever name it has for the connection."
+  "Whether Mew is sending, by any name that it has for the connection."
   (or (mew-smtp-get-server (mew-smtp-info-name mew-case-default))
       ;; Up to 6.10 that may be another one on port 25.
       (condition-case nil

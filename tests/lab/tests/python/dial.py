@@ -44,7 +44,7 @@ WAYS: dict[str, Callable[[str], Result]] = {
 }
 
 
-def told(report: mailport.Report) -> dict[str, object]:
+def reported(report: mailport.Report) -> dict[str, object]:
     """What a report says of itself."""
     won = report.winner
     return {
@@ -67,7 +67,7 @@ def main() -> None:
                 port = connection.getpeername()[1]
                 said = {"reached": [port, FAMILIES[connection.family]]}
             if report is not None:
-                said |= told(report)
+                said |= reported(report)
         print(json.dumps({**said, "took": time.monotonic() - begun}), flush=True)
 
 

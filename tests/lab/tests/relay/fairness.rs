@@ -49,7 +49,7 @@ fn names_that_never_resolve_delay_nobody_else() {
     let options = [&LISTENERS[..], &["--max-sessions-per-client", "300"]].concat();
     let world = World::with(Software::Postfix, &options);
     // The files are the lab's own; from now on a name that is not in hosts is asked for where
-    // nobody answers.
+    // no server answers.
     world.lab.client(|| {
         fs::write("/etc/nsswitch.conf", "hosts: files dns\n").expect("the lab's own file");
         let silent = "nameserver 192.0.2.99\noptions timeout:15 attempts:2\n";

@@ -39,7 +39,7 @@ fn connect(world: &World, to: SocketAddr) -> TcpStream {
     stream
 }
 
-/// What is said to somebody who says nothing, until the connection is closed.
+/// What is sent to a client that sends nothing, until the connection is closed.
 fn heard(world: &World, to: SocketAddr) -> String {
     let mut said = String::new();
     let result = connect(world, to).read_to_string(&mut said);
@@ -282,7 +282,7 @@ pub(crate) fn socks_at_proxy(lab: &Lab, address: IpAddr, port: u16) -> Option<u8
     lab.client(|| socks(proxy, &by_address(address), port))
 }
 
-/// The same, to somebody on the servers' side of the lab.
+/// The same, to a client on the servers' side of the lab.
 fn from_outside(lab: &Lab, address: &[u8], port: u16) -> Option<u8> {
     lab.server(|| socks(SocketAddr::new(CLIENT_V4, 1080), address, port))
 }
@@ -305,7 +305,7 @@ fn a_client_of_another_machine_reaches_nothing_on_this_one_by_any_of_its_address
     let lab = lab();
     lab.client(|| {
         // Any address can be bound; a whole network is local, though no interface has it; and a
-        // link has an address of its own.
+        // link has its own address.
         for name in ["ipv4/ip_nonlocal_bind", "ipv6/ip_nonlocal_bind"] {
             fs::write(format!("/proc/sys/net/{name}"), "1").expect("a setting of the namespace");
         }
@@ -322,7 +322,7 @@ fn a_client_of_another_machine_reaches_nothing_on_this_one_by_any_of_its_address
         }
     });
     let relay = Relay::start(&lab, &["--listen-proxy", "0.0.0.0:1080", "--allow", "192.0.2.0/24"]);
-    // Somebody is at home.
+    // The address answers.
     let _listener = lab.client(|| TcpListener::bind("[::]:25")).expect("a port");
     let of = |text: &str| by_address(text.parse().expect("an address"));
     for (name, address) in [

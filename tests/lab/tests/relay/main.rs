@@ -3,7 +3,7 @@
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
 //! installs and unpacks; fails without them. TLS is spoken end to end: msmtp and curl check the name
-//! in the server's certificate, and the relay has no certificate of its own.
+//! in the server's certificate, and the relay has no certificate.
 
 #[cfg(feature = "desktop")]
 mod desktop;
@@ -208,7 +208,7 @@ impl Relay {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// It logs `text` so many times: a thread of its own writes, a moment later.
+    /// It logs `text` so many times: its own thread writes, a moment later.
     fn logs(&self, text: &str, times: usize) {
         let until = Instant::now() + PATIENCE;
         loop {

@@ -120,7 +120,7 @@ pub(crate) struct Letter<'a> {
     pub(crate) program: Program,
     pub(crate) entry: Entry,
     pub(crate) port: u16,
-    /// What the server's name leads to, besides what the entry says of it.
+    /// What the server's name leads to, in addition to what the entry says of it.
     pub(crate) addresses: &'a [IpAddr],
     pub(crate) subject: &'a str,
     /// Lines that end in CR and LF.
@@ -147,7 +147,7 @@ pub(crate) fn deliver(world: &World, letter: Letter) -> Option<u16> {
     assert!(output.status.success(), "{story}");
     let message = arrived(world, subject, &said);
     assert!(message.field("Received").unwrap_or_default().contains("ESMTPS"), "{story}");
-    // Some programs end a letter with a line of their own.
+    // Some programs end a letter with their own line.
     let sent = body.replace("\r\n", "\n");
     assert!(
         message.body.trim_ascii_end() == sent.trim_ascii_end().as_bytes(),

@@ -1,5 +1,5 @@
 //! Mail gets through from programs that are run by `mailport run`, unchanged and without any setting
-//! of mailport, whatever becomes of port 587 and of IPv6.
+//! of mailport, for each fate of port 587 and of IPv6.
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
 //! installs and unpacks; fails without them.

@@ -30,7 +30,7 @@ pub(crate) enum Client {
     /// with `tunnel_is_secure` unset, the handshake of Debian's (2.2.12, linked with `GnuTLS`) goes
     /// to a descriptor that does not exist.
     Mutt,
-    /// Runs no command, but talks to a socket (`socket`), and whoever listens there can run one.
+    /// Runs no command, but talks to a socket (`socket`), and the program that listens there can run one.
     Msmtp,
     /// Runs no tunnel either: `--smtp-server` takes a command, but as a sendmail, which is msmtp
     /// here. Its own SMTP goes to nothing but a TCP port.
@@ -194,7 +194,7 @@ impl Run<'_> {
         })
     }
 
-    /// A command that sees no settings of whoever runs the tests.
+    /// A command that sees no settings of the user who runs the tests.
     fn command(&self, program: &str, packages: &str) -> Command {
         let mut command = Command::new(find(program, packages));
         command.env_clear().env("PATH", path()).env("LC_ALL", "C.UTF-8").env("HOME", self.folder);
@@ -237,7 +237,7 @@ fn find(program: &str, packages: &str) -> PathBuf {
         .unwrap_or_else(|| panic!("the command {program} is missing (apt-get install {packages})"))
 }
 
-/// Waits for a process, but not for ever.
+/// Waits for a process, for a limited time.
 fn wait(child: Child, name: &str) -> ExitStatus {
     /// Ends the process with the test.
     struct Guard(Child);

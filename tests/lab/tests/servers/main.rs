@@ -1,11 +1,11 @@
 //! Mail gets through `mailport connect --stdio`, from programs that people use to servers that
-//! people use, whatever becomes of port 587.
+//! people use, for each fate of port 587.
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
 //! installs and unpacks; fails without them. Who checks the name in the server's certificate
 //! checks the one that the tunnel was given.
 //!
-//! - `clients`: the programs, and how each is told to use a tunnel
+//! - `clients`: the programs, and the option of each for a tunnel
 //! - `tunnel`: the command
 
 mod clients;
@@ -108,8 +108,9 @@ fn difference(one: &[u8], other: &[u8]) -> Option<(Option<String>, Option<String
     loop {
         let [one, other] = lines.each_mut().map(Iterator::next);
         if one != other {
-            let told = |line: Option<&[u8]>| line.map(|l| String::from_utf8_lossy(l).into_owned());
-            return Some((told(one), told(other)));
+            let reported =
+                |line: Option<&[u8]>| line.map(|l| String::from_utf8_lossy(l).into_owned());
+            return Some((reported(one), reported(other)));
         }
         one?;
     }

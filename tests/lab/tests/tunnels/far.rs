@@ -134,7 +134,7 @@ pub(crate) fn connect(
 
 /// What became of every attempt, in their order.
 pub(crate) fn story(report: &Report) -> String {
-    let told = report.attempts.iter().map(|attempt| {
+    let reported = report.attempts.iter().map(|attempt| {
         let greeting = match attempt.greeting {
             _ if attempt.outcome != Some(Outcome::Connected) => "",
             Some(Greeting::Received) => " greeted",
@@ -147,5 +147,5 @@ pub(crate) fn story(report: &Report) -> String {
             attempt.outcome.map_or("open", Outcome::name)
         )
     });
-    told.collect::<Vec<_>>().join(", ")
+    reported.collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Which port is reached through what, and what is told.
+//! Which port is reached through what, and what is reported.
 
 use std::fmt::Write as _;
 use std::thread;
@@ -22,11 +22,13 @@ const UNHEARD: &str = "no greeting so far: the server pauses, or a tunnel hides 
 fn check(what: &str, rows: &[Row], dial: impl Fn(Far) -> Report + Sync) {
     let run = |&(far, expected, part): &Row| {
         let report = dial(far);
-        let (told, summary) = (story(&report), report.summary());
-        if told == expected && summary.contains(part) {
+        let (reported, summary) = (story(&report), report.summary());
+        if reported == expected && summary.contains(part) {
             return None;
         }
-        Some(format!("{what}, {far:?}: wanted {expected}\n{told}\n{part}\n{summary}\n{report:#?}"))
+        Some(format!(
+            "{what}, {far:?}: wanted {expected}\n{reported}\n{part}\n{summary}\n{report:#?}"
+        ))
     };
     let failed: Vec<String> = thread::scope(|scope| {
         let dials: Vec<_> = rows.iter().map(|row| scope.spawn(move || run(row))).collect();
@@ -105,7 +107,7 @@ fn check_local(world: &World, what: &str, rows: &[(Far, bool)]) {
         .iter()
         .map(|&(far, falls_back)| {
             let (first, second) = (local(far, 587), local(far, 25));
-            let (told, sentence) = match (far, falls_back) {
+            let (reported, sentence) = match (far, falls_back) {
                 (_, true) => (
                     format!("{first} closed, {second} connected greeted"),
                     format!("{first} closed the connection; connected to {second}"),
@@ -113,17 +115,17 @@ fn check_local(world: &World, what: &str, rows: &[(Far, bool)]) {
                 (Far::Silent, _) => (format!("{first} connected unheard"), UNHEARD.to_owned()),
                 _ => (format!("{first} connected greeted"), format!("connected to {first}")),
             };
-            (far, told, sentence)
+            (far, reported, sentence)
         })
         .collect();
     thread::scope(|scope| {
-        for (far, told, sentence) in &stories {
+        for (far, reported, sentence) in &stories {
             scope.spawn(move || {
                 let plan = [587, 25].map(|port| format!("{}:starttls", local(*far, port)));
                 let plan = plan.join(",").parse().unwrap();
                 let report = world.dial("127.0.0.1", &plan, None, &far.config());
                 let summary = report.summary();
-                assert_eq!(story(&report), *told, "{what}, {far:?}: {report:#?}");
+                assert_eq!(story(&report), *reported, "{what}, {far:?}: {report:#?}");
                 assert!(summary.contains(sentence), "{what}, {far:?}: {summary}");
             });
         }
@@ -179,7 +181,7 @@ fn behind_stunnel_the_greeting_wait_tells_a_refusal_and_silence_too_if_it_is_lon
     let _near = Tunnel::stunnel(&world.lab, Side::Client, &near, &local_ports()).unwrap();
     let rows = Far::ALL.map(|far| (far, !matches!(far, Far::Open | Far::Silent)));
     check_local(&world, "stunnel", &rows);
-    // stunnel gives a connect up after 10 s, and closes: a greeting wait that waits longer is told so.
+    // stunnel gives a connect up after 10 s, and closes: a longer greeting wait sees that.
     let (first, second) = (local(Far::Silent, 587), local(Far::Silent, 25));
     let plan = format!("{first}:starttls,{second}:starttls").parse().unwrap();
     let report = world.dial("127.0.0.1", &plan, None, &Far::Open.config());
@@ -227,8 +229,8 @@ fn microsocks_with_a_login_wants_the_right_one() {
     assert_eq!(dial("anne:s3%20cr%25t@").0, "587 via, 25 connected greeted");
     let tried = world.tried(Far::Reset);
     for login in ["anne:wrong@", ""] {
-        let (told, report) = dial(login);
-        assert_eq!((&*told, report.end), ("587 via", Some(End::Via)), "{login}");
+        let (reported, report) = dial(login);
+        assert_eq!((&*reported, report.end), ("587 via", Some(End::Via)), "{login}");
         assert_eq!(report.attempts[0].via_error, Some(ViaError::Login), "{login}");
         assert!(report.summary().contains("refuses the login"), "{}", report.summary());
     }

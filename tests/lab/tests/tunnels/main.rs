@@ -1,4 +1,4 @@
-//! Dials through tunnels that people use: OpenSSH, a SOCKS5 server and stunnel, whatever becomes of
+//! Dials through tunnels that people use: OpenSSH, a SOCKS5 server and stunnel, for each fate of
 //! port 587 behind them.
 //!
 //! Needs root (or a user namespace with several users) and /dev/net/tun, and what `make setup`
@@ -6,7 +6,7 @@
 //! silent behind a tunnel is given up by the greeting wait or by the deadline, as set.
 //!
 //! - `far`: servers of every fate, behind the lab's router
-//! - `fates`: which port is reached through what, and what is told
+//! - `fates`: which port is reached through what, and what is reported
 //! - `pauses`: servers that greet late
 //! - `starttls`: TLS with the real Postfix, from one end to the other
 //! - `tunnel`: the command `mailport connect --stdio`

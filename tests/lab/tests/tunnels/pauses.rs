@@ -1,4 +1,4 @@
-//! Servers that greet late: one connection, and no fallback, through whatever it is.
+//! Servers that greet late: one connection, and no fallback, through any tunnel.
 
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -130,7 +130,7 @@ fn forwarded(offset: u16) -> Vec<String> {
     ["--greeting-wait", "20s", "--plan", &plan].map(str::to_owned).to_vec()
 }
 
-/// stunnel in front of both services, at either end; at the far one it has a certificate of its own,
+/// stunnel in front of both services, at either end; at the far one it has its own certificate,
 /// which the near one trusts.
 fn stunnel(certificate: &Certificate) -> (String, String) {
     let authority = certificate.authority().display();

@@ -1,4 +1,4 @@
-//! The rules of a dial once more, told backwards: given what happened, was it allowed?
+//! The rules of a dial once more, backwards: given what happened, was it allowed?
 //!
 //! Nothing here asks the machine: every verdict is made anew from the facts of the history.
 
@@ -90,7 +90,7 @@ pub(crate) struct Judge<'a> {
     may_begin: Vec<Duration>,
     /// When the connection that could win last was ready, and the way was clear for it.
     clear_since: Option<(usize, Duration)>,
-    /// What each attempt is told as that is open when the dial ends.
+    /// The reported outcome of each attempt that is open when the dial ends.
     verdicts: Vec<Outcome>,
     /// What was closed last, and when.
     made_room: Option<(SocketAddr, Duration)>,
@@ -207,8 +207,9 @@ impl<'a> Judge<'a> {
 
     /// Until the look-up of both families is answered, those of one count.
     fn answer(&mut self, query: Query, result: &Result<Vec<IpAddr>, LookupError>) {
-        let told = |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
-        let is_over = match told(Query::Authority) {
+        let reported =
+            |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
+        let is_over = match reported(Query::Authority) {
             None | Some(Err(LookupError::TryAgain)) => false,
             Some(Err(_)) => self.known.is_empty(),
             Some(Ok(())) => true,
@@ -228,14 +229,15 @@ impl<'a> Judge<'a> {
 
     /// Whether nothing is known yet of a family that a service may be reached over.
     fn is_awaited(&self, service: usize) -> bool {
-        let told = |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
+        let reported =
+            |of| self.answers.iter().find(|(query, _)| *query == of).map(|(_, said)| said);
         let service = self.plan.services()[service];
         let mut families = Family::ALL.into_iter().filter(|&family| service.allows(family));
         families.any(|family| {
-            let hedge = told(Query::Hedge(family));
-            let hedge_is_told = matches!(hedge, Some(Ok(()) | Err(LookupError::NoAddress)));
-            match told(Query::Authority) {
-                None => !hedge_is_told,
+            let hedge = reported(Query::Hedge(family));
+            let hedge_is_reported = matches!(hedge, Some(Ok(()) | Err(LookupError::NoAddress)));
+            match reported(Query::Authority) {
+                None => !hedge_is_reported,
                 Some(Err(LookupError::TryAgain)) => hedge.is_none(),
                 Some(Err(_)) => hedge.is_none() && !self.known.is_empty(),
                 Some(Ok(())) => false,
@@ -364,7 +366,7 @@ impl<'a> Judge<'a> {
         if is_one_syn { held.started } else { connected.saturating_sub(self.round_trip) }
     }
 
-    /// The SYNs to a candidate that somebody still waits for an answer to.
+    /// The SYNs to a candidate whose answer is still awaited.
     fn syns_to(&self, t: &Try) -> impl Iterator<Item = Duration> {
         let open = self.attempts(t.address).filter(|t| t.is_silent());
         open.flat_map(|t| [t.started, t.started + REPEATED])
@@ -501,15 +503,15 @@ impl<'a> Judge<'a> {
     }
 
     fn close(&mut self, id: usize, is_over: bool) {
-        let told = self.history.report.attempts[id].outcome;
+        let reported = self.history.report.attempts[id].outcome;
         let t = &self.tries[id];
         if self.has_answered(t) && t.is_silent() {
-            self.demand(told == Some(Outcome::Cancelled), "its candidate has answered");
+            self.demand(reported == Some(Outcome::Cancelled), "its candidate has answered");
         } else if is_over {
-            let right = told == Some(self.verdicts[id]);
-            self.demand(right, "an attempt that is closed is told as it was");
+            let right = reported == Some(self.verdicts[id]);
+            self.demand(right, "an attempt that is closed is reported with its outcome");
         } else {
-            self.make_room(t, told);
+            self.make_room(t, reported);
         }
         let connected = matches!(self.history.report.end, Some(End::Connected(_)));
         self.demand(
@@ -520,7 +522,7 @@ impl<'a> Judge<'a> {
         self.tries[id].phase = Phase::Closed;
     }
 
-    /// What an attempt is told as, if the dial ends now.
+    /// The reported outcome of an attempt, if the dial ends now.
     fn verdict(&self, t: &Try) -> Outcome {
         let overdue = match self.history.report.end {
             Some(End::Connected(winner)) => self.overdue(t, &self.tries[winner]),
@@ -533,11 +535,11 @@ impl<'a> Judge<'a> {
 
     /// An attempt that is closed for another one of its service. It may be overdue only for the
     /// shortest patience, while no connection is held.
-    fn make_room(&self, t: &Try, told: Option<Outcome>) {
+    fn make_room(&self, t: &Try, reported: Option<Outcome>) {
         self.demand(t.is_silent() && self.open(t.service) == 6, "closes nothing for nothing");
         let of_a_second_attempt = self.of(t.service).any(|t| t.is_silent() && !t.is_first);
         let is_overdue = self.impatient(t, Duration::ZERO) <= self.now;
-        let right = match told {
+        let right = match reported {
             Some(Outcome::Timeout) => is_overdue,
             // A second attempt, or what a proof takes the place of.
             Some(Outcome::Cancelled) => !is_overdue && of_a_second_attempt || self.held().is_some(),
@@ -598,14 +600,14 @@ impl<'a> Judge<'a> {
 
     fn report(&self, report: &Report) {
         self.demand(report.attempts.len() == self.tries.len(), "every attempt is in the report");
-        for (told, known) in report.attempts.iter().zip(&self.tries) {
-            let place = (told.address, told.started, told.service);
+        for (reported, known) in report.attempts.iter().zip(&self.tries) {
+            let place = (reported.address, reported.started, reported.service);
             let service = self.plan.services()[known.service];
             let right = place == (Some(known.address), known.started, service);
             self.demand(right, "attempts are reported in their order");
             let failed = match known.phase {
                 Phase::Failed(failure) => {
-                    told.outcome == Some(failure.outcome) && told.icmp == failure.icmp
+                    reported.outcome == Some(failure.outcome) && reported.icmp == failure.icmp
                 }
                 _ => true,
             };
