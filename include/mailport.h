@@ -942,7 +942,7 @@ mailport_status mailport_dial_wait(mailport_dial *dial, int timeout_ms);
  * with close(2). It is non-blocking and closed on exec, and nothing was sent on it. Otherwise it
  * returns the status of the dial, or MAILPORT_ERR_ALREADY_TAKEN.
  *
- * mailport_dial_tls() returns the TLS mode that the caller must speak. Verify the certificate
+ * mailport_dial_tls() returns the TLS mode that the caller must use. Verify the certificate
  * against the host that was dialled.
  *
  * Since 0.1.
@@ -971,7 +971,7 @@ void *mailport_dial_user_data(const mailport_dial *dial);
 uint16_t mailport_dial_port(const mailport_dial *dial);
 
 /**
- * Returns the TLS mode that the caller must speak on the connection; MAILPORT_TLS_UNDECIDED until
+ * Returns the TLS mode that the caller must use on the connection; MAILPORT_TLS_UNDECIDED until
  * the dial has ended with MAILPORT_OK. Use this, never the port.
  *
  * Since 0.1.

@@ -179,7 +179,7 @@ fn a_proxy_that_wants_a_login_says_so() {
         stream.write_all(&[5, 0xff]).unwrap();
     });
     let report = failed(through(&proxy.url, &[587], &hasty()));
-    let reported = format!("{} refuses the login: it wants a user and a password", proxy.url);
+    let reported = format!("{} refuses the login: it requires a user and a password", proxy.url);
     assert!(report.summary().contains(&reported), "{}", report.summary());
 }
 

@@ -424,7 +424,7 @@ pub extern "C" fn mailport_dial_wait(dial: DialPointer, timeout_ms: c_int) -> St
 /// with close(2). It is non-blocking and closed on exec, and nothing was sent on it. Otherwise it
 /// returns the status of the dial, or MAILPORT_ERR_ALREADY_TAKEN.
 ///
-/// mailport_dial_tls() returns the TLS mode that the caller must speak. Verify the certificate
+/// mailport_dial_tls() returns the TLS mode that the caller must use. Verify the certificate
 /// against the host that was dialled.
 ///
 /// Since 0.1.
@@ -471,7 +471,7 @@ pub extern "C" fn mailport_dial_port(dial: Option<&Dial>) -> u16 {
     read!(0; dial => dial.service().map_or(0, Service::port))
 }
 
-/// Returns the TLS mode that the caller must speak on the connection; MAILPORT_TLS_UNDECIDED until
+/// Returns the TLS mode that the caller must use on the connection; MAILPORT_TLS_UNDECIDED until
 /// the dial has ended with MAILPORT_OK. Use this, never the port.
 ///
 /// Since 0.1.

@@ -270,13 +270,13 @@ pub enum SocksError {
     #[error("it chose the login method 0x{0:02x}, which was not offered")]
     Method(u8),
     /// None of the methods that were offered is enough.
-    #[error("{}", if *.with_login { "it takes no user and password" } else { "it wants a user and a password" })]
+    #[error("{}", if *.with_login { "it accepts no user and password" } else { "it requires a user and a password" })]
     NoMethod {
         /// Whether a user and a password were offered.
         with_login: bool,
     },
     /// The user or the password is wrong; not 0.
-    #[error("it does not know this user and password (status {0})")]
+    #[error("it rejects this user and password (status {0})")]
     Login(u8),
     /// It tried to connect, and replied with this code (RFC 1928 section 6); not 0.
     #[error("reply {0}")]
@@ -417,9 +417,9 @@ mod tests {
             (None, &b"HT"[..], ViaError::Protocol, "begins with 0x48"),
             (None, b"\x04\x5a", ViaError::Protocol, "begins with 0x04"),
             (None, b"\x05\x01", ViaError::Protocol, "method 0x01"),
-            (None, b"\x05\xff", ViaError::Login, "wants a user"),
-            (None, b"\x05\x02", ViaError::Login, "wants a user"),
-            (login(), b"\x05\xff", ViaError::Login, "takes no user"),
+            (None, b"\x05\xff", ViaError::Login, "requires a user"),
+            (None, b"\x05\x02", ViaError::Login, "requires a user"),
+            (login(), b"\x05\xff", ViaError::Login, "accepts no user"),
             (login(), b"\x05\x02\x05\0", ViaError::Protocol, "has 0x01"),
             (login(), b"\x05\x02\x01\x01", ViaError::Login, "status 1"),
             (None, b"\x05\0\x04\0\0\x01", ViaError::Protocol, "begins with 0x04"),

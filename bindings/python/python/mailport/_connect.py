@@ -43,7 +43,7 @@ def connect(
     options
         *plan*, *config*, *cache* and *via*: see :class:`DialOptions`.
 
-    The socket alone does not tell which TLS mode was reached, so every service of the plan must
+    The socket alone does not show which TLS mode was reached, so every service of the plan must
     have the same; for another plan use :func:`dial`. Other threads run while the call blocks, and
     Ctrl-C ends it at once.
 

@@ -54,7 +54,7 @@ class Connected:
         native: _native.Report,
         host: str,
     ) -> None:
-        # Service and report are made when they are asked for: most callers want the socket.
+        # Service and report are made when they are asked for: most callers need only the socket.
         self.socket = connection
         self._service = service
         self._native = native

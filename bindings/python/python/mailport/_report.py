@@ -24,7 +24,7 @@ class ICMPError:
     code : int
         The code.
     sender : str or None
-        The address that sent it. ``None`` if the kernel does not tell.
+        The address that sent it. ``None`` if the kernel does not report it.
     message : str
         Type and code in words.
     """
@@ -71,7 +71,7 @@ class Attempt:
     greeting : Greeting or None
         What the greeting wait saw. ``None`` without a greeting wait.
     syns : int or None
-        How many SYNs were sent. ``None`` if the kernel does not tell.
+        How many SYNs were sent. ``None`` if the kernel does not report it.
     reason : str
         Why it was started, in words.
     """
