@@ -242,6 +242,8 @@ fn signals_reach_the_program() {
         ("HUP", Signal::SIGHUP),
         ("INT", Signal::SIGINT),
         ("USR1", Signal::SIGUSR1),
+        ("WINCH", Signal::SIGWINCH),
+        ("ALRM", Signal::SIGALRM),
     ] {
         let lines =
             format!("trap 'echo {name}; exit 3' {name}; echo ready; while :; do sleep 0.1; done");
@@ -257,7 +259,8 @@ fn signals_that_are_ignored_stay_so_and_limits_are_kept() {
     // Of signals, those up to 31: the C library has uses for others.
     let show = "sed -n 's/^Sig\\(Blk\\|Ign\\):.*\\(........\\)$/\\1 \\2/p' /proc/self/status; \
                 ulimit -n; umask; pwd";
-    let script = |run: &str| format!("trap '' HUP INT USR2; ulimit -n 700; {run} sh -c \"{show}\"");
+    let script =
+        |run: &str| format!("trap '' HUP INT USR2 PIPE; ulimit -n 700; {run} sh -c \"{show}\"");
     let run = format!("{} run --cache off", env!("CARGO_BIN_EXE_mailport"));
     let [alone, with] = ["", &run].map(|run| {
         texts(&Command::new("sh").args(["-c", &script(run)]).current_dir("/").output().unwrap())
@@ -311,22 +314,64 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))",
 #[test]
 fn daemons_of_the_program_go_on_after_it() {
     let folder = tempfile::tempdir().unwrap();
-    let said = folder.path().join("said");
+    let (said, go) = (folder.path().join("said"), folder.path().join("go"));
     let lines = format!(
         "
 if os.fork(): os._exit(3)
 os.setsid()
 for n in range(3): os.dup2(os.open('/dev/null', os.O_RDWR), n)
-import time; time.sleep(1)
+import time
+while not os.path.exists({go:?}): time.sleep(0.01)
 s = socket.create_connection(('127.0.0.1', PORT))
 f = open({said:?} + '.new', 'w'); f.write(f'{{s.recv(3)}} {{s.getpeername()[1] == PORT}}'); f.close()
 os.rename({said:?} + '.new', {said:?})"
     );
     let (code, stdout, stderr) = python(echo(), &lines);
     assert_eq!((code, &*stdout, &*stderr), (Some(3), "", ""));
-    assert!(!said.exists(), "the command has waited for the daemon");
+    // The command has not waited for the daemon.
+    std::fs::write(go, "").unwrap();
     common::wait_until(|| said.exists());
     assert_eq!(std::fs::read_to_string(said).unwrap(), "b'220' False");
+}
+
+#[test]
+fn a_job_of_a_shell_stops_once_and_continues() {
+    let jobs = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/running/jobs.py");
+    for (case, lines) in [
+        // By the terminal, as it reads in the background, or is not allowed to go on.
+        ("background", "read line; exit 5"),
+        ("key", "echo ready; read line; exit 5"),
+        // By itself, as mutt does.
+        ("group", "kill -STOP 0; read line; exit 5"),
+    ] {
+        for run in [&[][..], &[env!("CARGO_BIN_EXE_mailport"), "run", "--cache", "off"]] {
+            let mut shell = Command::new("python3");
+            shell.args([jobs, case]).args(run).args(["/bin/sh", "-c", lines]);
+            let said = texts(&shell.output().unwrap());
+            assert_eq!(said, (Some(0), "1 5\n".into(), String::new()), "{case} {run:?}");
+        }
+    }
+}
+
+#[test]
+fn descriptors_are_inherited_by_the_program_alone() {
+    let list = "import os; print(sorted(int(n) for n in os.listdir('/proc/self/fd')))";
+    let run = format!("{} run --cache off", env!("CARGO_BIN_EXE_mailport"));
+    let [alone, with] = ["", &run].map(|run| {
+        let script = format!("exec 5</dev/null 9>&1; exec {run} python3 -c \"{list}\"");
+        texts(&Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).output().unwrap())
+    });
+    assert_eq!(with, alone);
+    // A reader sees the end when the program has closed it, though mailport goes on.
+    let script = format!("exec {run} sh -c 'exec 9>&-; read line' 9>&1 >/dev/null");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = shell.stderr(Stdio::null()).spawn().unwrap();
+    let stdin = child.stdin.take();
+    assert_eq!(rest_of(child.stdout.take().unwrap()), "");
+    assert_eq!(child.try_wait().unwrap(), None, "it waits for its line");
+    drop(stdin);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
 }
 
 /// The process that answers the calls: the only child of the command.
@@ -334,6 +379,13 @@ fn supervisor_of(command: &Child) -> Pid {
     let id = command.id();
     let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     Pid::from_raw(children.trim().parse().unwrap())
+}
+
+/// Whether a connection of this machine to this port of loopback is being made.
+fn is_dialled(port: u16) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // In the state SYN_SENT.
+    sockets.contains(&format!(" 0100007F:{port:04X} 02 "))
 }
 
 #[test]
@@ -350,8 +402,7 @@ exit(4)",
         server.port()
     );
     let (mut child, stdout) = start(&mut mailport(&[server.port()], &["python3", "-c", &lines]));
-    // Until the program has asked for its connection.
-    thread::sleep(Duration::from_millis(500));
+    common::wait_until(|| is_dialled(server.port()));
     let start = Instant::now();
     kill(supervisor_of(&child), Signal::SIGKILL).unwrap();
     // ENOSYS: of the call that was waiting, and of a later one.
@@ -429,51 +480,82 @@ fn a_thousand_calls_that_block_at_the_same_time_are_all_served() {
 #[test]
 fn a_call_that_blocks_ends_when_its_socket_says() {
     let server = silent();
-    assert_eq!(edge("timed", server.port()), "-1 1\n");
+    assert_eq!(edge("timed", server.port()), "-1 1 -1 1\n");
 }
 
-/// Runs a case with a server that accepts nothing until the case has run for a while.
-fn slow_edge(name: &str) -> String {
-    let server = silent();
-    let port = server.port();
+/// Starts a case with a server that accepts nothing, and reads what it says until this.
+fn start_edge(name: &str, port: u16, until: &str) -> (Child, ChildStdout, String) {
     let program = [edges().to_str().unwrap(), name, &port.to_string()];
-    let (mut child, stdout) = start(&mut mailport(&[port], &program));
-    thread::sleep(Duration::from_millis(700));
+    let (child, mut stdout) = start(&mut mailport(&[port], &program));
+    let mut said = Vec::new();
+    while !said.ends_with(until.as_bytes()) {
+        let mut byte = [0];
+        stdout.read_exact(&mut byte).unwrap_or_else(|error| panic!("{said:?}: {error}"));
+        said.push(byte[0]);
+    }
+    (child, stdout, String::from_utf8(said).unwrap())
+}
+
+/// What a case says without the line that the signals write to.
+fn rest_of_edge((mut child, stdout, mut said): (Child, ChildStdout, String)) -> String {
+    said += &rest_of(stdout);
+    assert!(child.wait().unwrap().success(), "{said}");
+    said.trim_start_matches(['x', '\n']).to_owned()
+}
+
+/// What a case says whose server begins to accept when it has said this.
+fn slow_edge(name: &str, until: &str) -> String {
+    let server = silent();
+    let case = start_edge(name, server.port(), until);
     // From the next SYN on there is room.
     let listener = TcpListener::from(std::os::fd::OwnedFd::from(server.listener));
     thread::spawn(move || serve(&listener));
-    let rest = rest_of(stdout);
-    assert!(child.wait().unwrap().success(), "{rest}");
-    rest
+    rest_of_edge(case)
 }
 
 #[test]
 fn a_call_that_a_signal_interrupts_goes_on() {
-    assert_eq!(slow_edge("restarted"), "0 1\nmailport 220\n");
+    assert_eq!(slow_edge("restarted", "xx"), "0 1\nmailport 220\n");
 }
 
 #[test]
 fn a_call_that_a_signal_interrupts_fails_as_its_dial() {
     let server = silent();
-    let port = server.port();
-    let program = [edges().to_str().unwrap(), "restarted", &port.to_string()];
-    let (mut child, stdout) = start(&mut mailport(&[port], &program));
-    thread::sleep(Duration::from_millis(700));
+    let case = start_edge("restarted", server.port(), "xx");
     // Nothing listens from now on: ECONNREFUSED.
     drop(server);
-    assert_eq!(rest_of(stdout), "111 1\n");
-    assert!(child.wait().unwrap().success());
+    assert_eq!(rest_of_edge(case), "111 1\n");
 }
 
 #[test]
 fn a_call_that_a_signal_ends_leaves_its_connection() {
-    assert_eq!(slow_edge("interrupted"), "-1 1\n0 mailport 220\n");
+    assert_eq!(slow_edge("interrupted", "-1 1\n"), "-1 1\n0 mailport 220\n");
 }
 
 #[test]
 fn a_socket_whose_call_was_interrupted_can_be_connected_again() {
-    // It still shows its first port, so its second connection is left alone.
-    assert_eq!(slow_edge("connected_again"), "-1 1\nmailport 220\n0 0\nitself 220\n");
+    let expected = "-1 1\nmailport 220\n0 0\nmailport 220\n";
+    assert_eq!(slow_edge("connected_again", "-1 1\n"), expected);
+}
+
+#[test]
+fn other_calls_of_a_socket_whose_dial_is_under_way_say_so() {
+    let [already, in_progress] = ["-1 1\n".repeat(3), "0 -1 1\n".repeat(3)];
+    let expected = format!("-1 1\n{already}{in_progress}waits\n0 mailport 220\n");
+    assert_eq!(slow_edge("under_way", "waits\n"), expected);
+}
+
+#[test]
+fn a_socket_that_does_not_block_is_not_dialled_again() {
+    let (silent, open) = (silent(), echo());
+    for port in [silent.port(), open] {
+        assert_eq!(edge("again", port), "1 0 1\n");
+    }
+}
+
+#[test]
+fn a_thread_with_descriptors_of_its_own_is_left_alone() {
+    assert_eq!(edge("own_files", echo()), "0 itself 220\nnot connected\n");
 }
 
 #[test]
@@ -591,6 +673,16 @@ fn without_root_a_program_runs_and_a_set_user_id_program_is_refused() {
          print(s.recv(3), s.getpeername()[1] == {server})"
     );
     let connected = run(&["/usr/bin/python3", "-c", &lines]);
+    // A program that nobody may look into connects as without mailport.
+    let program = folder.path().join("edges");
+    std::fs::copy(edges(), &program).unwrap();
+    let program = program.to_str().unwrap();
+    let itself = (Some(0), "0 itself 220\n".to_owned(), String::new());
+    let port = server.to_string();
+    assert_eq!(run(&[program, "undumpable", &port]), itself);
+    assert_eq!(run(&[program, "vfork", &port]).1, "0 mailport 220\n");
+    std::fs::set_permissions(program, Permissions::from_mode(0o711)).unwrap();
+    assert_eq!(run(&[program, "vfork", &port]), itself);
     assert_eq!(connected, (Some(0), "b'220' False\n".into(), String::new()));
     let (code, _, stderr) = run(&["su", "-c", "true"]);
     let sentence = "su is a set-user-ID program";

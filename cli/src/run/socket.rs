@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::Errno;
 use rustix::net::{bind, connect_unspec, getpeername, getsockname, sockopt};
 
 use super::sys;
@@ -40,8 +41,7 @@ impl RelayAddresses {
     }
 
     /// The listener that this socket can reach. `None` for a socket that is left alone: it is not
-    /// TCP or not new, is bound to a source, uses TCP Fast Open, or is in another network
-    /// namespace.
+    /// TCP or not new, is bound to an address, uses TCP Fast Open, or is in another network namespace.
     pub(super) fn for_socket(
         &self,
         socket: &OwnedFd,
@@ -50,7 +50,8 @@ impl RelayAddresses {
         let is_tcp = sockopt::socket_protocol(socket)? == Some(rustix::net::ipproto::TCP);
         let is_new = getpeername(socket).is_err() && !sockopt::socket_acceptconn(socket)?;
         let bound = SocketAddr::try_from(getsockname(socket)?).ok();
-        let is_bound = bound.is_none_or(|own| own.port() != 0 || !own.ip().is_unspecified());
+        // The port may be one that it has had before it was disconnected.
+        let is_bound = bound.is_none_or(|own| !own.ip().is_unspecified());
         if !is_tcp
             || !is_new
             || is_bound
@@ -87,30 +88,26 @@ pub(super) fn does_block(socket: &OwnedFd) -> bool {
     fcntl_getfl(socket).is_ok_and(|flags| !flags.contains(OFlags::NONBLOCK))
 }
 
-/// Gives a socket the port from which it will connect to the relay, and returns that address.
+/// Gives a socket the port from which it will connect to the relay, and returns that address; `None`
+/// for a socket that the program has bound to a port.
 ///
 /// It is bound to no address and to no port that was asked for, so that it is as new when it is
 /// disconnected.
-pub(super) fn choose_port(socket: &OwnedFd, relay: SocketAddr) -> Result<SocketAddr, i32> {
+pub(super) fn choose_port(socket: &OwnedFd, relay: SocketAddr) -> io::Result<Option<SocketAddr>> {
     let any: IpAddr = match relay {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let failed = |error: rustix::io::Errno| error.raw_os_error();
-    bind(socket, &SocketAddr::new(any, 0)).map_err(failed)?;
-    let bound = getsockname(socket).map_err(failed)?;
-    let bound = SocketAddr::try_from(bound).map_err(|_| libc::EADDRNOTAVAIL)?;
+    match bind(socket, &SocketAddr::new(any, 0)) {
+        Err(Errno::INVAL) => return Ok(None),
+        bound => bound?,
+    }
+    let bound = SocketAddr::try_from(getsockname(socket)?)?;
     let own: IpAddr = match relay.ip().to_canonical() {
         IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
     };
-    Ok(SocketAddr::new(own, bound.port()))
-}
-
-/// Whether the program has disconnected a socket: only then does it lose its own address.
-pub(super) fn is_disconnected(socket: &OwnedFd) -> bool {
-    let own = getsockname(socket).ok().and_then(|own| SocketAddr::try_from(own).ok());
-    own.is_some_and(|own| own.ip().is_unspecified())
+    Ok(Some(SocketAddr::new(own, bound.port())))
 }
 
 /// Ends the connection of a socket without a trace, as if `connect` had failed.

@@ -69,7 +69,11 @@ impl Reports {
 struct Taken {
     call: Call,
     socket: OwnedFd,
+    /// The kernel's number of the socket (`SO_COOKIE`).
+    cookie: u64,
     to: SocketAddr,
+    /// Where its socket connects from.
+    own: SocketAddr,
     /// Where its socket connects to instead.
     relay: SocketAddr,
     others: Vec<SocketAddr>,
@@ -80,8 +84,8 @@ enum CallPlan {
     /// It is none of a mail connection.
     LetThrough,
     TakeOver(Taken),
-    /// It waits for a dial that an earlier call has begun.
-    Waits,
+    /// It has its answer, or waits for a dial that an earlier call has begun.
+    Repeats,
 }
 
 impl Supervisor {
@@ -124,7 +128,7 @@ impl Supervisor {
     fn decide(&self, call: Call, learned: &mut Learned) {
         match self.plan(call, learned) {
             Ok(CallPlan::TakeOver(taken)) => self.take_over(taken),
-            Ok(CallPlan::Waits) => {}
+            Ok(CallPlan::Repeats) => {}
             // What cannot be looked at is the kernel's: it has the right error for it.
             Ok(CallPlan::LetThrough) | Err(_) => self.answer(&call, CallAnswer::Continue),
         }
@@ -142,13 +146,15 @@ impl Supervisor {
         // getaddrinfo sorts with the port 0 where the program has named no service.
         let to = socket::address(bytes).filter(|to| is_mail(to) || to.port() == 0);
         let Some(to) = to else {
-            if !socket::is_unspecified_family(bytes) {
+            if socket::is_unspecified_family(bytes) {
+                self.disconnects(&call)?;
+            } else {
                 learned.end(call.thread);
             }
             return Ok(CallPlan::LetThrough);
         };
         let process = process_of(call.thread)?;
-        let socket = descriptor_of(process, call.descriptor)?;
+        let socket = descriptor_of(process, call.thread, call.descriptor)?;
         // The numbers and the memory were those of the program only if it still waits.
         if !sys::is_waiting(self.listener.as_fd(), &call) {
             return Ok(CallPlan::LetThrough);
@@ -177,10 +183,9 @@ impl Supervisor {
         to: SocketAddr,
         learned: &Learned,
     ) -> io::Result<CallPlan> {
-        let does_block = socket::does_block(&socket);
         let cookie = sockopt::socket_cookie(&socket)?;
-        if does_block && self.waiting.repeat(cookie, &socket, call, until(&socket)) {
-            return Ok(CallPlan::Waits);
+        if self.waiting.repeat(cookie, &socket, call, until(&socket)) {
+            return Ok(CallPlan::Repeats);
         }
         let Some(relay) = self.relay.for_socket(&socket, process)? else {
             return Ok(CallPlan::LetThrough);
@@ -188,37 +193,50 @@ impl Supervisor {
         let others = learned.others(process, to, Instant::now());
         // A call that does not block succeeds before its dial: the program would not try its other
         // addresses, of which nothing is known here, and IPv6 is what fails alone most often.
+        let does_block = socket::does_block(&socket);
         if !does_block && to.is_ipv6() && others.is_empty() && !self.has_names {
             return Ok(CallPlan::LetThrough);
         }
-        Ok(CallPlan::TakeOver(Taken { call, socket, to, relay, others }))
+        let Some(own) = socket::choose_port(&socket, relay)? else {
+            return Ok(CallPlan::LetThrough);
+        };
+        Ok(CallPlan::TakeOver(Taken { call, socket, cookie, to, own, relay, others }))
+    }
+
+    /// The program disconnects a socket, which may have a dial under way.
+    fn disconnects(&self, call: &Call) -> io::Result<()> {
+        if self.waiting.is_empty() {
+            return Ok(());
+        }
+        let process = process_of(call.thread)?;
+        let socket = descriptor_of(process, call.thread, call.descriptor)?;
+        if !sys::is_waiting(self.listener.as_fd(), call) {
+            return Ok(());
+        }
+        if let Some(own) = self.waiting.abandon(sockopt::socket_cookie(&socket)?) {
+            self.taken_over.forget(own);
+        }
+        Ok(())
     }
 
     /// Connects the socket to the relay. A call that blocks waits for the end of the dial; of one
     /// that does not, a dial that fails ends as a reset.
     fn take_over(&self, taken: Taken) {
-        let Taken { call, socket, to, relay, others } = taken;
-        let own = socket::choose_port(&socket, relay);
-        let cookie = sockopt::socket_cookie(&socket).map_err(Errno::raw_os_error);
-        let (own, cookie) = match (own, cookie) {
-            (Ok(own), Ok(cookie)) => (own, cookie),
-            (Err(number), _) | (_, Err(number)) => {
-                return self.answer(&call, CallAnswer::Fails(number));
-            }
-        };
-        let (reports, place) = (self.reports.clone(), self.reports.begin(to));
+        let Taken { call, socket, cookie, to, own, relay, others } = taken;
         let does_block = socket::does_block(&socket);
+        let dial = does_block.then(|| self.waiting.begin(cookie, own, call, until(&socket)));
+        let (reports, place) = (self.reports.clone(), self.reports.begin(to));
         let waiting = Arc::clone(&self.waiting);
         self.taken_over.expect(own, to, &others, move |dialled| {
             let (errno, report) = result_of(dialled, to);
             if let Some(report) = report {
                 reports.end(place, report);
             }
-            if does_block {
-                waiting.end(cookie, errno);
+            if let Some(dial) = dial {
+                waiting.end(dial, errno);
             }
         });
-        if !does_block {
+        let Some(dial) = dial else {
             let answer = match connect(&socket, &relay) {
                 Ok(()) => CallAnswer::Done,
                 Err(error) => {
@@ -230,18 +248,20 @@ impl Supervisor {
                 }
             };
             return self.answer(&call, answer);
-        }
-        self.waiting.begin(cookie, call, until(&socket));
+        };
         // It waits while the relay has more connections than it can accept.
         let (taken_over, waiting) = (self.taken_over.clone(), Arc::clone(&self.waiting));
         let connecting = thread::Builder::new().name("connect".to_owned()).spawn(move || {
-            if let Err(error) = connect(&socket, &relay) {
-                waiting.end(cookie, Some(error.raw_os_error()));
+            // If the time of the socket is over (SO_SNDTIMEO), the handshake goes on.
+            if let Err(error) = connect(&socket, &relay)
+                && error != Errno::INPROGRESS
+            {
+                waiting.end(dial, Some(error.raw_os_error()));
                 taken_over.forget(own);
             }
         });
         if let Err(error) = connecting {
-            self.waiting.end(cookie, Some(error.raw_os_error().unwrap_or(libc::EAGAIN)));
+            self.waiting.end(dial, Some(error.raw_os_error().unwrap_or(libc::EAGAIN)));
             self.taken_over.forget(own);
         }
     }

@@ -7,11 +7,13 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -167,6 +169,15 @@ static volatile sig_atomic_t alarms;
 static void count(int signal) {
     (void)signal;
     alarms++;
+    /* The test waits for these. */
+    if (write(1, "x", 1) != 1)
+        _exit(1);
+}
+
+static void end_alarms(void) {
+    struct itimerval never = {0};
+    setitimer(ITIMER_REAL, &never, NULL);
+    puts("");
 }
 
 static void interrupt(int flags) {
@@ -180,10 +191,9 @@ static void interrupt(int flags) {
 static void interrupted_once(int fd) {
     interrupt(0);
     puts("ready");
-    printf("%d ", connect(fd, to, sizeof server));
-    printf("%d\n", errno == EINTR);
-    struct itimerval never = {0};
-    setitimer(ITIMER_REAL, &never, NULL);
+    int result = connect(fd, to, sizeof server), error = errno;
+    end_alarms();
+    printf("%d %d\n", result, error == EINTR);
     struct pollfd watched = {.fd = fd, .events = POLLOUT};
     poll(&watched, 1, 20000);
 }
@@ -194,6 +204,7 @@ static void restarted(void) {
     interrupt(SA_RESTART);
     puts("ready");
     int result = connect(fd, to, sizeof server), error = result ? errno : 0;
+    end_alarms();
     printf("%d %d\n", error, alarms > 1);
     if (result == 0)
         show(fd);
@@ -220,12 +231,78 @@ static void connected_again(void) {
     show(fd);
 }
 
+static int times_out(int fd, int microseconds) {
+    struct timeval time = {.tv_usec = microseconds};
+    return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+}
+
 static void timed(void) {
     int fd = fresh();
-    struct timeval time = {.tv_usec = 200000};
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &time, sizeof time);
+    times_out(fd, 200000);
     printf("%d ", connect(fd, to, sizeof server));
-    printf("%d\n", errno == EINPROGRESS);
+    printf("%d ", errno == EINPROGRESS);
+    printf("%d ", connect(fd, to, sizeof server));
+    printf("%d\n", errno == EALREADY);
+}
+
+/* Other calls of a socket while its dial is under way, and after it was disconnected in that time. */
+static void under_way(void) {
+    struct sockaddr nothing = {.sa_family = AF_UNSPEC};
+    int fd = fresh();
+    interrupted_once(fd);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (int i = 0; i < 3; i++) {
+        printf("%d ", connect(fd, to, sizeof server));
+        printf("%d\n", errno == EALREADY);
+    }
+    fcntl(fd, F_SETFL, 0);
+    for (int i = 0; i < 3; i++) {
+        times_out(fd, 100000);
+        printf("%d ", connect(fd, &nothing, sizeof nothing));
+        printf("%d ", connect(fd, to, sizeof server));
+        printf("%d\n", errno == EINPROGRESS);
+    }
+    puts("waits");
+    times_out(fd, 0);
+    printf("%d ", connect(fd, to, sizeof server));
+    show(fd);
+}
+
+/* A socket that does not block is connected again and again. */
+static void again(void) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), wrong = 0;
+    int result = connect(fd, to, sizeof server);
+    printf("%d ", result == 0 || errno == EINPROGRESS);
+    for (int i = 0; i < 100; i++) {
+        result = connect(fd, to, sizeof server);
+        wrong += !(result == 0 || errno == EALREADY || errno == EISCONN);
+    }
+    printf("%d %d\n", wrong, errno == EISCONN);
+}
+
+/* A thread whose descriptors are not those of its process, under the same number. */
+static void *connects_its_own(void *number) {
+    int fd = *(int *)number;
+    if (unshare(CLONE_FILES) != 0 || close(fd) != 0 || fresh() != fd)
+        perror("a socket of its own");
+    printf("%d ", connect(fd, to, sizeof server));
+    show(fd);
+    return NULL;
+}
+
+static void own_files(void) {
+    pthread_t thread;
+    int fd = fresh();
+    pthread_create(&thread, NULL, connects_its_own, &fd);
+    pthread_join(thread, NULL);
+    show(fd);
+}
+
+static void undumpable(void) {
+    int fd = fresh();
+    prctl(PR_SET_DUMPABLE, 0);
+    printf("%d ", connect(fd, to, sizeof server));
+    show(fd);
 }
 
 int main(int count, char **words) {
@@ -236,7 +313,8 @@ int main(int count, char **words) {
         {"fast_open", fast_open}, {"unspecified", unspecified}, {"32_bits", call_of_32_bits},
         {"io_uring", ring},       {"vfork", child_of_vfork},    {"thousand", thousand},
         {"restarted", restarted}, {"interrupted", interrupted}, {"timed", timed},
-        {"connected_again", connected_again},
+        {"under_way", under_way}, {"again", again},             {"connected_again", connected_again},
+        {"own_files", own_files}, {"undumpable", undumpable},
     };
     if (count != 3)
         return 2;

@@ -30,7 +30,7 @@ use super::listeners::Accepted;
 use super::log::LogRecord;
 use super::loop_detection::Endpoints;
 use super::replies::ReplyStyle;
-use super::taken_over::DialResult;
+use super::taken_over::{DialResult, NotConnected};
 use mailport::Dial;
 use mailport::Target;
 
@@ -348,6 +348,10 @@ impl Session {
     }
 
     fn leave(&mut self, context: &mut Context) -> SessionStep {
+        if let Some(result) = self.result.take() {
+            let errno = libc::ECONNABORTED;
+            result.send(Err(NotConnected { errno, reason: None, report: None }));
+        }
         self.end(&SessionEnd::ClientLeft, context);
         SessionStep::Done
     }
