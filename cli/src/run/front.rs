@@ -15,17 +15,6 @@ use nix::unistd::Pid;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit, wait};
 
-/// The signals that are passed on. Those of the terminal's keys reach the program itself.
-const PASSED_ON: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGTSTP,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-
 /// What becomes of the program, as the supervisor says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProgramEvent {
@@ -72,8 +61,25 @@ pub(super) fn block_signals() -> io::Result<SigSet> {
     Ok(before)
 }
 
+/// Those that a process may send to this one, and SIGCHLD. Of the signals that the terminal sends,
+/// the program receives its own; that they are blocked keeps them from stopping this process.
 fn signals() -> SigSet {
-    PASSED_ON.into_iter().chain([Signal::SIGCHLD]).collect()
+    let is_read = |signal: &Signal| {
+        !matches!(
+            signal,
+            // They cannot be blocked, continue this process, or are errors of its own.
+            Signal::SIGKILL
+                | Signal::SIGSTOP
+                | Signal::SIGCONT
+                | Signal::SIGSEGV
+                | Signal::SIGBUS
+                | Signal::SIGFPE
+                | Signal::SIGILL
+                | Signal::SIGTRAP
+                | Signal::SIGSYS
+        )
+    };
+    Signal::iterator().filter(is_read).collect()
 }
 
 /// Waits for the end of the program, and ends as it does. `supervisor` sends its events.
@@ -139,10 +145,18 @@ fn pass_on(signal: u32, program: Pid) {
 
 /// Stops as the program has, so that a shell sees it, and continues together with it.
 fn stop(program: Option<Pid>) {
-    let _ = kill(Pid::this(), Signal::SIGSTOP);
-    if let Some(program) = program {
+    let Some(program) = program else { return };
+    // If all processes of the group were stopped, this one was too, and they have been continued.
+    if is_stopped(program) {
+        let _ = kill(Pid::this(), Signal::SIGSTOP);
         let _ = kill(program, Signal::SIGCONT);
     }
+}
+
+fn is_stopped(program: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{program}/stat")).unwrap_or_default();
+    // The name of the program, in parentheses, may have any bytes.
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('T'))
 }
 
 /// The status of the program, where the supervisor has died before it.

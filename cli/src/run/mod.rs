@@ -184,14 +184,14 @@ fn start_and_answer(
             return Err(error.into());
         }
     };
-    let (child, listener) = start::start(held, &args.program[0])?;
-    let program = Pid::from_raw(child.id().cast_signed());
     // The program has the terminal, its keys and the standard streams for itself.
     let null = File::options().read(true).write(true).open("/dev/null")?;
     rustix::process::setsid().map_err(io::Error::from)?;
     rustix::stdio::dup2_stdin(&null).map_err(io::Error::from)?;
     rustix::stdio::dup2_stdout(&null).map_err(io::Error::from)?;
     inherited.close();
+    let (child, listener) = start::start(held, &args.program[0])?;
+    let program = Pid::from_raw(child.id().cast_signed());
     let mut events = front.try_clone()?;
     let _ = events.write_all(&ProgramEvent::Started(program).to_bytes());
 

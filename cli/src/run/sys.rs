@@ -5,6 +5,7 @@
 //! - the memory of another process (`process_vm_readv`(2))
 //! - what happens between fork and exec, and the fork of this process
 //! - two options of sockets, and descriptors that were inherited as numbers
+//! - what SIGPIPE did before Rust's start
 #![allow(unsafe_code, reason = "these system calls take pointers, or numbers of descriptors")]
 
 use std::ffi::c_void;
@@ -14,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
@@ -76,6 +78,26 @@ pub(super) fn fork() -> io::Result<Option<Pid>> {
     }
 }
 
+/// Whether this process was started with SIGPIPE ignored, as a service of systemd is. Rust ignores it
+/// before `main`, and resets it in each process that it starts.
+static IGNORES_SIGPIPE: AtomicBool = AtomicBool::new(false);
+
+/// Called before Rust's start.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static READ_SIGPIPE: extern "C" fn() = read_sigpipe;
+
+extern "C" fn read_sigpipe() {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the call changes nothing, and writes the action where there is place for one; zeros are
+    // one, too.
+    let action = unsafe {
+        libc::sigaction(libc::SIGPIPE, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    IGNORES_SIGPIPE.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+}
+
 /// A program that has its filter, and waits until it may start.
 pub(super) struct Held {
     /// Its process.
@@ -111,6 +133,9 @@ impl Held {
         unsafe {
             command.pre_exec(move || {
                 libc::close(raw);
+                if IGNORES_SIGPIPE.load(Ordering::Relaxed) {
+                    libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+                }
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?;
                 await_start(&theirs)
             });
