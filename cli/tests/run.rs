@@ -554,7 +554,7 @@ fn a_socket_that_does_not_block_is_not_dialled_again() {
 }
 
 #[test]
-fn a_thread_with_descriptors_of_its_own_is_left_alone() {
+fn a_thread_with_separate_descriptors_is_left_alone() {
     assert_eq!(edge("own_files", echo()), "0 itself 220\nnot connected\n");
 }
 
@@ -673,7 +673,7 @@ fn without_root_a_program_runs_and_a_set_user_id_program_is_refused() {
          print(s.recv(3), s.getpeername()[1] == {server})"
     );
     let connected = run(&["/usr/bin/python3", "-c", &lines]);
-    // A program that nobody may look into connects as without mailport.
+    // A program that no other may look into connects as without mailport.
     let program = folder.path().join("edges");
     std::fs::copy(edges(), &program).unwrap();
     let program = program.to_str().unwrap();

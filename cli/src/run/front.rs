@@ -67,7 +67,7 @@ fn signals() -> SigSet {
     let is_read = |signal: &Signal| {
         !matches!(
             signal,
-            // They cannot be blocked, continue this process, or are errors of its own.
+            // They cannot be blocked, continue this process, or are its errors.
             Signal::SIGKILL
                 | Signal::SIGSTOP
                 | Signal::SIGCONT

@@ -104,10 +104,11 @@ fn no_filter(error: &io::Error) -> String {
 
 /// Why this process may not look into the program.
 fn no_access(held: &Held) -> Option<String> {
+    let process = held.process;
     let looks = || {
-        sys::can_read_memory(held.process).map_err(|error| ("process_vm_readv", error))?;
-        let process = process_of(held.process).map_err(|error| ("/proc", error))?;
-        descriptor_of(process, 0).map(drop).or_else(|error| match error.raw_os_error() {
+        sys::can_read_memory(process).map_err(|error| ("process_vm_readv", error))?;
+        let process = process_of(process).map_err(|error| ("/proc", error))?;
+        descriptor_of(process, process, 0).map(drop).or_else(|error| match error.raw_os_error() {
             // It has no such descriptor, but may be looked into.
             Some(libc::EBADF) => Ok(()),
             _ => Err(("pidfd_getfd", error)),
@@ -115,21 +116,33 @@ fn no_access(held: &Held) -> Option<String> {
     };
     let (what, error) = looks().err()?;
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
-    let scope = scope.trim();
-    Some(if what == "/proc" {
-        format!("mailport run needs /proc ({error}): mount it, or use mailport relay")
-    } else if matches!(scope, "2" | "3") {
+    Some(access_refusal(what, &error, &scope))
+}
+
+/// The sentence for a system that refuses `what`. `scope` is the content of the file of Yama, and
+/// empty without Yama. Under 0 and 1 a process may look into those that it has started.
+fn access_refusal(what: &str, error: &io::Error, scope: &str) -> String {
+    let yama = |scope, remedy| {
         format!(
-            "this system lets no process look into another one (kernel.yama.ptrace_scope is \
-             {scope}), which mailport run needs: set it to 1, or use mailport relay"
+            "this system does not let this user look into other processes \
+             (kernel.yama.ptrace_scope is {scope}), which mailport run needs: {remedy}, or use \
+             mailport relay"
         )
-    } else {
-        format!(
+    };
+    match (what, scope.trim()) {
+        ("/proc", _) => {
+            format!("mailport run needs /proc ({error}): mount it, or use mailport relay")
+        }
+        (_, "2") => yama("2", "set it to 1, or start mailport run as root"),
+        (_, "3") => {
+            yama("3", "set it to 1 for the next start of the system, as it cannot be changed now")
+        }
+        _ => format!(
             "this system or container does not let a process look into one that it has started \
              ({what}: {error}), which mailport run needs: allow that system call (in a container, \
              add the capability SYS_PTRACE), or use mailport relay"
-        )
-    })
+        ),
+    }
 }
 
 /// Why the program would not do what it does alone.
@@ -157,4 +170,37 @@ fn find(program: &OsStr) -> Option<PathBuf> {
     }
     let path = env::var_os("PATH")?;
     env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_yama_refuses_is_said_with_the_remedy() {
+        let refused =
+            |what, scope| access_refusal(what, &io::Error::from_raw_os_error(libc::EPERM), scope);
+        for (scope, words) in [
+            (
+                "2\n",
+                ["ptrace_scope is 2)", ": set it to 1, or start mailport run as root, or use "],
+            ),
+            ("3\n", ["ptrace_scope is 3)", ": set it to 1 for the next start of the system, "]),
+            // These allow it, so something else has refused it.
+            (
+                "1\n",
+                ["(process_vm_readv: Operation not permitted", "capability SYS_PTRACE), or use "],
+            ),
+            (
+                "0\n",
+                ["(process_vm_readv: Operation not permitted", "capability SYS_PTRACE), or use "],
+            ),
+            ("", ["(process_vm_readv: Operation not permitted", "capability SYS_PTRACE), or use "]),
+        ] {
+            let sentence = refused("process_vm_readv", scope);
+            assert!(words.iter().all(|words| sentence.contains(words)), "{scope}: {sentence}");
+            assert!(sentence.ends_with("use mailport relay"), "{sentence}");
+        }
+        assert!(refused("/proc", "2\n").contains("needs /proc"));
+    }
 }

@@ -284,7 +284,7 @@ static void again(void) {
 static void *connects_its_own(void *number) {
     int fd = *(int *)number;
     if (unshare(CLONE_FILES) != 0 || close(fd) != 0 || fresh() != fd)
-        perror("a socket of its own");
+        perror("the socket of the thread");
     printf("%d ", connect(fd, to, sizeof server));
     show(fd);
     return NULL;
