@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use mailport::Family::{self, Ipv4, Ipv6};
 use mailport::Outcome::{self, Cancelled, Closed, Connected, IcmpHard, IcmpSoft, Reset, Timeout};
-use mailport::report::End;
-use mailport::{Config, Patience, Plan};
+use mailport::report::{Attempt, End};
+use mailport::{Config, Patience, Plan, Report};
 
 use crate::world::{Answer, Names};
 use crate::{Fate, Network};
@@ -60,6 +60,21 @@ impl Expected {
     pub fn after(&self, round_trip: Duration) -> Duration {
         round_trip * self.round_trips + self.plus
     }
+}
+
+/// How close to the end of a dial an attempt may begin that virtual time does not have. Where two
+/// connections are established at one instant there, a kernel reports one after the other, and the
+/// first may begin a second attempt at another address.
+pub const LAST_MOMENT: Duration = Duration::from_millis(5);
+
+/// The attempts of a dial on real kernels, without those that began in its [`LAST_MOMENT`] and were
+/// cancelled.
+pub fn without_last_moment(report: &Report) -> impl Iterator<Item = &Attempt> {
+    let moment = report.elapsed.saturating_sub(LAST_MOMENT);
+    report
+        .attempts
+        .iter()
+        .filter(move |attempt| attempt.outcome != Some(Cancelled) || attempt.started < moment)
 }
 
 /// Every scenario.

@@ -14,7 +14,7 @@ use mailport::report::{Attempt, End, LookupError};
 use mailport::{Cache, ConnectError, Dialer, Family, Outcome, Report, Resolver};
 use mailport_lab::Fate;
 use mailport_lab::real::Lab;
-use mailport_lab::scenario::{Scenario, V4, V6, scenarios, table};
+use mailport_lab::scenario::{Scenario, V4, V6, scenarios, table, without_last_moment};
 use mailport_lab::world::{Answer, Names, World};
 
 /// How much later than in virtual time a thing may happen in a dial that still says something: less
@@ -153,7 +153,7 @@ fn run(scenario: &Scenario) -> (Seen, Report) {
             syns.push((syn.port, syn.address));
         }
     }
-    let attempts = report.attempts.iter().map(|a| {
+    let attempts = without_last_moment(&report).map(|a| {
         (a.service.port(), a.family.expect("a direct dial"), a.outcome.expect("an ended attempt"))
     });
     let winner =
