@@ -7,7 +7,7 @@ mod relaying;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -220,6 +220,29 @@ fn a_reload_finds_the_file_behind_a_link_that_has_changed() {
     wait_for("it has read the file", || relay.log().contains("\"reload"));
     assert!(relay.log().contains("\"reloaded\""), "{}", relay.log());
     assert_eq!(line(client(second.parse().unwrap())), GREETING);
+}
+
+#[test]
+fn a_reload_opens_the_file_of_a_unix_socket_to_users_that_are_named_and_closes_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, socket) = (folder.path().join("relay.toml"), folder.path().join("smtp"));
+    let write = |uids: &str| {
+        let listener = format!(
+            "[[listener]]\nmode = \"fixed\"\naddress = \"{}\"\nserver = \"127.0.0.1\"\n",
+            socket.display()
+        );
+        fs::write(&path, format!("allow_uids = [{uids}]\n{listener}")).unwrap();
+    };
+    let mode = || fs::metadata(&socket).unwrap().mode() & 0o777;
+    write("");
+    let relay = Relay::start(&["--config", path.to_str().unwrap()]);
+    assert_eq!(mode(), 0o600);
+    for (uids, expected) in [("1000", 0o666), ("", 0o600)] {
+        write(uids);
+        relay.signal(Signal::SIGHUP);
+        wait_for("the mode has changed", || mode() == expected);
+    }
+    assert!(!relay.log().contains("\"reload_failed\""), "{}", relay.log());
 }
 
 #[test]

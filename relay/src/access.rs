@@ -63,6 +63,11 @@ pub fn allows(allow: &[IpNet], client: IpAddr) -> bool {
     client.is_loopback() || allow.iter().any(|net| net.contains(&client))
 }
 
+/// Whether a UNIX socket of the relay is for this user: its own, root, or one in `allow_uids`.
+pub fn allows_user(allow_uids: &[u32], own: u32, user: u32) -> bool {
+    user == own || user == 0 || allow_uids.contains(&user)
+}
+
 /// Whether a connection to `to` would be accepted by one of these listeners. `is_local` says
 /// whether an address belongs to this machine.
 pub fn leads_to(
@@ -94,6 +99,13 @@ mod tests {
         assert!(allows(&[], of("::ffff:127.0.0.1")));
         assert!(!allows(&[], of("192.0.2.7")) && allows(&net, of("192.0.2.7")));
         assert!(allows(&net, of("::ffff:192.0.2.7")) && !allows(&net, of("192.0.3.7")));
+    }
+
+    #[test]
+    fn a_unix_socket_is_for_its_owner_root_and_the_users_that_are_named() {
+        assert!(allows_user(&[], 1000, 1000) && allows_user(&[], 1000, 0));
+        assert!(!allows_user(&[], 1000, 1001) && !allows_user(&[], 0, 1000));
+        assert!(allows_user(&[1001], 1000, 1001) && !allows_user(&[1001], 1000, 1002));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -141,6 +142,11 @@ impl Relay {
     /// The addresses that it listens on, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.context.own
+    }
+
+    /// The files of the UNIX sockets that it has made.
+    pub fn socket_files(&self) -> Vec<PathBuf> {
+        self.listeners.values().filter_map(OpenListener::file).map(Path::to_owned).collect()
     }
 
     /// Writes a record to the relay's log.
@@ -462,8 +468,12 @@ impl Relay {
     fn identify(&self, accepted: &Accepted) -> (ClientId, bool) {
         let context = &self.context;
         match accepted.client {
-            // The mode of the socket's file has decided that.
-            ClientAddress::Unix(user) => (ClientId::User(user), true),
+            // For any mode of the socket's file.
+            ClientAddress::Unix(user) => {
+                let own = rustix::process::geteuid().as_raw();
+                let allow = &context.settings.allow_uids;
+                (ClientId::User(user), access::allows_user(allow, own, user))
+            }
             ClientAddress::Tcp(client) => {
                 let is_local = context.is_local_client(client);
                 let user = accepted.to.filter(|_| is_local);

@@ -1,11 +1,12 @@
 //! The sockets that a relay listens on, and the connections that they accept.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub(super) struct OpenListener {
     /// Its settings, with the port that the system chose.
     pub(super) settings: Rc<Listener>,
     /// The file of a UNIX socket that the relay has made.
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
 }
 
 /// Removes the file of a UNIX socket when it is dropped.
@@ -69,6 +70,11 @@ impl AsRawFd for OpenListener {
 impl OpenListener {
     pub(super) fn set_settings(&mut self, settings: Rc<Listener>) {
         self.settings = settings;
+    }
+
+    /// The file of a UNIX socket that the relay has made.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_ref().map(|file| file.0.as_path())
     }
 
     /// Accepts a connection, non-blocking and close-on-exec.
@@ -113,28 +119,29 @@ pub(super) fn open(
     let mut found = Vec::new();
     for listener in &settings.listeners {
         let same = open.iter().find(|(_, open)| open.settings.address == listener.address);
-        if let Some((&number, _)) = same {
+        if let Some((&number, open)) = same {
+            open.file().map_or(Ok(()), |path| set_mode(path, settings))?;
             found.push((Rc::new(listener.clone()), Source::Kept(number)));
             continue;
         }
         let (socket, file) =
             match inherited.iter().position(|(address, _)| *address == listener.address) {
                 Some(index) => (inherited.swap_remove(index).1, None),
-                None => listen(&listener.address).map_err(|error| {
+                None => listen(&listener.address, settings).map_err(|error| {
                     let message = format!("cannot listen on {}: {error}", listener.address);
                     io::Error::new(error.kind(), message)
                 })?,
             };
         socket.set_nonblocking(true)?;
-        let mut settings = listener.clone();
-        if settings.address.tcp().is_some() {
+        let mut listener = listener.clone();
+        if listener.address.tcp().is_some() {
             set_inherited_options(&socket)?;
             let address = socket.local_addr()?.as_socket();
-            settings.address = address.map_or(settings.address, ListenAddress::Tcp);
+            listener.address = address.map_or(listener.address, ListenAddress::Tcp);
         }
-        let settings = Rc::new(settings);
-        let open = OpenListener { socket, settings: Rc::clone(&settings), _file: file };
-        found.push((settings, Source::New(open)));
+        let listener = Rc::new(listener);
+        let open = OpenListener { socket, settings: Rc::clone(&listener), file };
+        found.push((listener, Source::New(open)));
     }
     match inherited.first() {
         None => Ok(found),
@@ -155,7 +162,10 @@ fn passed(socket: Socket) -> io::Result<(ListenAddress, Socket)> {
     }
 }
 
-fn listen(address: &ListenAddress) -> io::Result<(Socket, Option<SocketFile>)> {
+fn listen(
+    address: &ListenAddress,
+    settings: &Settings,
+) -> io::Result<(Socket, Option<SocketFile>)> {
     match address {
         ListenAddress::Tcp(address) => {
             let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
@@ -169,9 +179,18 @@ fn listen(address: &ListenAddress) -> io::Result<(Socket, Option<SocketFile>)> {
         }
         ListenAddress::Unix(path) => {
             let listener = control::bind_private(path)?;
-            Ok((OwnedFd::from(listener).into(), Some(SocketFile(path.clone()))))
+            let file = SocketFile(path.clone());
+            set_mode(path, settings)?;
+            Ok((OwnedFd::from(listener).into(), Some(file)))
         }
     }
+}
+
+/// Lets other users connect where the settings name some. The relay refuses those that are not
+/// named.
+fn set_mode(path: &Path, settings: &Settings) -> io::Result<()> {
+    let mode = if settings.allow_uids.is_empty() { 0o600 } else { 0o666 };
+    fs::set_permissions(path, Permissions::from_mode(mode))
 }
 
 /// Sets what each accepted connection inherits from its listener, so that it costs nothing there.
@@ -227,7 +246,9 @@ pub(super) fn lacks_names(listener: &Listener) -> bool {
 /// Turns a connection away before it becomes a session.
 pub(super) fn turn_away(accepted: &Accepted, mode: &Mode, refusal: Refusal) {
     let style = ReplyStyle::new(mode, accepted.to);
-    if style == ReplyStyle::Smtp && refusal != Refusal::Client {
+    // A stranger of another machine learns nothing.
+    let is_stranger = refusal == Refusal::Client && accepted.client.tcp().is_some();
+    if style == ReplyStyle::Smtp && !is_stranger {
         // Unread data would turn the close into a reset, which could remove the reply.
         let _ = io::Read::read(&mut &accepted.socket, &mut [0; 4096]);
         let _ = accepted.socket.send_with_flags(&style.refusal(refusal), libc::MSG_NOSIGNAL);

@@ -39,8 +39,8 @@ pub(crate) struct Args {
 
     /// Listen at ADDRESS and connect each client to HOST, such as 127.0.0.1:2525=mail.example.com
     ///
-    /// ADDRESS is an address and a port, or the absolute path of a UNIX socket, which only its owner
-    /// can use. HOST is a name or an address.
+    /// ADDRESS is an address and a port, or the absolute path of a UNIX socket, which only its owner,
+    /// root and --allow-uid can use. HOST is a name or an address.
     #[arg(long, value_name = "ADDRESS=HOST", value_parser = fixed, help_heading = LISTENERS)]
     listen: Vec<(ListenAddress, Target)>,
 
@@ -60,7 +60,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", help_heading = LISTENERS)]
     #[arg(conflicts_with_all = ["listen", "plan", "allow_cleartext", "listen_proxy",
         "listen_transparent", "ports", "names", "prefer", "via", "family", "source", "device",
-        "port_delay", "patience", "allow", "max_sessions", "max_sessions_per_client",
+        "port_delay", "patience", "allow", "allow_uid", "max_sessions", "max_sessions_per_client",
         "idle_timeout", "mailbox_idle_timeout", "drain_timeout", "dial_timeout", "mark"])]
     config: Option<PathBuf>,
 
@@ -136,6 +136,10 @@ pub(crate) struct Args {
     /// Clients of other machines that may use it, such as 192.0.2.0/24 [default: none]
     #[arg(long, value_name = "NET", help_heading = LIMITS)]
     allow: Vec<IpNet>,
+
+    /// A user of this machine, by number, that may use its UNIX sockets [default: its own and root]
+    #[arg(long, value_name = "UID", help_heading = LIMITS)]
+    allow_uid: Vec<u32>,
 
     /// Sessions at the same time
     ///
@@ -271,6 +275,7 @@ impl Args {
             settings.listeners.push(listener);
         }
         settings.allow.clone_from(&self.allow);
+        settings.allow_uids.clone_from(&self.allow_uid);
         settings.limits.max_sessions = self.max_sessions;
         settings.limits.max_sessions_per_client = self.max_sessions_per_client;
         settings.limits.drain_timeout = self.drain_timeout;
@@ -325,9 +330,12 @@ fn serve(args: &Args, settings: Settings) -> io::Result<()> {
         dialer = dialer.with_cache(cache.reading_network_rarely());
     }
     let mut relay = Relay::start(settings, dialer, inherited, log)?;
-    relay::drop_privileges(args.user.as_deref(), mark).map_err(|error| match &args.user {
-        Some(user) => io::Error::new(error.kind(), format!("--user {user}: {error}")),
-        None => io::Error::new(error.kind(), format!("capabilities: {error}")),
+    let sockets = relay.socket_files();
+    relay::drop_privileges(args.user.as_deref(), mark, &sockets).map_err(|error| {
+        match &args.user {
+            Some(user) => io::Error::new(error.kind(), format!("--user {user}: {error}")),
+            None => io::Error::new(error.kind(), format!("capabilities: {error}")),
+        }
     })?;
     if let Some(user) = &args.user {
         relay.log(&LogRecord::new("user_changed").with("user", user));

@@ -20,6 +20,7 @@ use super::{Limits, Settings};
 #[serde(deny_unknown_fields, default)]
 struct File {
     allow: Vec<IpNet>,
+    allow_uids: Vec<u32>,
     control: Option<PathBuf>,
     max_sessions: Option<usize>,
     max_sessions_per_client: Option<usize>,
@@ -94,8 +95,8 @@ pub(super) fn parse(text: &str) -> Result<Settings, SettingsError> {
     };
     let listeners =
         file.listener.iter().map(|raw| raw.listener(&file)).collect::<Result<_, _>>()?;
-    let File { allow, mark, control, .. } = file;
-    Ok(Settings { listeners, allow, limits, mark, control })
+    let File { allow, allow_uids, mark, control, .. } = file;
+    Ok(Settings { listeners, allow, allow_uids, limits, mark, control })
 }
 
 fn time(
@@ -217,6 +218,7 @@ mod tests {
         let settings = Settings::parse(
             r#"
             allow = ["192.0.2.0/24", "2001:db8::/32"]
+            allow_uids = [1000]
             control = "/run/mailport/relay.sock"
             max_sessions = 10
             max_sessions_per_client = 5
@@ -272,6 +274,7 @@ mod tests {
         assert_eq!((limits.max_sessions, limits.max_sessions_per_client), (10, 5));
         assert_eq!(limits.drain_timeout, Duration::from_secs(1));
         assert_eq!((settings.mark, settings.allow.len()), (Some(7), 2));
+        assert_eq!(settings.allow_uids, [1000]);
         assert!(settings.listeners.iter().all(|listener| listener.dial.mark == Some(7)));
     }
 

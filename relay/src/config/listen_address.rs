@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub enum ListenAddress {
     /// Address and port; port 0 is one of the system's choice.
     Tcp(SocketAddr),
-    /// The absolute path of a UNIX stream socket, which the relay makes with mode 0600.
+    /// The absolute path of a UNIX stream socket. The relay makes it for its own user, and accepts
+    /// only that user, root and [`Settings::allow_uids`](super::Settings::allow_uids).
     Unix(PathBuf),
 }
 

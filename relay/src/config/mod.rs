@@ -30,6 +30,9 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Clients of other machines that may use it. Default none.
     pub allow: Vec<IpNet>,
+    /// Users of this machine, by number, that may use UNIX sockets of the relay, in addition to its
+    /// own user and root. Default none: such a socket then has mode 0600, otherwise 0666.
+    pub allow_uids: Vec<u32>,
     /// The limits.
     pub limits: Limits,
     /// The firewall mark of the relay's own connections (`SO_MARK`, needs `CAP_NET_ADMIN`). Default

@@ -7,6 +7,7 @@ mod seccomp;
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::io;
+use std::os::unix::fs::lchown;
 use std::path::{Path, PathBuf};
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -18,8 +19,10 @@ use super::config::{Mode, Settings};
 /// one that marking connections needs (`CAP_NET_ADMIN`), if it has that. Without a user it stays who
 /// it is: root without capabilities is a user like any other, who owns root's files. Both are final.
 ///
+/// The user becomes the owner of `sockets`, which the relay has made before.
+///
 /// Call it while the process has one thread.
-pub fn drop_privileges(user: Option<&str>, mark: bool) -> io::Result<()> {
+pub fn drop_privileges(user: Option<&str>, mark: bool, sockets: &[PathBuf]) -> io::Result<()> {
     let user = user.map(look_up).transpose()?;
     let kept = caps::read(None, CapSet::Permitted).map_err(io::Error::other)?;
     let kept: CapsHashSet =
@@ -31,6 +34,9 @@ pub fn drop_privileges(user: Option<&str>, mark: bool) -> io::Result<()> {
         }
     }
     if let Some((name, uid, gid)) = user {
+        for socket in sockets {
+            lchown(socket, Some(uid.as_raw()), Some(gid.as_raw()))?;
+        }
         caps::securebits::set_keepcaps(true).map_err(io::Error::other)?;
         // A number without a user has no other groups.
         initgroups(&name, gid).or_else(|_| nix::unistd::setgroups(&[gid]))?;

@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mailport_lab::Fate;
-use mailport_lab::mta::{HOST, READER, Software};
+use mailport_lab::mta::{HOST, Software};
 use mailport_lab::real::{CLIENT_V4, CLIENT_V6, Lab};
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::programs::{Entry, Letter, Program, arrived, deliver};
+use crate::programs::{Entry, Letter, Program, deliver};
 use crate::{
-    Case, LISTENERS, MARK, PATIENCE, Relay, SERVER, V4, V6, World, body, lab, last, load, redirect,
+    Case, LISTENERS, MARK, PATIENCE, Relay, V4, V6, World, body, lab, last, load, redirect,
 };
 
 #[test]
@@ -121,29 +121,6 @@ fn a_port_for_reading_mail_races_over_both_families() {
             assert_eq!(said, b"* OK an inbox\r\n", "{dead} {way:?}: {}", world.story(""));
         }
     }
-}
-
-#[test]
-fn msmtp_sends_through_a_unix_socket() {
-    let folder = tempfile::tempdir().expect("a directory");
-    let socket = folder.path().join("smtp");
-    let listen = format!("{}={SERVER}", socket.display());
-    let world = World::with(Software::Postfix, &[&LISTENERS[..], &["--listen", &listen]].concat());
-    world.meets(Case::Silent);
-    let trust = world.server.certificate().expect("Postfix does TLS");
-    let mut msmtp = Command::new("msmtp");
-    msmtp.args(["--host", HOST, "--socket"]).arg(&socket).arg("--tls-trust-file").arg(trust);
-    msmtp.args(["--tls=on", "--tls-starttls=on", "--from", "sender@example.test", READER]);
-    msmtp.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = world.lab.client(|| {
-        let mut msmtp = msmtp.spawn().expect("msmtp");
-        let letter = msmtp.stdin.take().expect("it is piped");
-        { letter }.write_all(b"Subject: By a socket\r\n\r\nx\r\n").expect("msmtp reads");
-        msmtp.wait_with_output().expect("msmtp ends")
-    });
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{}", world.story(&said));
-    assert_eq!(arrived(&world, "By a socket", &said).port(), Some(25));
 }
 
 fn wait_for(world: &World, what: &str, mut holds: impl FnMut() -> bool) {
@@ -367,4 +344,66 @@ fn a_loop_is_found_by_every_address_that_leads_to_an_open_door() {
         let said = said.unwrap_or_else(|error| panic!("{to}: {error}\n{}", last(&relay.log())));
         assert!(said.starts_with("421 4.4.6 "), "{to}: {said}\n{}", last(&relay.log()));
     }
+}
+
+#[test]
+fn each_listener_dials_from_its_source_address_and_through_its_device() {
+    let lab = lab();
+    lab.release(V4, 587);
+    let server = lab.server(|| TcpListener::bind((V4, 587))).expect("a free port");
+    lab.client(|| {
+        // Without a device, the route to the server leads where nobody is.
+        for line in [
+            "address add 198.51.100.77/24 dev lab0",
+            "link add aside type veth peer name other",
+            "link set other up",
+            "link set aside up",
+            "route add 192.0.2.1/32 dev aside",
+            "route add 192.0.2.1/32 dev lab0 metric 9",
+        ] {
+            let status = Command::new("ip").args(line.split(' ')).status().expect("ip");
+            assert!(status.success(), "ip {line}");
+        }
+    });
+    lab.server(|| {
+        let mut ip = Command::new("ip");
+        ip.args(["route", "add", "198.51.100.77", "dev", "lab0"]);
+        assert!(ip.status().expect("ip").success());
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("relay.toml");
+    let listener = |port: u16, more: &str| {
+        format!(
+            "[[listener]]\nmode = \"fixed\"\naddress = \"127.0.0.1:{port}\"\nserver = \"{V4}\"\n\
+             plan = \"587:starttls\"\ndial_timeout = \"2s\"\n{more}\n"
+        )
+    };
+    let text = [
+        listener(2525, ""),
+        listener(2526, "device = \"lab0\""),
+        listener(2527, "device = \"lab0\"\nsource = \"198.51.100.77\""),
+        listener(2528, "device = \"lab0\"\nsource = \"198.51.100.99\""),
+    ];
+    fs::write(&file, text.concat()).expect("a file");
+    let relay = Relay::start(&lab, &["--config", file.to_str().expect("a path")]);
+    let heard = |port: u16| {
+        lab.client(|| {
+            let mut said = String::new();
+            let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.read_to_string(&mut said).map(|_| said)
+        })
+        .unwrap_or_else(|error| panic!("{port}: {error}\n{}", last(&relay.log())))
+    };
+    thread::spawn(move || {
+        for mut stream in server.incoming().flatten() {
+            let from = stream.peer_addr().map(|from| from.ip().to_string()).unwrap_or_default();
+            let _ = stream.write_all(from.as_bytes());
+        }
+    });
+    assert!(heard(2525).starts_with("421 4.4.1 "), "the route is not by that device");
+    assert_eq!(heard(2526), CLIENT_V4.to_string());
+    assert_eq!(heard(2527), "198.51.100.77");
+    let said = heard(2528);
+    assert!(said.starts_with("421 4.4.1 ") && said.contains("198.51.100.99"), "not ours: {said}");
 }

@@ -13,6 +13,7 @@ mod fairness;
 mod listeners;
 mod mailers;
 mod programs;
+mod unix_sockets;
 
 use std::fs::{self, File};
 use std::io::Write as _;
