@@ -30,10 +30,13 @@ For other hosts the plan depends on the port and the type of stream:
   993, 143, 995, 110        the port alone, with the TLS of the stream's type
 
 If `smtpmail-smtp-service' has its default, 25, no port was asked for, and
-the plan is that of 587.  25 comes first if you have set it by Customize, or
-for one letter by its header X-Message-SMTP-Method.
+the plan is that of 587.  25 comes first if you have set it, also to 25, or for
+one letter by its header X-Message-SMTP-Method.  If smtpmail was loaded before
+mailport, only Customize shows that it was set to 25.
 
-Cleartext is used only if the plan says so or the stream is of type `plain'.
+Cleartext is used only if the plan says so, or the stream is of type `plain', or
+you have set port 25 for smtpmail, that port is reached, and the server does not
+offer STARTTLS.  In that last case no password is sent.
 The default leaves this machine alone."
   :type '(alist :key-type (string :tag "Host")
                 :value-type (choice (const :tag "As without mailport" nil)
@@ -111,10 +114,26 @@ Nil means that the stream is not for mail."
   "Whether the port of the letter that is sent was set.
 The Emacs that has queued it has recorded that.")
 
+(defvar mailport--smtpmail-port-seen
+  (and (not (featurep 'smtpmail)) (boundp 'smtpmail-smtp-service))
+  "Whether `smtpmail-smtp-service' has been seen to be set.")
+
+(defun mailport--see-smtpmail-port (_symbol _value operation _where)
+  "Note that `smtpmail-smtp-service' was set, for the OPERATION `set'."
+  (when (and (eq operation 'set)
+             ;; Not by its own definition.
+             (not (and load-file-name
+                       (string-match-p "\\`smtpmail\\(?:\\.\\|-[[:xdigit:]]\\{8\\}-\\)"
+                                       (file-name-nondirectory load-file-name)))))
+    (setq mailport--smtpmail-port-seen t)))
+
+(add-variable-watcher 'smtpmail-smtp-service #'mailport--see-smtpmail-port)
+
 (defun mailport--smtpmail-port-set-p ()
   "Whether `smtpmail-smtp-service' was set, and does not have its default."
   (cond ((not (eq mailport--smtpmail-port-set 'unknown)) mailport--smtpmail-port-set)
         ((not (equal (bound-and-true-p smtpmail-smtp-service) 25)) t)
+        (mailport--smtpmail-port-seen t)
         ((get 'smtpmail-smtp-service 'saved-value) t)
         ((get 'smtpmail-smtp-service 'customized-value) t)
         ;; X-Message-SMTP-Method binds both variables.
@@ -131,6 +150,18 @@ Nil means that the stream is not for mail."
              (not (mailport--smtpmail-port-set-p)))
         (alist-get 587 mailport--plan-by-port)
       plan)))
+
+(defun mailport--optional-tls-p (name host service parameters)
+  "Whether the stream NAME to SERVICE of HOST may do without TLS on port 25.
+That is so for smtpmail if the user has set that port, and neither the plan nor
+PARAMETERS demand TLS.  smtpmail wants a warning before it asks for a password:
+then TLS is demanded."
+  (and (equal name "smtpmail")
+       (equal (mailport--port service) 25)
+       (memq (plist-get parameters :type) '(nil network))
+       (not (plist-get parameters :warn-unless-encrypted))
+       (not (mailport--custom host 25))
+       (mailport--smtpmail-port-set-p)))
 
 (defun mailport--modes (plan)
   "Return the TLS modes that PLAN names, as strings."

@@ -17,6 +17,8 @@
 (declare-function mailport-module-cancel "mailport-module")
 (declare-function mailport-module-hand-over "mailport-module")
 (declare-function mailport-module-listen "mailport-module")
+(declare-function native-comp-unit-file "data.c")
+(declare-function subr-native-comp-unit "data.c")
 
 (defcustom mailport-allowed-advice nil
   "Advice of `open-network-stream' that does not change where a stream leads.
@@ -38,6 +40,7 @@ The default is 300, from RFC 5321 section 4.5.3.2."
 (cl-defstruct (mailport--passage (:constructor mailport--make-passage) (:copier nil))
   "The connection of DIAL, for the next process that connects to HOST and SERVICE."
   dial host service
+  optional-tls                          ; what `mailport--optional-tls' returns
   process                               ; that took it
   greeted                               ; a process that already has it, and what it received
   used)
@@ -116,10 +119,15 @@ It is made by calling MAKE with ARGUMENTS, but for the address."
 
 (defun mailport--redirect (make &rest arguments)
   "Return the process of the passage for ARGUMENTS, or call MAKE with them."
-  (if (mailport--is-for mailport--passage (plist-get arguments :host)
-                        (plist-get arguments :service))
-      (mailport--enter mailport--passage make arguments)
-    (apply make arguments)))
+  (let ((host (plist-get arguments :host))
+        (service (plist-get arguments :service)))
+    (cond ((mailport--is-for mailport--passage host service)
+           (mailport--enter mailport--passage make arguments))
+          ((and mailport--passage (mailport--passage-optional-tls mailport--passage)
+                (equal service (mailport--passage-service mailport--passage)))
+           ;; Emacs would go on in cleartext, over another connection.
+           (mailport--check-result (format "%s:%s: the TLS handshake has failed" host service)))
+          (t (apply make arguments)))))
 
 (defvar nsm-trust-local-network)
 
@@ -163,27 +171,67 @@ The first time, that takes Emacs a third of a second."
     (mailport--close-passage)
     (setq mailport--prepared t)))
 
+(defun mailport--optional-tls (report parameters)
+  "Return the function by which a stream may do without TLS, or nil.
+It is the :starttls-function of PARAMETERS, and notes in a property of its
+symbol whether the server offers STARTTLS.  REPORT is that of the dial."
+  (when (and (plist-get parameters :mailport-optional-tls)
+             (eq 'starttls (plist-get report :tls))
+             (equal 25 (plist-get report :port)))
+    (let ((symbol (make-symbol "starttls"))
+          (function (plist-get parameters :starttls-function)))
+      (fset symbol (lambda (capabilities)
+                     (let ((command (funcall function capabilities)))
+                       (when command
+                         (put symbol 'offered t))
+                       command)))
+      symbol)))
+
+(defun mailport--guard-password (process &rest _)
+  "Do not let smtpmail send a password over PROCESS in cleartext."
+  (when (process-get process 'mailport-without-tls)
+    (throw 'done (format "%s offers no STARTTLS: no password is sent in cleartext"
+                         (process-contact process :host)))))
+
+(defun mailport--check-optional-tls (optional-tls result)
+  "Check RESULT of a stream that was opened with OPTIONAL-TLS.
+It has no TLS only if the server does not offer STARTTLS."
+  (let ((process (car-safe result)))
+    (when (and process (eq 'plain (plist-get (cdr result) :type)))
+      (when (get optional-tls 'offered)
+        (mailport--check-result "STARTTLS is offered, and has failed"))
+      (process-put process 'mailport-without-tls t)
+      (advice-add 'smtpmail-try-auth-method :before #'mailport--guard-password))))
+
 (defun mailport--stream (dial greeted name buffer host service parameters)
   "Open a stream over the connection of DIAL, as `open-network-stream' does.
 GREETED is nil, or a process that has the connection and what it received.
 NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
   (let* ((report (mailport--report dial))
+         (optional-tls (mailport--optional-tls report parameters))
          (mailport--passage (mailport--make-passage :dial dial :host (puny-encode-domain host)
-                                                    :service service :greeted greeted))
-         (type (mailport--type (plist-get report :tls) service parameters))
+                                                    :service service :greeted greeted
+                                                    :optional-tls optional-tls))
+         (type (and (not optional-tls)
+                    (mailport--type (plist-get report :tls) service parameters)))
+         (parameters (copy-sequence parameters))
          result done)
+    (when optional-tls
+      (setq parameters (plist-put parameters :starttls-function optional-tls)))
     (unless (eq (mailport--dial-status dial) 'connected)
       (mailport--raise (mailport--error-of report)))
     (mailport--open-passage)
     (unwind-protect
         (progn
           (setq result (apply (mailport--opener) name buffer host service
-                              (plist-put (copy-sequence parameters) :type type)))
+                              (plist-put parameters :type type)))
           (unless (mailport--passage-used mailport--passage)
             (let ((process (if (consp result) (car result) result)))
               (when (processp process)
                 (delete-process process)))
             (mailport--check-result "Emacs has made another connection than that of mailport"))
+          (when optional-tls
+            (mailport--check-optional-tls optional-tls result))
           (setq done t))
       (mailport--close-passage)
       (unless done
@@ -210,11 +258,38 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as there."
 
 ;;;; Other advice
 
+(defun mailport--own-definition-p (function definition)
+  "Whether DEFINITION of FUNCTION is that of Emacs."
+  (if (eq function 'make-network-process)
+      (subr-primitive-p definition)
+    (let ((file (cond ((autoloadp definition) (nth 1 definition))
+                      ((and (fboundp 'subr-native-elisp-p) (subr-native-elisp-p definition))
+                       (native-comp-unit-file (subr-native-comp-unit definition)))
+                      ;; Where its docstring is.
+                      ((byte-code-function-p definition)
+                       (car-safe (aref definition 4))))))
+      (if file
+          (string-prefix-p "network-stream" (file-name-nondirectory file))
+        ;; A function that was loaded from source code does not say where it comes from.
+        (and (not (byte-code-function-p definition))
+             (string-match-p "/network-stream\\.el\\(?:\\.gz\\)?\\'"
+                             (or (symbol-file function 'defun) "")))))))
+
+(defvar mailport--open-network-stream
+  (progn
+    (require 'network-stream)
+    (let ((definition (advice--cd*r (symbol-function 'open-network-stream))))
+      (and (mailport--own-definition-p 'open-network-stream definition)
+           definition)))
+  "The definition of `open-network-stream' in Emacs, if that is known.")
+
 (defun mailport--other-advice (function)
   "Return what is not ours and may reroute the streams of FUNCTION, or nil.
-That is an advice, or a function of which FUNCTION is an alias."
-  (let ((found (advice--cd*r (symbol-function function))))
-    (setq found (and (symbolp found) (not (member found mailport-allowed-advice)) found))
+That is an advice, or a definition that is not that of Emacs."
+  (let* ((definition (advice--cd*r (symbol-function function)))
+         (found (and (not (member definition mailport-allowed-advice))
+                     (not (mailport--own-definition-p function definition))
+                     definition)))
     (advice-mapc (lambda (advice properties)
                    (unless (or (memq advice '(mailport--around mailport--redirect))
                                (member advice mailport-allowed-advice)
@@ -230,14 +305,15 @@ A direct connection would bypass the proxy of that package."
     (dolist (function '(open-network-stream make-network-process))
       (let ((advice (mailport--other-advice function)))
         (when advice
-          (mailport--misuse "%s is advised by %s, which mailport would bypass: %s" function
+          (mailport--misuse "%s is advised or replaced by %s, which mailport would bypass: %s" function
                             (if (symbolp advice) advice "an anonymous function")
                             "set `mailport-via' to the proxy, or see `mailport-allowed-advice'"))))))
 
 (defun mailport--opener ()
   "Return the function that opens a stream through a passage."
   (if (and mailport-via (mailport--other-advice 'open-network-stream))
-      (advice--cd*r (symbol-function 'open-network-stream))
+      (or mailport--open-network-stream
+          (mailport--misuse "open-network-stream was replaced before mailport was loaded"))
     #'open-network-stream))
 
 ;;;; In the background

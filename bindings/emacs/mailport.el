@@ -6,7 +6,7 @@
 ;; Version: 0.1.0
 ;; Package-Requires: ((emacs "28.1"))
 ;; Keywords: mail, comm
-;; URL: https://docs.rs/mailport
+;; URL: https://mailport.invalid/
 
 ;;; Commentary:
 
@@ -98,7 +98,10 @@ NAME, BUFFER, HOST, SERVICE and PARAMETERS are as in `open-network-stream'."
              (if (plist-get parameters :return-list)
                  (list process :greeting nil :capabilities nil :type 'plain :error nil)
                process)))
-          (t (mailport--open plan name buffer host service parameters)))))
+          (t (mailport--open plan name buffer host service
+                             (if (mailport--optional-tls-p name host service parameters)
+                                 (append '(:mailport-optional-tls t) parameters)
+                               parameters))))))
 
 ;;;###autoload
 (define-minor-mode mailport-mode
@@ -109,6 +112,7 @@ Other streams are not affected."
   :global t
   :group 'mailport
   (advice-remove 'open-network-stream #'mailport--around)
+  (advice-remove 'smtpmail-try-auth-method #'mailport--guard-password)
   (when mailport-mode
     (setq mailport-mode nil)
     (mailport--prepare)

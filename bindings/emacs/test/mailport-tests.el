@@ -200,7 +200,9 @@ An Emacs that waits for the silent port waits longer.")
 
 (ert-deftest mailport-prefers-587-where-smtpmail-has-its-default-port ()
   (require 'smtpmail)
+  (require 'message)
   (let ((mailport-plans nil)
+        (mailport--smtpmail-port-seen nil)
         (smtp '(:success "2" :capability-command "EHLO"))
         (asked "25:starttls,587:starttls")
         (none-given "587:starttls,25:starttls")
@@ -225,7 +227,39 @@ An Emacs that waits for the silent port waits longer.")
         (should (equal asked (plan "smtpmail"))))
       (let ((mailport-plans '(("m.example" . "25:starttls,587:starttls"))))
         (should (equal asked (plan "smtpmail"))))
-      (should (equal none-given (plan "smtpmail"))))))
+      (should (equal none-given (plan "smtpmail")))
+      (setq smtpmail-smtp-service 25)
+      (should (equal asked (plan "smtpmail"))))))
+
+(ert-deftest mailport-sees-whether-the-port-of-smtpmail-was-set ()
+  (pcase-dolist (`(,expected . ,forms)
+                 '(("nil" (require 'mailport-plan) (require 'smtpmail))
+                   ("nil" (require 'smtpmail) (require 'mailport-plan))
+                   ("t" (setq smtpmail-smtp-service 25) (require 'mailport-plan))
+                   ("t" (setq smtpmail-smtp-service 25) (require 'mailport-plan) (require 'smtpmail))
+                   ("t" (require 'mailport-plan) (setq smtpmail-smtp-service 25) (require 'smtpmail))
+                   ("t" (require 'mailport-plan) (require 'smtpmail) (setq smtpmail-smtp-service 25))
+                   ("t" (require 'smtpmail) (require 'mailport-plan) (setq smtpmail-smtp-service 25))))
+    (with-temp-buffer
+      (should (eq 0 (call-process (expand-file-name invocation-name invocation-directory) nil t nil
+                                  "--batch" "-Q" "-L" mailport--here
+                                  "--eval" (prin1-to-string `(progn ,@forms))
+                                  "--eval" "(princ (mailport--smtpmail-port-set-p))")))
+      (should (equal (cons expected forms) (cons (buffer-string) forms))))))
+
+(ert-deftest mailport-does-without-tls-only-where-smtpmail-has-port-25-and-needs-no-password ()
+  (let ((mailport-plans nil)
+        (mailport--smtpmail-port-set t))
+    (should (mailport--optional-tls-p "smtpmail" "m.example" 25 nil))
+    (should (mailport--optional-tls-p "smtpmail" "m.example" "smtp" '(:type network)))
+    (should-not (mailport--optional-tls-p "smtpmail" "m.example" 587 nil))
+    (should-not (mailport--optional-tls-p "smtpmail" "m.example" 25 '(:type starttls)))
+    (should-not (mailport--optional-tls-p "smtpmail" "m.example" 25 '(:warn-unless-encrypted t)))
+    (should-not (mailport--optional-tls-p "another" "m.example" 25 nil))
+    (let ((mailport--smtpmail-port-set nil))
+      (should-not (mailport--optional-tls-p "smtpmail" "m.example" 25 nil)))
+    (let ((mailport-plans '(("m.example" . "25:starttls"))))
+      (should-not (mailport--optional-tls-p "smtpmail" "m.example" 25 nil)))))
 
 (ert-deftest mailport-leaves-other-streams-alone ()
   (mailport-tests--with
@@ -728,7 +762,7 @@ With an argument, it returns the dial."
             (advice-add function :around #'mailport-tests--proxy)
             (let ((error (should-error (mailport-tests--open :type 'plain)
                                        :type 'mailport-misuse-error)))
-              (should (string-match-p "advised by mailport-tests--proxy.*mailport-via"
+              (should (string-match-p "replaced by mailport-tests--proxy.*mailport-via"
                                       (error-message-string error))))
             (should-error (mailport-tests--async :type 'plain) :type 'mailport-misuse-error)
             (should-not mailport--history)
@@ -757,6 +791,26 @@ With an argument, it returns the dial."
                    (should (string-match-p "socks-.*mailport-via" (error-message-string error))))))
       (should-not mailport--history)
       (mailport-mode 1))))
+
+(ert-deftest mailport-refuses-to-bypass-a-function-that-replaces-emacs-own ()
+  (dolist (function '(open-network-stream make-network-process))
+    (dolist (replace (list #'identity #'byte-compile))
+      (mailport-tests--with
+        (mailport-tests--plan (mailport-tests--greeter))
+        (let* ((own (symbol-function function))
+               (other (funcall replace `(lambda (&rest arguments) (apply ,own arguments))))
+               (open (lambda ()
+                       (mailport-open-network-stream "mail" nil "127.0.0.1" 587 :type 'plain))))
+          (unwind-protect
+              (progn
+                (fset function other)
+                (let ((error (should-error (funcall open) :type 'mailport-misuse-error)))
+                  (should (string-match-p "replaced by an anonymous function.*mailport-via"
+                                          (error-message-string error))))
+                (should-error (mailport-tests--async :type 'plain) :type 'mailport-misuse-error)
+                (should-not mailport--history))
+            (fset function own))
+          (should (process-live-p (funcall open))))))))
 
 ;;;; Descriptors
 

@@ -5,9 +5,11 @@
 
 use std::env;
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -81,7 +83,8 @@ struct Letter<'a> {
     /// When to quit once before it is sent, in seconds after the beginning; empty for never.
     quit: &'a str,
     /// Empty for `smtpmail-send-it`, "background" for `mailport-send-mode`, "method" for a server
-    /// and a port that the letter itself names, and "default" for a port that is not set.
+    /// and a port that the letter itself names, "setq" for a port that is set without Customize, and
+    /// "default" for a port that is not set.
     way: &'a str,
     /// Whether the user has a password.
     login: bool,
@@ -113,6 +116,10 @@ impl Sent {
 }
 
 fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
+    send_trusting(lab, server.certificate().unwrap_or(Path::new("/dev/null")), letter)
+}
+
+fn send_trusting(lab: &Lab, certificate: &Path, letter: Letter) -> Sent {
     let home = tempfile::tempdir().expect("a temporary folder");
     // The password is under the port that the user knows, and under no other.
     let login =
@@ -130,7 +137,7 @@ fn send(lab: &Lab, server: &Server, letter: Letter) -> Sent {
             .args(["--batch", "-Q", "--module-assertions", "-L", BINDING])
             .args(["--eval", "(setq backtrace-on-error-noninteractive nil)", "-l", SCRIPT])
             .envs([("HOME", home.path().as_os_str()), ("XDG_RUNTIME_DIR", home.path().as_os_str())])
-            .env("LAB_CERTIFICATE", server.certificate().expect("Postfix has one"))
+            .env("LAB_CERTIFICATE", certificate)
             .env("LAB_HOST", letter.host)
             .env("LAB_PORT", letter.port.to_string())
             .env("LAB_TYPE", letter.stream)
@@ -244,10 +251,94 @@ fn the_port_that_was_asked_for_comes_first() {
 fn an_open_relay_on_25_is_used_without_a_login_though_587_is_open() {
     let (lab, server) = world(Case::Open);
     name(&lab, HOST, &[V6, V4]);
-    for way in ["", "background", "method"] {
+    for way in ["", "background", "method", "setq"] {
         let subject = format!("Relayed by 25, `{way}`");
         let letter = Letter { port: 25, way, login: false, ..Letter::new(&subject) };
         deliver(&lab, &server, letter, 25);
+    }
+}
+
+#[test]
+fn an_open_relay_on_25_without_tls_is_used_with_the_mode_as_without() {
+    let network = Network::new(ROUND_TRIP).address(V4, Fate::Open).address(V6, Fate::Open);
+    let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+    // Debian's OpenSMTPD has no TLS.
+    let server = Server::start(&lab, Software::OpenSmtpd, &[V4, V6], &[25])
+        .unwrap_or_else(|error| panic!("{error}"));
+    name(&lab, HOST, &[V6, V4]);
+    for fate in [Fate::Reset, Fate::Open] {
+        for address in [V4, V6] {
+            lab.set(address, 587, fate);
+        }
+        for (mailport, way) in
+            [(false, ""), (true, ""), (true, "background"), (true, "method"), (true, "setq")]
+        {
+            let subject = format!("587 {fate:?}, mode {mailport}, `{way}`");
+            let letter = Letter { port: 25, way, mailport, login: false, ..Letter::new(&subject) };
+            let sent = send(&lab, &server, letter);
+            let story = format!("{subject}\n{sent:#?}\n{}", server.log());
+            assert_eq!(sent.result["trouble"], Value::Null, "{story}");
+            let mailbox = server.mailbox().expect("a mailbox");
+            let copies = mailbox.iter().filter(|m| m.field("Subject") == Some(&subject)).count();
+            assert_eq!(copies, 1, "{story}");
+        }
+    }
+}
+
+/// A relay on port 25 that offers these extensions, and what it has received.
+fn relay_that_offers(lab: &Lab, extensions: &'static str) -> Arc<Mutex<String>> {
+    lab.release(V4, 25);
+    let listener = lab.server(|| TcpListener::bind((V4, 25))).expect("a free port");
+    let received = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&received);
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().expect("a socket")).lines();
+            let mut say = move |text: &str| drop(stream.write_all(text.as_bytes()));
+            let mut is_message = false;
+            say("220 relay\r\n");
+            while let Some(Ok(line)) = lines.next() {
+                kept.lock().expect("no panic").extend([&line[..], "\n"]);
+                match &line[..] {
+                    "." => is_message = false,
+                    "DATA" => is_message = true,
+                    _ if is_message => continue,
+                    _ => {}
+                }
+                match line.split(' ').next() {
+                    Some("EHLO") => say(&format!("250-relay\r\n{extensions}250 8BITMIME\r\n")),
+                    Some("DATA") => say("354 go on\r\n"),
+                    Some("STARTTLS") => say("454 not now\r\n"),
+                    Some("AUTH") => say("235 welcome\r\n"),
+                    _ => say("250 fine\r\n"),
+                }
+            }
+        }
+    });
+    received
+}
+
+#[test]
+fn without_tls_no_password_is_sent_and_an_offer_of_tls_that_fails_ends_the_session() {
+    for (extensions, login, trouble) in [
+        ("250-AUTH PLAIN LOGIN\r\n", false, ""),
+        ("250-AUTH PLAIN LOGIN\r\n", true, "no password is sent in cleartext"),
+        ("250-STARTTLS\r\n", false, "STARTTLS is offered, and has failed"),
+    ] {
+        let network = Network::new(ROUND_TRIP).address(V4, Fate::Open);
+        let lab = Lab::start(network).expect("a lab (needs root and /dev/net/tun)");
+        name(&lab, HOST, &[V4]);
+        let received = relay_that_offers(&lab, extensions);
+        for way in ["", "background"] {
+            let letter = Letter { port: 25, way, login, ..Letter::new("By a relay") };
+            let sent = send_trusting(&lab, Path::new("/dev/null"), letter);
+            let received = std::mem::take(&mut *received.lock().expect("no panic"));
+            let story = format!("{extensions:?} {login} `{way}`: {sent:#?}\n{received}");
+            assert_eq!(received.contains("Subject: By a relay"), trouble.is_empty(), "{story}");
+            assert!(!received.contains("AUTH"), "{story}");
+            assert_eq!(sent.result["trouble"].is_null(), trouble.is_empty(), "{story}");
+            assert!(sent.text("trouble").contains(trouble), "{story}");
+        }
     }
 }
 

@@ -27,7 +27,7 @@
       smtpmail-local-domain "client.example.test"
       make-backup-files nil)
 
-(unless (equal (lab-get "WAY") "default")
+(unless (member (lab-get "WAY") '("default" "setq"))
   (customize-set-variable 'smtpmail-smtp-service (string-to-number (lab-get "PORT"))))
 
 (when (lab-get "MAILPORT")
@@ -35,7 +35,9 @@
   (setq mailport-cache nil)
   (when (lab-get "PLAN")
     (push (cons smtpmail-smtp-server (lab-get "PLAN")) mailport-plans))
-  (mailport-mode 1))
+  (mailport-mode 1)
+  (when (equal (lab-get "WAY") "setq")
+    (setq smtpmail-smtp-service (string-to-number (lab-get "PORT")))))
 
 (defvar lab-gap 0 "The longest time between two ticks, in seconds.")
 (defvar lab-tick nil "When the timer ticked last.")
