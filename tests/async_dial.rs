@@ -7,7 +7,7 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-use common::{Port, hasty, open, plan, refused, resolver, silent};
+use common::{Port, first_outcomes, hasty, open, plan, refused, resolver, silent};
 use mailport::{Answer, Config, ConnectError, Dialer, GreetingWait, Outcome, Status, Stream};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use socket2::SockRef;
@@ -48,8 +48,7 @@ async fn a_dial_falls_back_and_gives_a_stream_that_tokio_reads() {
         .with_resolver(resolver(Duration::from_millis(3)));
     let connected = dialer.connect_async("mail.example").await.unwrap();
     assert_eq!(connected.service.port(), port);
-    let outcomes: Vec<Outcome> =
-        connected.report.attempts.iter().filter_map(|attempt| attempt.outcome).collect();
+    let outcomes = first_outcomes(&connected.report);
     assert_eq!(outcomes, [Outcome::Timeout, Outcome::Reset, Outcome::Connected]);
     let mut stream = TcpStream::try_from(connected.stream).unwrap();
     let mut greeting = [0; 11];

@@ -10,8 +10,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use common::{
-    Port, descriptors, hasty, open, plan, refused, resident_kib, resolver, resolver_threads,
-    silent, wait_until,
+    Port, descriptors, first_outcomes, hasty, open, plan, refused, resident_kib, resolver,
+    resolver_threads, silent, wait_until,
 };
 use mailport::{Config, ConnectError, Dial, Dialer, Outcome, Plan, Status, Target};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -70,8 +70,7 @@ fn the_whole_course_ends_on_the_open_port() {
         watch(&mut dial);
     }
     let connected = dial.take().expect("connected");
-    let outcomes: Vec<Outcome> =
-        connected.report.attempts.iter().filter_map(|a| a.outcome).collect();
+    let outcomes = first_outcomes(&connected.report);
     assert_eq!(outcomes, [Outcome::Timeout, Outcome::Reset, Outcome::Connected]);
     assert!(matches!(dial.take(), Err(ConnectError::NotConnected)), "given once");
     assert_eq!(dial.process(), Status::Connected, "and the status stays");

@@ -6,7 +6,9 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-use mailport::{Cleartext, Config, Patience, Plan, Resolver, Service, Tls};
+use mailport::{
+    Cleartext, Config, Outcome, Patience, Plan, Reason, Report, Resolver, Service, Tls,
+};
 use socket2::{Domain, Socket, Type};
 
 /// Fails where loopback is down: nothing on it could be reached, and a server would wait.
@@ -99,6 +101,12 @@ pub(crate) fn resolver(delay: Duration) -> Resolver {
         std::thread::sleep(delay);
         Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))])
     })
+}
+
+/// How the first attempt at each port ended. A slow machine has second attempts at a silent one.
+pub(crate) fn first_outcomes(report: &Report) -> Vec<Outcome> {
+    let first = report.attempts.iter().filter(|attempt| attempt.reason != Reason::SecondAttempt);
+    first.filter_map(|attempt| attempt.outcome).collect()
 }
 
 /// How many descriptors this process has open.
