@@ -162,10 +162,18 @@ fn the_dials_of_a_process_share_a_cache_unless_it_is_off() {
     let plain = program(source, &[]);
     for mut command in [Command::new(&plain), valgrind(&plain), sanitized(source, "")] {
         let lab = lab_of(row);
-        let output = lab.client(|| command.arg(NAME).output().expect("it runs"));
-        assert!(output.status.success(), "{}", words(&output));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), expected);
-        assert_eq!(left_open(&words(&output)), [""; 0]);
+        command.arg(NAME);
+        for left in (0..TRIES).rev() {
+            let output = lab.client(|| command.output().expect("it runs"));
+            assert!(output.status.success(), "{}", words(&output));
+            assert_eq!(left_open(&words(&output)), [""; 0]);
+            let printed = String::from_utf8_lossy(&output.stdout);
+            if printed == expected {
+                break;
+            }
+            // In a dial that the machine held up, 587 may be silent for too long before 25 wins.
+            assert!(left > 0, "{printed}");
+        }
     }
 }
 
