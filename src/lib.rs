@@ -122,7 +122,7 @@ pub use via::{Via, ViaParseError};
 #[cfg(feature = "driver")]
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::driver::{adopt, process_generation, scope};
+    pub use crate::driver::{LOOKUP_STACK, adopt, process_generation, scope, spawn};
     pub use crate::report::Millis;
     #[cfg(feature = "json")]
     pub use crate::report::millis;

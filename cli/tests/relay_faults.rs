@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{Port, silent};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use relaying::{
     GREETING, MAILPORT, PATIENCE, Relay, client, echo, fixed, line, listener, message, rest,
     server, wait_for,
@@ -182,7 +182,7 @@ fn a_slow_client_costs_no_memory() {
 }
 
 /// Lets this process, and the relay that it starts, have so many descriptors.
-fn raise_limit(to: u64) {
+fn raise_limit(to: rlim_t) {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     if soft < to {
         setrlimit(Resource::RLIMIT_NOFILE, to, hard).expect("so many descriptors (ulimit -Hn)");
@@ -193,7 +193,7 @@ fn raise_limit(to: u64) {
 /// allows, which is then printed.
 fn sessions() -> usize {
     // Two a session, here as in the relay, which sets some aside for pipes and look-ups.
-    const OTHERS: u64 = 600;
+    const OTHERS: rlim_t = 600;
     let asked = std::env::var("MAILPORT_SOAK_SESSIONS");
     let asked: usize = asked.map_or(1_000, |text| text.parse().expect("a number of sessions"));
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -205,7 +205,7 @@ fn sessions() -> usize {
         let text = format!("{sessions} sessions are held, of {asked}: `ulimit -Hn` is {hard}\n");
         std::io::stderr().write_all(text.as_bytes()).unwrap();
     }
-    raise_limit(2 * sessions as u64 + OTHERS);
+    raise_limit(rlim_t::try_from(2 * sessions).expect("at most the hard limit") + OTHERS);
     sessions
 }
 
@@ -244,7 +244,7 @@ fn thousands_of_idle_sessions_stay_apart_and_leave_nothing() {
             let number: usize = line(&*client).trim().parse().unwrap();
             let mut server = &servers[number - first];
             client.write_all(&number.to_le_bytes()).unwrap();
-            let mut got = [0; 8];
+            let mut got = [0; size_of::<usize>()];
             server.read_exact(&mut got).unwrap();
             assert_eq!(usize::from_le_bytes(got), number);
             server.write_all(&got).unwrap();

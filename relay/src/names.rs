@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use mailport::internal;
 use mailport::target::{Host, Target};
 use mio::Waker;
 
@@ -14,8 +14,6 @@ use mio::Waker;
 const FRESH: Duration = Duration::from_secs(60);
 /// For how long an address that is in no answer is not looked for again.
 const REPEAT: Duration = Duration::from_secs(5);
-/// The stack of a thread that looks a name up: modules of the name service need some pages.
-const STACK: usize = 256 * 1024;
 
 /// The names, and what is known of them.
 #[derive(Debug)]
@@ -104,8 +102,7 @@ impl Names {
     fn look_up(&mut self, name: &str) {
         let (answers, waker) = (Arc::clone(&self.answers), Arc::clone(&self.waker));
         let asked = name.to_owned();
-        let builder = thread::Builder::new().name("mailport-names".into()).stack_size(STACK);
-        let started = builder.spawn(move || {
+        let started = internal::spawn("mailport-names", internal::LOOKUP_STACK, move || {
             let addresses = (asked.as_str(), 0).to_socket_addrs().ok();
             let addresses = addresses.map(Iterator::collect);
             let answer = NameAnswer { name: asked, addresses };

@@ -26,5 +26,5 @@ pub use probe_run::ProbeProgress;
 pub use prober::{ProbeError, Prober};
 pub use resolver::Resolver;
 pub use stream::Stream;
-pub use sys::{adopt, process_generation};
+pub use sys::{LOOKUP_STACK, adopt, process_generation, spawn};
 pub(crate) use sys::{retry, splice, wait_until_ready};

@@ -34,9 +34,6 @@ const JOINED: Duration = Duration::from_secs(1);
 const IDLE: Duration = Duration::from_millis(500);
 /// How soon a look-up that no thread has taken is looked after again.
 const RETRY: Duration = Duration::from_millis(500);
-/// The stack of a thread, of which the C library itself takes 100 KiB: modules of the name service
-/// that take 256 KiB are in use.
-const STACK: usize = 512 * 1024;
 
 /// What a look-up gives: addresses of both families, best first, their ports ignored.
 pub(super) type LookupResult = Result<Vec<SocketAddr>, LookupError>;
@@ -257,7 +254,7 @@ impl Resolver {
     fn start_thread(&self, shared: &Arc<ResolverShared>, number: u64) -> std::io::Result<()> {
         let look = self.look.clone();
         let shared = Arc::clone(shared);
-        sys::thread::spawn("mailport-resolve", STACK, move || work(&look, &shared, number))
+        sys::spawn("mailport-resolve", sys::LOOKUP_STACK, move || work(&look, &shared, number))
     }
 
     /// A forked child begins with no look-ups.

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mailport::internal;
 
 use super::record::{LogFormat, LogRecord};
 
@@ -94,8 +95,7 @@ impl Log {
     pub fn start(&mut self) -> io::Result<()> {
         let Some(output) = self.output.take() else { return Ok(()) };
         let (format, queue) = (self.format, Arc::clone(&self.queue));
-        let builder = thread::Builder::new().name("mailport-log".into()).stack_size(STACK);
-        builder.spawn(move || write_all(output, format, &queue)).map(drop)
+        internal::spawn("mailport-log", STACK, move || write_all(output, format, &queue))
     }
 
     /// Waits for a moment until everything is written.

@@ -340,7 +340,7 @@ impl Cache {
         drop(state);
         at_exit::expect(shared);
         let (theirs, file) = (Arc::clone(shared), Arc::clone(&path));
-        let started = super::sys::thread::spawn("mailport-cache", STACK, move || {
+        let started = super::sys::spawn("mailport-cache", STACK, move || {
             work(&theirs, |changes| {
                 file::save(&file, changes, now()).map_err(|error| CacheError::new(&file, &error))
             });

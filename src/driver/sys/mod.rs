@@ -8,7 +8,7 @@
 
 mod fork;
 mod process;
-pub(super) mod thread;
+mod thread;
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -25,6 +25,8 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 pub use fork::process_generation;
 pub(super) use process::{Given, Process, Program, file_in_memory, is_executable, receive, start};
+pub(super) use thread::too_many;
+pub use thread::{LOOKUP_STACK, spawn};
 
 use crate::outcome::{Errno, ErrorQueue, ip_of_sockaddr};
 use crate::plan::Family;

@@ -1,20 +1,21 @@
 //! Threads of the library.
 
 use std::io;
+use std::ptr;
 use std::thread::Builder;
-use std::{mem, ptr};
+
+use rustix::process::{Resource, getrlimit};
 
 /// The stack of a thread that makes a few system calls.
-pub(in crate::driver) const SMALL_STACK: usize = 64 * 1024;
+pub(super) const SMALL_STACK: usize = 64 * 1024;
+/// The stack of a thread that looks names up, of which the C library itself takes 100 KiB: modules of
+/// the name service that take 256 KiB are in use.
+pub const LOOKUP_STACK: usize = 512 * 1024;
 
 /// Starts a thread that is not joined, with `stack` bytes for its functions. Every signal is blocked
 /// that is not for one thread alone: the program's signals stay with the program's threads. An error
 /// names the limit that was met.
-pub(in crate::driver) fn spawn(
-    name: &str,
-    stack: usize,
-    run: impl FnOnce() + Send + 'static,
-) -> io::Result<()> {
+pub fn spawn(name: &str, stack: usize, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // The C library takes the thread-local data of the program from the stack.
     let stack = stack + thread_local_size();
     let builder = Builder::new().name(name.to_owned()).stack_size(stack);
@@ -60,24 +61,22 @@ fn reason(error: &io::Error, stack: usize) -> String {
     // SAFETY: a new mapping without access, which is unmapped below.
     let memory = unsafe { libc::mmap(ptr::null_mut(), stack, libc::PROT_NONE, kind, -1, 0) };
     if memory == libc::MAP_FAILED {
-        let limit = limit(libc::RLIMIT_AS);
+        let limit = limit(Resource::As);
         return format!("cannot start a thread: no address space (RLIMIT_AS: {limit})");
     }
     // SAFETY: the mapping of above, which nothing refers to.
     unsafe { libc::munmap(memory, stack) };
-    let limit = limit(libc::RLIMIT_NPROC);
-    format!("cannot start a thread: too many (RLIMIT_NPROC: {limit}, or pids.max of the cgroup)")
+    too_many("thread")
 }
 
-fn limit(resource: libc::__rlimit_resource_t) -> String {
-    // SAFETY: all-zero is a valid limit.
-    let mut limit: libc::rlimit = unsafe { mem::zeroed() };
-    // SAFETY: the limit is valid for writing.
-    unsafe { libc::getrlimit(resource, &raw mut limit) };
-    match limit.rlim_cur {
-        libc::RLIM_INFINITY => "unlimited".to_owned(),
-        number => number.to_string(),
-    }
+/// What `EAGAIN` means where a thread or a process could not be started.
+pub(in crate::driver) fn too_many(what: &str) -> String {
+    let limit = limit(Resource::Nproc);
+    format!("cannot start a {what}: too many (RLIMIT_NPROC: {limit}, or pids.max of the cgroup)")
+}
+
+fn limit(resource: Resource) -> String {
+    getrlimit(resource).current.map_or_else(|| "unlimited".to_owned(), |number| number.to_string())
 }
 
 #[cfg(test)]

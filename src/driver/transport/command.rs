@@ -275,7 +275,11 @@ fn not_started(name: &str, error: &io::Error) -> Fact {
     }
     let errno = error.raw_os_error().map(Errno);
     let failure = Failure { errno, ..Failure::from_via_error(ViaError::NotStarted) };
-    Fact::Failed { failure, note: Some(format!("{name}: {error}")) }
+    let reason = match error.raw_os_error() {
+        Some(libc::EAGAIN) => sys::too_many("process"),
+        _ => error.to_string(),
+    };
+    Fact::Failed { failure, note: Some(format!("{name}: {reason}")) }
 }
 
 /// Finds a program as a shell does: by its path, or by its name in a folder of `PATH`.

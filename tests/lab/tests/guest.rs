@@ -70,6 +70,12 @@ fn a_look_up_of_a_user_who_may_have_no_more_threads_names_the_limit() {
     lab.client(|| output_of(&mut Command::new(guest)));
 }
 
+#[test]
+fn a_command_of_a_user_who_may_have_no_more_processes_names_the_limit() {
+    let (lab, guest) = (lab(), program("ffi/tests/guest/processes.c", &[]));
+    lab.client(|| output_of(&mut Command::new(guest)));
+}
+
 /// An administrator may forbid files in memory that can be executed, which ours cannot.
 #[test]
 fn where_memory_may_not_be_executed_the_errors_of_a_command_are_kept() {

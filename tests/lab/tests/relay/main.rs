@@ -12,6 +12,7 @@ mod emacs;
 mod fairness;
 mod listeners;
 mod mailers;
+mod names;
 mod programs;
 mod unix_sockets;
 
@@ -177,9 +178,13 @@ struct Relay {
 
 impl Relay {
     fn start(lab: &Lab, options: &[&str]) -> Relay {
-        let (mailport, folder) = (mailport(), tempfile::tempdir().expect("a folder"));
+        Relay::start_by(Command::new(mailport()), lab, options)
+    }
+
+    /// Starts it by the command, or by one that executes it.
+    fn start_by(mut command: Command, lab: &Lab, options: &[&str]) -> Relay {
+        let folder = tempfile::tempdir().expect("a folder");
         let log = File::create(folder.path().join("log")).expect("a file");
-        let mut command = Command::new(mailport);
         command.args(["relay", "--control"]).arg(folder.path().join("control/relay.sock"));
         // Each case is to find out for itself.
         command.args(["--cache", "off"]);
