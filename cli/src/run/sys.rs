@@ -33,7 +33,8 @@ const ARCHITECTURE: u32 = 0xc000_00b7;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ARCHITECTURE: u32 = 0;
 
-/// `_IOWR('!', 0, struct seccomp_notif)` and so on, of linux/seccomp.h.
+/// `_IOWR('!', 0, struct seccomp_notif)` and so on, of linux/seccomp.h. The call is
+/// made without the C library's function, which wants another type in each C library.
 const RECEIVE: libc::c_ulong = 0xc050_2100;
 const SEND: libc::c_ulong = 0xc018_2101;
 const IS_VALID: libc::c_ulong = 0x4008_2102;
@@ -281,7 +282,9 @@ pub(super) fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Call>> {
     // SAFETY: all fields are numbers, for which zero is a value; the kernel wants zeros.
     let mut notification: libc::seccomp_notif = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel writes one `seccomp_notif` to the pointer.
-    let done = unsafe { libc::ioctl(listener.as_raw_fd(), RECEIVE, &raw mut notification) };
+    let done = unsafe {
+        libc::syscall(libc::SYS_ioctl, listener.as_raw_fd(), RECEIVE, &raw mut notification)
+    };
     if done != 0 {
         return match io::Error::last_os_error() {
             error if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINTR)) => Ok(None),
@@ -303,7 +306,9 @@ pub(super) fn receive(listener: BorrowedFd<'_>) -> io::Result<Option<Call>> {
 /// Whether the call still waits, so that its thread number has not been given to another one.
 pub(super) fn is_waiting(listener: BorrowedFd<'_>, call: &Call) -> bool {
     // SAFETY: the kernel reads one u64 from the pointer.
-    unsafe { libc::ioctl(listener.as_raw_fd(), IS_VALID, &raw const call.id) == 0 }
+    unsafe {
+        libc::syscall(libc::SYS_ioctl, listener.as_raw_fd(), IS_VALID, &raw const call.id) == 0
+    }
 }
 
 /// Answers a call, and returns whether it was still waiting.
@@ -320,7 +325,7 @@ pub(super) fn answer(listener: BorrowedFd<'_>, call: &Call, answer: CallAnswer) 
         flags: u32::try_from(flags).unwrap_or_default(),
     };
     // SAFETY: the kernel reads one `seccomp_notif_resp` from the pointer.
-    unsafe { libc::ioctl(listener.as_raw_fd(), SEND, &raw const response) == 0 }
+    unsafe { libc::syscall(libc::SYS_ioctl, listener.as_raw_fd(), SEND, &raw const response) == 0 }
 }
 
 /// The most bytes of an address that are read: `sockaddr_in6` has 28.
