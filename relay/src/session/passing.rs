@@ -6,6 +6,7 @@ use super::joined::Established;
 use super::joined::{JoinState, JoinedPair};
 use super::{Session, SessionState, SessionStep, far_token, near_token};
 use crate::access::Refusal;
+use crate::config::Mode;
 use crate::context::{Context, SessionEnd};
 
 impl Session {
@@ -23,7 +24,9 @@ impl Session {
         match JoinedPair::new(near, far, endpoints, watch, (idle_timeout, now)) {
             Ok(pair) => {
                 self.state = SessionState::Joined(pair);
-                self.ready = [true; 2];
+                // The server's socket is watched from now on, which reports what it has already. What
+                // a proxy's client has sent after its request was reported with that.
+                self.ready = [self.ready[0] || matches!(self.listener.mode, Mode::Proxy(_)), false];
                 self.pass(context, now)
             }
             Err(error) => {
