@@ -12,7 +12,8 @@ int main(int argc, char **argv)
     CHECK(argc == 2 && mailport_dial_start(argv[1], 0, NULL, &dial) == MAILPORT_OK);
     while ((status = mailport_dial_wait(dial, -1)) == MAILPORT_PENDING)
         continue;
-    CHECK(status == MAILPORT_OK && mailport_dial_attempt_count(dial) == 2);
+    /* Under valgrind a third one may begin before the second is seen to be connected. */
+    CHECK(status == MAILPORT_OK && mailport_dial_attempt_count(dial) >= 2);
     CHECK(mailport_dial_attempt_outcome(dial, 0) == MAILPORT_OUTCOME_ICMP_HARD);
     CHECK(mailport_dial_attempt_icmp_version(dial, 0) == mailport_dial_attempt_family(dial, 0));
     CHECK(mailport_dial_attempt_icmp_version(dial, 1) == 0);
