@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn the_page_has_each_sentence_of_each_fault_and_no_other() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/troubleshooting.md");
         let page = std::fs::read_to_string(path).unwrap();
         let (_, table) = page.split_once("### Faults\n").unwrap();
         let table = table.split("\n#").next().unwrap();

@@ -200,7 +200,7 @@ mod tests {
         let filtered = Fate::Fails(Failure { icmp: Some(icmp), ..Failure::new(Outcome::IcmpHard) });
         let local =
             Failure { errno: Some(Errno(libc::ENETUNREACH)), ..Failure::new(Outcome::Local) };
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/troubleshooting.md");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/troubleshooting.md");
         let page = std::fs::read_to_string(path).unwrap();
         for (plan, first, second, facts, advice) in [
             (
