@@ -34,6 +34,7 @@ pub(crate) enum Client {
 /// What is sent, and to where.
 pub(crate) struct Letter<'a> {
     pub(crate) host: &'a str,
+    pub(crate) port: u16,
     /// The file of the certificate that is trusted.
     pub(crate) authority: &'a Path,
     pub(crate) subject: &'a str,
@@ -60,7 +61,9 @@ impl Client {
 
     /// The arguments of `mailport run`, and its environment and input.
     pub(crate) fn add_to(self, command: &mut Command, letter: &Letter<'_>) {
-        let Letter { host, authority, subject, folder } = letter;
+        let Letter { host, port, authority, subject, folder } = letter;
+        let number = port.to_string();
+        let number = number.as_str();
         let trust = authority.display().to_string();
         let head = format!("From: {SENDER}\nTo: {READER}\nSubject: {subject}\n\n");
         let file = write(folder, "letter", &format!("{head}Hello.\n"));
@@ -71,14 +74,14 @@ impl Client {
         let script = |name: &str| format!("{SCRIPTS}/{name}");
         match self {
             Client::Msmtp => {
-                command.args(["msmtp", "--file=/dev/null", "--port=587", "--tls=on"]);
+                command.args(["msmtp", "--file=/dev/null", &format!("--port={port}"), "--tls=on"]);
                 command.args(["--tls-starttls=on", &format!("--host={host}")]);
                 command.args([&format!("--tls-trust-file={trust}"), &format!("--from={SENDER}")]);
                 command.args(["--", READER]);
             }
             Client::Mutt => {
                 let settings = format!(
-                    "set smtp_url=smtp://{host}:587 ssl_starttls=yes ssl_force_tls=yes\n\
+                    "set smtp_url=smtp://{host}:{port} ssl_starttls=yes ssl_force_tls=yes\n\
                      set ssl_ca_certificates_file={trust} ssl_usesystemcerts=no\n\
                      set from={SENDER} use_envelope_from=yes hostname=client.example.test\n\
                      set copy=no\n"
@@ -87,21 +90,32 @@ impl Client {
                 command.arg("mutt").args(["-n", "-F", &settings, "-s", subject, "--", READER]);
             }
             Client::Swaks => {
-                command.args(["swaks", "--server", host, "--port", "587", "--tls", "--tls-verify"]);
+                command.args([
+                    "swaks",
+                    "--server",
+                    host,
+                    "--port",
+                    &number,
+                    "--tls",
+                    "--tls-verify",
+                ]);
                 command.args(["--tls-ca-path", &trust, "--from", SENDER, "--to", READER]);
                 command.args(["--data", &format!("@{file}"), "--timeout", "60"]);
             }
             Client::Curl => {
                 command.args(["curl", "--silent", "--show-error", "--ssl-reqd", "--cacert"]);
                 command.args([&trust, "--mail-from", SENDER, "--mail-rcpt", READER]);
-                command.args(["--upload-file", &file, &format!("smtp://{host}:587")]);
+                command.args(["--upload-file", &file, &format!("smtp://{host}:{port}")]);
             }
             Client::GitSendEmail => {
                 let identity = format!("[user]\nname = Sender\nemail = {SENDER}\n");
                 write(folder, ".gitconfig", &identity);
                 let patch = write(folder, "0001.patch", &format!("{head}Hello.\n---\n"));
                 command.args(["git", "send-email", "--confirm=never", "--smtp-encryption=tls"]);
-                command.args([&format!("--smtp-server={host}"), "--smtp-server-port=587"]);
+                command.args([
+                    &format!("--smtp-server={host}"),
+                    &format!("--smtp-server-port={port}"),
+                ]);
                 command.args([&format!("--smtp-ssl-cert-path={trust}"), "--quiet"]);
                 command.args(["--smtp-domain=client.example.test", &format!("--from={SENDER}")]);
                 command.args([&format!("--to={READER}"), "--suppress-cc=all", &patch]);
@@ -109,7 +123,7 @@ impl Client {
             Client::SNail => {
                 command.args(["s-nail", "-:/", "-S", "v15-compat=yes", "-S", "sendwait"]);
                 for setting in [
-                    &format!("mta=smtp://{host}:587"),
+                    &format!("mta=smtp://{host}:{port}"),
                     "smtp-use-starttls",
                     "smtp-auth=none",
                     &format!("from={SENDER}"),
@@ -124,25 +138,34 @@ impl Client {
             }
             Client::Nodemailer => {
                 command.env("NODE_PATH", "/usr/share/nodejs").env("NODE_EXTRA_CA_CERTS", &trust);
-                command.args(["node", &script("send.js"), host, SENDER, READER, subject]);
+                command.args(["node", &script("send.js"), host, number, SENDER, READER, subject]);
             }
             Client::Go => {
                 command.env("SSL_CERT_FILE", &trust);
-                command.arg(go()).args([host, SENDER, READER, &file]);
+                command.arg(go()).args([&format!("{host}:{port}"), SENDER, READER, &file]);
             }
             Client::Smtplib | Client::Asyncio | Client::Aiosmtplib => {
                 let way = format!("{self:?}").to_lowercase();
                 command.args(["/usr/bin/python3", "-I", &script("send.py"), &way]);
-                command.args([host, SENDER, READER, subject, &trust]);
+                command.args([host, number, SENDER, READER, subject, &trust]);
             }
             Client::Emacs => {
                 command.envs([("LAB_CERTIFICATE", &*trust), ("LAB_HOST", host)]);
-                command.envs([("LAB_PORT", "587"), ("LAB_SUBJECT", subject), ("LAB_STUNNEL", "")]);
+                command.envs([("LAB_PORT", number), ("LAB_SUBJECT", subject), ("LAB_STUNNEL", "")]);
                 command.args(["emacs", "--batch", "-Q", "-l", EMACS]);
                 command.args(["--eval", "(setq backtrace-on-error-noninteractive nil)"]);
             }
             Client::Php => {
-                command.args(["php", &script("send.php"), host, SENDER, READER, subject, &trust]);
+                command.args([
+                    "php",
+                    &script("send.php"),
+                    host,
+                    &number,
+                    SENDER,
+                    READER,
+                    subject,
+                    &trust,
+                ]);
             }
         }
     }

@@ -67,7 +67,7 @@ fn build() {
 fn send(
     (lab, server): (&Lab, &Server),
     client: Client,
-    host: &str,
+    (host, port): (&str, u16),
     subject: &str,
     options: &[&str],
 ) -> Output {
@@ -75,7 +75,7 @@ fn send(
     let authority = server.certificate().expect("a certificate");
     let mut command = Command::new(mailport());
     command.args(["run", "--cache", "off", "--verbose"]).args(options);
-    client.add_to(&mut command, &Letter { host, authority, subject, folder: folder.path() });
+    client.add_to(&mut command, &Letter { host, port, authority, subject, folder: folder.path() });
     lab.client(|| command.output().expect("cargo has just built it"))
 }
 
@@ -116,7 +116,7 @@ fn every_program_sends_whatever_becomes_of_587_and_ipv6() {
 /// What is wrong with how a program has sent a letter.
 fn check(lab: &Lab, server: &Server, trouble: Trouble, client: Client) -> Option<String> {
     let subject = format!("{client:?} {trouble:?}");
-    let output = send((lab, server), client, HOST, &subject, &[]);
+    let output = send((lab, server), client, (HOST, 587), &subject, &[]);
     let said = text(&output);
     let ports = if has_sent(client, &output) { arrived(server, &subject) } else { Vec::new() };
     // A dial fails only where it has not raced the addresses that the program's look-up has shown.
@@ -130,7 +130,7 @@ fn a_name_that_was_given_has_all_its_addresses_raced() {
     for trouble in [Trouble::Ipv6Dead, Trouble::Silent] {
         let (lab, server) = trouble.world();
         let subject = format!("{trouble:?}");
-        let output = send((&lab, &server), Client::Go, HOST, &subject, &["--host", HOST]);
+        let output = send((&lab, &server), Client::Go, (HOST, 587), &subject, &["--host", HOST]);
         let story = || format!("{}\n{}", text(&output), server.log());
         assert!(output.status.success(), "{}", story());
         assert_eq!(arrived(&server, &subject), [Some(trouble.port())], "{}", story());
@@ -141,13 +141,35 @@ fn a_name_that_was_given_has_all_its_addresses_raced() {
 }
 
 #[test]
+fn a_program_that_asks_for_25_reaches_587_where_submission_is_preferred() {
+    const CLIENTS: [Client; 5] =
+        [Client::Mutt, Client::Curl, Client::Nodemailer, Client::Smtplib, Client::Emacs];
+    build();
+    for trouble in [Trouble::None, Trouble::Silent] {
+        let (lab, server) = trouble.world();
+        for client in CLIENTS {
+            // Without the option the port that was asked for comes first.
+            for (first, options, port) in
+                [("587", &["--prefer-submission"][..], trouble.port()), ("25", &[], 25)]
+            {
+                let subject = format!("{client:?} {trouble:?} {first}");
+                let output = send((&lab, &server), client, (HOST, 25), &subject, options);
+                let story = || format!("{subject}\n{}\n{}", text(&output), server.log());
+                assert!(has_sent(client, &output), "{}", story());
+                assert_eq!(arrived(&server, &subject), [Some(port)], "{}", story());
+            }
+        }
+    }
+}
+
+#[test]
 fn a_program_refuses_a_certificate_for_another_name_than_it_was_given() {
     build();
     let (lab, server) = Trouble::None.world();
     let other = "other.example.test";
     lab.hosts(&[(other, V4)]).expect("the lab's own file");
     let checks = Client::ALL.into_iter().filter(|client| *client != Client::Swaks).map(|client| {
-        let output = send((&lab, &server), client, other, "never sent", &[]);
+        let output = send((&lab, &server), client, (other, 587), "never sent", &[]);
         let said = text(&output);
         let is_right = !has_sent(client, &output) && said.contains(" joined ");
         if is_right { None } else { Some(format!("{client:?}: {said}")) }

@@ -1,4 +1,4 @@
-// Sends a letter as Go's own net/smtp does: HOST FROM TO FILE.
+// Sends a letter as Go's own net/smtp does: HOST:PORT FROM TO FILE.
 package main
 
 import (
@@ -10,7 +10,7 @@ import (
 func main() {
 	letter, err := os.ReadFile(os.Args[4])
 	if err == nil {
-		err = smtp.SendMail(os.Args[1]+":587", nil, os.Args[2], os.Args[3:4], letter)
+		err = smtp.SendMail(os.Args[1], nil, os.Args[2], os.Args[3:4], letter)
 	}
 	if err != nil {
 		log.Fatal(err)

@@ -1,23 +1,24 @@
-"""Sends a letter: WAY HOST FROM TO SUBJECT CERTIFICATE; the way is smtplib, asyncio or aiosmtplib."""
+"""Sends a letter: WAY HOST PORT FROM TO SUBJECT CERTIFICATE; the way is smtplib, asyncio or aiosmtplib."""
 
 import asyncio
 import smtplib
 import ssl
 import sys
 
-WAY, HOST, FROM, TO, SUBJECT, CERTIFICATE = sys.argv[1:]
+WAY, HOST, PORT, FROM, TO, SUBJECT, CERTIFICATE = sys.argv[1:]
+PORT = int(PORT)
 LETTER = f"From: {FROM}\r\nTo: {TO}\r\nSubject: {SUBJECT}\r\n\r\nHello.\r\n"
 CONTEXT = ssl.create_default_context(cafile=CERTIFICATE)
 
 
 def by_smtplib():
-    with smtplib.SMTP(HOST, 587, timeout=60) as client:
+    with smtplib.SMTP(HOST, PORT, timeout=60) as client:
         client.starttls(context=CONTEXT)
         client.sendmail(FROM, TO, LETTER)
 
 
 async def by_asyncio():
-    reader, writer = await asyncio.open_connection(HOST, 587)
+    reader, writer = await asyncio.open_connection(HOST, PORT)
 
     async def say(line=None):
         if line is not None:
@@ -44,7 +45,7 @@ async def by_aiosmtplib():
     import aiosmtplib
 
     await aiosmtplib.send(
-        LETTER, FROM, [TO], hostname=HOST, port=587, start_tls=True, tls_context=CONTEXT
+        LETTER, FROM, [TO], hostname=HOST, port=PORT, start_tls=True, tls_context=CONTEXT
     )
 
 
