@@ -4,7 +4,7 @@ CARGO ?= cargo
 .DEFAULT_GOAL := help
 PYTHON := env CARGO=$(CARGO) /usr/bin/python3 bindings/python/make.py
 .PHONY: help demo emacs lib install uninstall header python setup tools readers test test-peers test-readers readers-table \
-	lint soak freeze bench bench-c bench-relay bench-setup
+	lint soak freeze bench bench-c bench-relay bench-run bench-setup
 
 help: ## this list
 	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -249,6 +249,9 @@ bench: ## mailport beside other clients, some minutes long: ARGS="--quick --json
 
 bench-relay: ## the relay beside haproxy, nginx and others, as root: CPU and system calls of a session, ...
 	$(CARGO) bench --locked -p mailport-cli --bench relay
+
+bench-run: ## mailport run: a connect to another port, other system calls, a session; half a minute
+	$(CARGO) bench --locked -p mailport-cli --bench run
 
 bench-c: lib ## the C library beside libcurl and GLib: a connect, cache, size, time to load
 	benches/c/run.sh $(C_LIBRARY)

@@ -106,6 +106,7 @@ impl Supervisor {
     /// Answers calls until no process of the program is left.
     pub(super) fn run(&self) -> io::Result<()> {
         let mut learned = Learned::default();
+        sys::wake_in_turn(self.listener.as_fd());
         loop {
             let next = self.waiting.end_overdue(Instant::now());
             let timeout = next.map(|next| timespec(next.saturating_duration_since(Instant::now())));
