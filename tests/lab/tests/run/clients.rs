@@ -62,8 +62,7 @@ impl Client {
     /// The arguments of `mailport run`, and its environment and input.
     pub(crate) fn add_to(self, command: &mut Command, letter: &Letter<'_>) {
         let Letter { host, port, authority, subject, folder } = letter;
-        let number = port.to_string();
-        let number = number.as_str();
+        let number = &*port.to_string();
         let trust = authority.display().to_string();
         let head = format!("From: {SENDER}\nTo: {READER}\nSubject: {subject}\n\n");
         let file = write(folder, "letter", &format!("{head}Hello.\n"));
@@ -90,16 +89,16 @@ impl Client {
                 command.arg("mutt").args(["-n", "-F", &settings, "-s", subject, "--", READER]);
             }
             Client::Swaks => {
+                command.args(["swaks", "--server", host, "--port", number, "--tls"]);
                 command.args([
-                    "swaks",
-                    "--server",
-                    host,
-                    "--port",
-                    &number,
-                    "--tls",
                     "--tls-verify",
+                    "--tls-ca-path",
+                    &trust,
+                    "--from",
+                    SENDER,
+                    "--to",
+                    READER,
                 ]);
-                command.args(["--tls-ca-path", &trust, "--from", SENDER, "--to", READER]);
                 command.args(["--data", &format!("@{file}"), "--timeout", "60"]);
             }
             Client::Curl => {
@@ -112,10 +111,7 @@ impl Client {
                 write(folder, ".gitconfig", &identity);
                 let patch = write(folder, "0001.patch", &format!("{head}Hello.\n---\n"));
                 command.args(["git", "send-email", "--confirm=never", "--smtp-encryption=tls"]);
-                command.args([
-                    &format!("--smtp-server={host}"),
-                    &format!("--smtp-server-port={port}"),
-                ]);
+                command.args(["--smtp-server", host, "--smtp-server-port", number]);
                 command.args([&format!("--smtp-ssl-cert-path={trust}"), "--quiet"]);
                 command.args(["--smtp-domain=client.example.test", &format!("--from={SENDER}")]);
                 command.args([&format!("--to={READER}"), "--suppress-cc=all", &patch]);
@@ -156,16 +152,8 @@ impl Client {
                 command.args(["--eval", "(setq backtrace-on-error-noninteractive nil)"]);
             }
             Client::Php => {
-                command.args([
-                    "php",
-                    &script("send.php"),
-                    host,
-                    &number,
-                    SENDER,
-                    READER,
-                    subject,
-                    &trust,
-                ]);
+                command.args(["php", &script("send.php"), host, number, SENDER, READER, subject]);
+                command.arg(&trust);
             }
         }
     }
