@@ -143,7 +143,7 @@ test-desktop-emacs: emacs
 
 test-desktop-relay:
 	tests/lab/tests/relay/desktop/chroot.sh target/desktop/mail
-	$(CARGO) test --locked -p mailport-lab --features desktop --test relay -- desktop:: --nocapture
+	$(CARGO) test --locked -p mailport-lab --features desktop --test relay --test run -- desktop:: --nocapture
 
 test-peers-emacs: emacs
 	EMACS=$(EMACS) bindings/emacs/test/peers.sh target/peers

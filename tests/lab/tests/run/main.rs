@@ -5,6 +5,8 @@
 //! installs and unpacks; fails without them.
 
 mod clients;
+#[cfg(feature = "desktop")]
+mod desktop;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Command, Output};
