@@ -4,7 +4,11 @@ set -eu
 root=$1
 mirror=${MIRROR:-http://deb.debian.org/debian}
 security=${SECURITY_MIRROR:-http://deb.debian.org/debian-security}
-packages=build-essential,debhelper,dh-elpa,dh-python,python3-all,python3-setuptools,pkgconf,ca-certificates,lintian,autopkgtest,mandoc,emacs-nox
+packages="build-essential debhelper dh-elpa dh-python python3-all python3-venv pkgconf cargo-web rustc-web
+    lintian autopkgtest mandoc emacs-nox"
+fail() { echo "chroot: $*" >&2; exit 1; }
+test "$(id -u)" = 0 || fail "a Debian 13 is made in a chroot, which needs root"
+command -v debootstrap >/dev/null || fail "a Debian 13 is made in a chroot, which needs debootstrap: apt-get install debootstrap"
 if [ ! -e "$root/.complete" ]; then
     rm -rf "$root"
     mkdir -p "$root"
@@ -18,8 +22,11 @@ if [ ! -e "$root/.complete" ]; then
     # Debian's newer Rust is in the updates.
     printf 'deb %s %s main\n' "$mirror" trixie "$mirror" trixie-updates "$security" trixie-security \
         >"$root/etc/apt/sources.list"
-    chroot "$root" apt-get -q update
-    chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends \
-        cargo-web rustc-web $(echo $packages | tr , ' ')
     touch "$root/.complete"
+fi
+if [ "$(cat "$root/.complete")" != "$packages" ]; then
+    chroot "$root" apt-get -q update
+    # shellcheck disable=SC2086
+    chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends $packages
+    echo "$packages" >"$root/.complete"
 fi
