@@ -93,7 +93,9 @@ fn mode(path: &Path) -> u32 {
 
 /// Waits until a process has saved: the command goes after 50 ms, though its file is slow.
 fn until_listed(file: &Path, scene: &Scene) -> Vec<Value> {
-    for _ in 0..20 {
+    // On a busy disk, which is slow each time, that takes many processes.
+    let end = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < end {
         scene.connects(file);
         let lines = listed(file);
         if !lines.is_empty() {
@@ -171,7 +173,7 @@ fn a_probe_uses_the_cache_for_its_forecast_and_teaches_it_nothing() {
 #[test]
 fn a_damaged_cache_is_an_empty_cache_and_is_replaced() {
     let scene = Scene::new();
-    let deep = format!("{{\"version\":1,\"places\":{}", "[".repeat(1_000_000));
+    let deep = format!("{{\"version\":1,\"places\":{}", "[".repeat(100_000));
     let cases: [&[u8]; 7] = [
         b"",
         b"{",
