@@ -225,7 +225,7 @@ soak: ## the tests at length: ten thousand dials, many more random worlds, each 
 	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
 	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
-.PHONY: vendor test-packages test-environments
+.PHONY: vendor test-packages test-environments test-yama
 vendor: ## put the crates that everything is built from in vendor/, for a build without a network
 	$(CARGO) vendor --locked vendor >/dev/null
 
@@ -237,6 +237,10 @@ test-packages: ## build and test where it will be used: crates, wheel, Debian 13
 
 test-environments: ## cargo test without root, IPv6, /proc, a loopback, ...; as root
 	tests/packages/environments.sh
+
+test-yama: ## mailport run on a kernel with Yama, in an emulated machine; downloads, as root
+	$(CARGO) build --locked -p mailport-cli
+	tests/packages/yama.sh $(TARGET)/debug/mailport
 
 freeze: ## at a release: keep today's C interface in tests/abi, which later ones are held to
 	@mkdir tests/abi/$(RELEASED) || { echo "tests/abi/$(RELEASED) is frozen already" >&2; exit 1; }
