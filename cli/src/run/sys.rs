@@ -281,7 +281,7 @@ fn receive_hello(socket: &UnixStream) -> io::Result<(Hello, Option<OwnedFd>)> {
 /// Has the kernel wake this process where a program calls, and the program where it is answered, on
 /// the same processor: one of them waits for the other. Linux 6.6; before, nothing changes.
 pub(super) fn wake_in_turn(listener: BorrowedFd<'_>) {
-    const SYNC_WAKE_UP: u64 = 1;
+    const SYNC_WAKE_UP: libc::c_ulong = 1;
     // SAFETY: the argument is a number; a kernel that does not know the call refuses it.
     unsafe { libc::syscall(libc::SYS_ioctl, listener.as_raw_fd(), SET_FLAGS, SYNC_WAKE_UP) };
 }
