@@ -5,14 +5,14 @@
 //! `v4`, where `v6b` is the second one. Every port that has no fate here is open.
 #![allow(clippy::unwrap_used, reason = "what helps a test may fail like one")]
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use mailport::outcome::Errno;
 use mailport::{Config, Family, Plan};
 use mailport_lab::Fate::{self, Icmp, LoseSyns, Reset, Silent};
 use mailport_lab::scenario::{ROUND_TRIP, V4, V6, network};
-use mailport_lab::world::{History, World};
+use mailport_lab::world::{History, Names, World};
 
 fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
@@ -61,6 +61,41 @@ mod a_second_attempt {
         let history = world(&addresses, &fates).dial(&plan, &config);
         let at: Vec<u128> = history.connects().map(|(at, _)| at.as_millis()).collect();
         assert_eq!(at, [0, 250, 500, 750, 1000, 1250], "an attempt delay apart, and one each");
+    }
+
+    #[test]
+    fn makes_room_for_a_new_candidate_the_earliest_one_first() {
+        let v4: Vec<IpAddr> = (1..=4).map(|n| Ipv4Addr::new(192, 0, 2, n).into()).collect();
+        let v6: Vec<IpAddr> =
+            (1..=3).map(|n| Ipv6Addr::from(0x2001_0db8 << 96 | n).into()).collect();
+        let all = [v6, v4.clone()].concat();
+        let fates: Vec<_> = all.iter().map(|&address| (587, address, Silent)).collect();
+        let mut world = world(&all, &fates);
+        // Four addresses at first, and three more when six attempts are open.
+        world.names = Names::after(&all, ms(1390), ms(10));
+        let mut config = Config::default();
+        config.timeout = ms(1900);
+        let history = world.dial(&"587:starttls".parse().unwrap(), &config);
+        let script = history.script();
+        let lines: Vec<&str> =
+            script.lines().skip_while(|line| !line.starts_with("1110")).collect();
+        assert_eq!(
+            lines[..8],
+            [
+                "1110 connect 587 v4",
+                "1360 connect 587 v4b",
+                "1390 close 587 v4 cancelled",
+                "1390 connect 587 v6",
+                "1640 close 587 v4b cancelled",
+                "1640 connect 587 v6b",
+                // There is no other second attempt, so the longest overdue one goes.
+                "1890 close 587 v4 timeout",
+                "1890 connect 587 v6c",
+            ]
+        );
+        let mut ends = history.report.attempts.iter().map(|attempt| attempt.ended);
+        assert_eq!(ends.nth(4), Some(ms(1390)), "the second attempt at v4 ends, not the first");
+        assert_eq!(ends.next(), Some(ms(1640)));
     }
 
     #[test]

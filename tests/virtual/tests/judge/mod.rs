@@ -537,7 +537,8 @@ impl<'a> Judge<'a> {
     /// shortest patience, while no connection is held.
     fn make_room(&self, t: &Try, reported: Option<Outcome>) {
         self.demand(t.is_silent() && self.open(t.service) == 6, "closes nothing for nothing");
-        let of_a_second_attempt = self.of(t.service).any(|t| t.is_silent() && !t.is_first);
+        let seconds = || self.of(t.service).filter(|t| t.is_silent() && !t.is_first);
+        let of_a_second_attempt = seconds().next().is_some();
         let is_overdue = self.impatient(t, Duration::ZERO) <= self.now;
         let right = match reported {
             Some(Outcome::Timeout) => is_overdue,
@@ -548,6 +549,9 @@ impl<'a> Judge<'a> {
         self.demand(right, "a second attempt makes room first, and then what is overdue");
         let first_goes = t.is_first && of_a_second_attempt && self.held().is_none();
         self.demand(!first_goes, "a second attempt makes room before a first one");
+        let is_earliest = seconds().all(|other| t.started <= other.started);
+        let in_order = t.is_first || is_earliest || self.held().is_some();
+        self.demand(in_order, "the earliest second attempt makes room");
     }
 
     fn end(&self, end: End) {
