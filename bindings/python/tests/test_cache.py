@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -53,6 +54,31 @@ def test_a_cache_lasts_in_its_file(tmp_path: Path, silent: Silent, opened: socke
     connected = mailport.dial(HERE, plan=plan, config=config, cache=again)
     connected.socket.close()
     assert connected.report.elapsed < 0.3
+
+
+def test_what_a_program_remembers_before_it_exits_is_saved(
+    tmp_path: Path, opened: socket.socket
+) -> None:
+    program = """
+import sys, mailport
+from mailport import Cache
+cache = Cache(sys.argv[1])
+mailport.connect("127.0.0.1", plan=sys.argv[2], cache=cache).close()
+assert cache.flush(60)
+# The next save is not due for a second.
+mailport.connect("localhost", plan=sys.argv[2], cache=cache).close()
+"""
+
+    def is_saved(turn: int) -> bool:
+        path = tmp_path / f"{turn}.json"
+        plan = f"{port_of(opened)}:starttls"
+        subprocess.run([sys.executable, "-c", program, path, plan], check=True)
+        text = path.read_text()
+        assert '"127.0.0.1"' in text
+        return '"localhost"' in text
+
+    # A busy machine may need longer than the 50 ms that the end of a process waits for.
+    assert any(is_saved(turn) for turn in range(20))
 
 
 def test_the_shared_cache_is_used_by_default_and_can_be_turned_off(

@@ -267,6 +267,22 @@ fn a_file_that_is_not_a_cache_is_left_alone() {
 }
 
 #[test]
+fn what_a_program_remembers_before_it_exits_is_saved() {
+    let (open, folder) = (open(), tempfile::tempdir().expect("a folder"));
+    let plan = plan(&[open.port()]);
+    let program = program("ffi/tests/c/exit.c", &[]);
+    // A busy machine may need longer than the 50 ms that exit waits for.
+    let is_saved = |round| {
+        let file = folder.path().join(format!("{round}.json"));
+        output_of(Command::new(&program).arg(&file).arg(&plan));
+        let text = std::fs::read_to_string(file).expect("what was flushed is there");
+        assert!(text.contains("\"127.0.0.1\""), "{text}");
+        text.contains("\"localhost\"")
+    };
+    assert!((0..20).any(is_saved), "never saved at the end");
+}
+
+#[test]
 fn a_dial_goes_through_a_command() {
     let open = open();
     let printed = run("ffi/tests/c/through.c", &[], &[plan(&[open.port()])]);

@@ -58,7 +58,8 @@ impl Ground {
         let file = |name| self.folder.path().join(name).display().to_string();
         let folder = self.folder.path().display().to_string();
         let refused_only = format!("{}:starttls", self.refused.port());
-        let (file, other_file) = (file("cache.json"), file("other.json"));
+        let (exit_file, other_file) = (file("exit.json"), file("other.json"));
+        let file = file("cache.json");
         let run = |source: &str, flags, arguments: &[&str]| Run {
             source: source.to_owned(),
             flags,
@@ -86,6 +87,7 @@ impl Ground {
             run("ffi/tests/c/addresses.c", "", &[&open]),
             run("ffi/tests/c/failures.c", "", &[&refused_only]),
             run("ffi/tests/c/cache_file.c", "", &[&folder, &open]),
+            run("ffi/tests/c/exit.c", "", &[&exit_file, &open]),
             run("ffi/tests/c/remember.c", "", &["localhost", &other_file, &plan]),
             run("ffi/tests/c/through.c", "", &[&open]),
             run("ffi/tests/c/proxies.c", "", &[&refused_port]),

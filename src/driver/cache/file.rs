@@ -166,3 +166,51 @@ fn beside(path: &Path, end: &str) -> PathBuf {
     name.push(end);
     name.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::{Network, Place};
+    use crate::machine::Observation;
+    use crate::outcome::Outcome;
+    use crate::plan::{Family, Plan};
+
+    const NOW: Stamp = Stamp(1_800_000_000_000);
+
+    /// That a target with a name of a fixed length has connected.
+    fn learned(number: u64) -> Change {
+        let target = format!("mail{number:05}.example").parse().unwrap();
+        let observation = Observation {
+            service: Plan::submission().services()[0],
+            family: Some(Family::Ipv4),
+            outcome: Outcome::Connected,
+            round_trip: Some(std::time::Duration::from_micros(1234)),
+            provisional: false,
+        };
+        let at = Stamp(NOW.0 + number);
+        Change::Learned { place: Place::new(Network::this_machine(""), &target), observation, at }
+    }
+
+    /// A save reads the file as it was and writes it anew, each once, so its length is the cost.
+    #[test]
+    fn a_save_costs_as_much_for_ten_thousand_targets_as_for_as_many_as_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cache.json");
+        let end = Stamp(NOW.0 + 10_000);
+        let length = || fs::metadata(&path).unwrap().len();
+        let changes: Vec<Change> = (0..10_000).map(learned).collect();
+        let kept = Table::MAX_PLACES;
+        save(&path, &changes[..10], end).unwrap();
+        let ten = length();
+        save(&path, &changes[10..kept], end).unwrap();
+        let full = length();
+        assert!(full > 20 * ten && full < 64 << 10, "{ten} and {full} bytes");
+        for changes in changes[kept..].chunks(1000) {
+            let table = save(&path, changes, end).unwrap();
+            assert_eq!((length(), table.list(end).len()), (full, kept));
+        }
+        let newest = changes.last().map(|_| "mail09999.example");
+        let table = read(&path, end).unwrap();
+        assert_eq!(table.list(end).last().map(|line| line.place.target()), newest);
+    }
+}
