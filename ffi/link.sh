@@ -12,8 +12,8 @@ target=${CARGO_TARGET_DIR:-$here/../target}
 version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' "$here/../Cargo.toml")
 soname=libmailport.so.${version%%.*}
 
-${CARGO:-cargo} build --locked --release --package mailport-ffi --manifest-path "$here/../Cargo.toml"
-archive=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/libmailport.a
+${CARGO:-cargo} build --locked --profile library --package mailport-ffi --manifest-path "$here/../Cargo.toml"
+archive=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}library/libmailport.a
 
 # Into a new folder first, so that a program that uses the library meanwhile sees a complete one.
 mkdir -p "$folder"

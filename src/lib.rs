@@ -94,6 +94,7 @@ pub mod probe;
 pub mod report;
 #[doc(hidden)]
 pub mod socks5;
+mod sorted_map;
 pub mod target;
 #[cfg(feature = "driver")]
 pub mod via;

@@ -95,14 +95,19 @@ pub(crate) use export;
 /// Runs the body of an exported function. No state that a panic left half changed is used later:
 /// a dial that panicked is never processed again, and a setting is changed in one assignment.
 pub(crate) fn guarded<T>(panicked: T, body: impl FnOnce() -> T) -> T {
-    let _cancellation = Cancellation::defer();
-    let _errno = SavedErrno::keep();
-    panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(panicked)
+    let call = Call::begin();
+    let result = panic::catch_unwind(AssertUnwindSafe(body)).unwrap_or(panicked);
+    call.end();
+    result
 }
 
-/// Defers pthread_cancel(3) until it is dropped: a thread that ends in the middle of a call would
-/// unwind through Rust, which aborts the process.
-struct Cancellation(c_int);
+/// What a call from C leaves as it was: `errno`, and whether the thread can be cancelled. While it
+/// runs, pthread_cancel(3) is deferred: a thread that ends in the middle of a call would unwind
+/// through Rust, which aborts the process.
+struct Call {
+    cancellation: c_int,
+    errno: c_int,
+}
 
 // Not in the libc crate for every C library.
 const PTHREAD_CANCEL_DISABLE: c_int = 1;
@@ -112,46 +117,30 @@ unsafe extern "C" {
     fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
 }
 
-impl Cancellation {
-    fn defer() -> Cancellation {
-        let mut before = PTHREAD_CANCEL_DISABLE;
-        #[allow(unsafe_code, reason = "the state is the C library's")]
-        // SAFETY: the pointer is to an int that outlives the call.
-        unsafe {
-            pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut before);
-        }
-        Cancellation(before)
+// Not inlined: a hundred functions have these calls.
+impl Call {
+    #[inline(never)]
+    fn begin() -> Call {
+        let mut cancellation = PTHREAD_CANCEL_DISABLE;
+        #[allow(unsafe_code, reason = "the state and errno are the C library's")]
+        // SAFETY: the first pointer is to an int that outlives the call, and the C library gives a
+        // valid pointer to this thread's errno.
+        let errno = unsafe {
+            pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut cancellation);
+            *libc::__errno_location()
+        };
+        Call { cancellation, errno }
     }
-}
 
-impl Drop for Cancellation {
-    fn drop(&mut self) {
+    #[inline(never)]
+    fn end(self) {
         let mut disabled = 0;
-        #[allow(unsafe_code, reason = "the state is the C library's")]
-        // SAFETY: as above. With the deferred type, which is the default, this ends no thread.
+        #[allow(unsafe_code, reason = "the state and errno are the C library's")]
+        // SAFETY: as above; no reference to errno is kept. With the deferred type of cancellation,
+        // which is the default, this ends no thread.
         unsafe {
-            pthread_setcancelstate(self.0, &raw mut disabled);
-        }
-    }
-}
-
-/// Restores `errno` when it is dropped.
-struct SavedErrno(i32);
-
-impl SavedErrno {
-    fn keep() -> SavedErrno {
-        #[allow(unsafe_code, reason = "errno is behind a pointer")]
-        // SAFETY: the C library gives a valid pointer to this thread's number.
-        SavedErrno(unsafe { *libc::__errno_location() })
-    }
-}
-
-impl Drop for SavedErrno {
-    fn drop(&mut self) {
-        #[allow(unsafe_code, reason = "errno is behind a pointer")]
-        // SAFETY: as above; no reference to it is kept.
-        unsafe {
-            *libc::__errno_location() = self.0;
+            *libc::__errno_location() = self.errno;
+            pthread_setcancelstate(self.cancellation, &raw mut disabled);
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::table::{CacheEntry, KnownTarget, RememberedAnswer};
 use super::{Network, Place, Stamp, Table};
@@ -12,7 +13,7 @@ use crate::plan::{Family, Service};
 use crate::target::Target;
 
 /// Counts up when a key changes its meaning or goes.
-const VERSION: u32 = 1;
+const VERSION: u64 = 1;
 
 /// How the text of every version begins; the number follows, and then [`PLACES`].
 const START: &[u8] = b"{\"version\":";
@@ -26,20 +27,6 @@ fn has_places(text: &[u8]) -> bool {
     digits > 0 && rest.starts_with(PLACES) || PLACES.starts_with(rest)
 }
 
-/// What every version of the file has, in any order and spacing.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "only whether it is there matters")]
-struct Whole {
-    version: u64,
-    places: Vec<serde::de::IgnoredAny>,
-}
-
-/// The version of a file.
-#[derive(Deserialize)]
-struct Versioned {
-    version: u64,
-}
-
 /// The outcomes that an observation may have.
 const OUTCOMES: [Outcome; 7] = [
     Outcome::Connected,
@@ -51,13 +38,13 @@ const OUTCOMES: [Outcome; 7] = [
     Outcome::Via,
 ];
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct CacheText {
-    version: u32,
+    version: u64,
     places: Vec<PlaceText>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct PlaceText {
     network: String,
     label: String,
@@ -67,7 +54,7 @@ struct PlaceText {
 }
 
 /// Times are in milliseconds since 1970, the round trip in microseconds.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct OutcomeText {
     service: String,
     family: Option<String>,
@@ -78,7 +65,7 @@ struct OutcomeText {
     count: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 struct AnswerText {
     service: String,
     answer: String,
@@ -100,23 +87,22 @@ impl Table {
         let starts = text.starts_with(START) || START.starts_with(text);
         starts && has_places(text)
             || text.iter().all(|&byte| byte == 0)
-            || serde_json::from_slice::<Whole>(text).is_ok()
+            || Whole::parse(text).is_some()
     }
 
     /// Whether a file is of a version to come: it holds what this one would lose.
     pub(crate) fn is_of_the_future(text: &[u8]) -> bool {
-        let file = serde_json::from_slice::<Versioned>(text);
-        file.is_ok_and(|file| file.version > u64::from(VERSION))
+        Whole::parse(text).is_some_and(|file| file.version > VERSION)
     }
 
     /// The table that a file keeps, as far as it can be understood. Text of another version, and
     /// text that is not a cache, is an empty table; within ours, what makes no sense is left out.
     pub(crate) fn from_text(text: &[u8], now: Stamp) -> Table {
         let mut table = Table::default();
-        let file = serde_json::from_slice::<CacheText>(text).ok();
-        let places = file.filter(|file| file.version == VERSION).map(|file| file.places);
-        let known = places.into_iter().flatten().filter_map(|place| place.read());
-        table.places.extend(known);
+        let file = Whole::parse(text).filter(|file| file.version == VERSION);
+        // More is none of ours.
+        let places = file.iter().flat_map(|file| &file.places).take(Table::MAX_PLACES);
+        table.places.extend(places.filter_map(read_place));
         table.tidy(now);
         table
     }
@@ -147,41 +133,73 @@ impl PlaceText {
             answers: answers.collect(),
         }
     }
+}
 
-    fn read(&self) -> Option<(Place, KnownTarget)> {
-        let target: Target = self.target.parse().ok()?;
-        let place = Place::new(Network::written(&self.network, &self.label)?, &target);
-        let known = KnownTarget {
-            outcomes: self.outcomes.iter().filter_map(OutcomeText::read).collect(),
-            answers: self.answers.iter().filter_map(AnswerText::read).collect(),
-        };
-        Some((place, known))
+/// What every version of the file has, in any order and spacing.
+struct Whole {
+    version: u64,
+    places: Vec<Value>,
+}
+
+impl Whole {
+    // As a value, not as one type of each part: that is less code.
+    fn parse(text: &[u8]) -> Option<Whole> {
+        let Value::Object(mut file) = serde_json::from_slice(text).ok()? else { return None };
+        let version = file.get("version")?.as_u64()?;
+        let Value::Array(places) = file.remove("places")? else { return None };
+        Some(Whole { version, places })
     }
 }
 
-impl OutcomeText {
-    fn read(&self) -> Option<((Service, Option<Family>), CacheEntry)> {
-        let service = self.service.parse::<Service>().ok()?.over_both();
-        let family = match &self.family {
-            Some(name) => Some(Family::ALL.into_iter().find(|family| family.name() == name)?),
-            None => None,
-        };
-        let outcome = OUTCOMES.into_iter().find(|outcome| outcome.name() == self.outcome)?;
-        let (when, until) = (Stamp(self.when), Stamp(self.until));
-        let round_trip = self.round_trip.map(Duration::from_micros);
-        let entry = CacheEntry { outcome, when, until, round_trip, count: self.count };
-        (until.since(when) <= Table::LONGEST_LIFE).then_some(((service, family), entry))
-    }
+fn text<'a>(of: &'a Value, key: &str) -> Option<&'a str> {
+    of.get(key)?.as_str()
 }
 
-impl AnswerText {
-    fn read(&self) -> Option<(Service, RememberedAnswer)> {
-        let answer = Answer::ALL.into_iter().find(|answer| answer.name() == self.answer)?;
-        let (when, until) = (Stamp(self.when), Stamp(self.until));
-        let remembered = RememberedAnswer { answer, when, until };
-        let is_sane = until.since(when) <= Table::ANSWER_LIFETIME;
-        Some((self.service.parse().ok()?, remembered)).filter(|_| is_sane)
-    }
+fn list<'a>(of: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> {
+    let list = of.get(key).and_then(Value::as_array);
+    list.into_iter().flatten().take(Table::MAX_OF_PLACE)
+}
+
+/// When something happened, and until when it is used.
+fn times(of: &Value) -> Option<(Stamp, Stamp)> {
+    let time = |key| of.get(key)?.as_u64().map(Stamp);
+    Some((time("when")?, time("until")?))
+}
+
+fn read_place(of: &Value) -> Option<(Place, KnownTarget)> {
+    let target: Target = text(of, "target")?.parse().ok()?;
+    let network = Network::written(text(of, "network")?, text(of, "label")?)?;
+    let mut known = KnownTarget::default();
+    known.outcomes.extend(list(of, "outcomes").filter_map(read_outcome));
+    known.answers.extend(list(of, "answers").filter_map(read_answer));
+    Some((Place::new(network, &target), known))
+}
+
+fn read_outcome(of: &Value) -> Option<((Service, Option<Family>), CacheEntry)> {
+    let service = text(of, "service")?.parse::<Service>().ok()?.over_both();
+    let family = match of.get("family")? {
+        Value::Null => None,
+        name => Some(Family::ALL.into_iter().find(|family| Some(family.name()) == name.as_str())?),
+    };
+    let name = text(of, "outcome")?;
+    let outcome = OUTCOMES.into_iter().find(|outcome| outcome.name() == name)?;
+    let (when, until) = times(of)?;
+    let round_trip = match of.get("round_trip")? {
+        Value::Null => None,
+        time => Some(Duration::from_micros(time.as_u64()?)),
+    };
+    let count = of.get("count")?.as_u64()?.try_into().ok()?;
+    let entry = CacheEntry { outcome, when, until, round_trip, count };
+    (until.since(when) <= Table::LONGEST_LIFE).then_some(((service, family), entry))
+}
+
+fn read_answer(of: &Value) -> Option<(Service, RememberedAnswer)> {
+    let name = text(of, "answer")?;
+    let answer = Answer::ALL.into_iter().find(|answer| answer.name() == name)?;
+    let (when, until) = times(of)?;
+    let remembered = RememberedAnswer { answer, when, until };
+    let is_sane = until.since(when) <= Table::ANSWER_LIFETIME;
+    Some((text(of, "service")?.parse().ok()?, remembered)).filter(|_| is_sane)
 }
 
 #[cfg(test)]

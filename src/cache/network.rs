@@ -172,10 +172,7 @@ impl<'a> Ipv4Route<'a> {
                 && (HALF + 1..32).contains(&other.length)
                 && !link_local
         });
-        let mut prefixes: Vec<_> = on_link.map(|other| (other.destination, other.length)).collect();
-        prefixes.sort_unstable();
-        prefixes.dedup();
-        prefixes
+        each_once(on_link.map(|other| (other.destination, other.length)))
     }
 
     /// Everything that tells its network; `None` where what should is missing.
@@ -294,10 +291,18 @@ fn ipv6_prefixes(if_inet6: &str, interface: &str) -> Vec<u64> {
         let reaches = scope == "00" && device == interface;
         (in_use && reaches).then(|| ipv6(address).map(network_part)).flatten()
     });
-    let mut parts: Vec<u64> = parts.collect();
-    parts.sort_unstable();
-    parts.dedup();
-    parts
+    each_once(parts)
+}
+
+/// The items in order, without repetitions.
+fn each_once<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut set = Vec::new();
+    for item in items {
+        if let Err(place) = set.binary_search(&item) {
+            set.insert(place, item);
+        }
+    }
+    set
 }
 
 /// Whether a prefix is of `2000::/3`, where each belongs to one network.

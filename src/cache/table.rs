@@ -1,29 +1,29 @@
 //! The rules of the cache: what is kept, for how long, and which hints a dial gets.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Network, Place, Stamp};
 use crate::machine::{Answer, Hints, Observation};
 use crate::outcome::Outcome;
 use crate::plan::{Family, Plan, Service};
+use crate::sorted_map::SortedMap;
 use crate::target::Target;
 
 /// What is remembered, of every target in every network. It grows by [`Change`]s only, so two
 /// processes that bring theirs to the same table, one after the other, lose nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    pub(super) places: BTreeMap<Place, KnownTarget>,
+    pub(super) places: SortedMap<Place, KnownTarget>,
 }
 
 /// What is known of one target in one network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct KnownTarget {
     /// By the service without its family, and the family; no family through a proxy.
-    pub(super) outcomes: BTreeMap<(Service, Option<Family>), CacheEntry>,
+    pub(super) outcomes: SortedMap<(Service, Option<Family>), CacheEntry>,
     /// By the service that would come next.
-    pub(super) answers: BTreeMap<Service, RememberedAnswer>,
+    pub(super) answers: SortedMap<Service, RememberedAnswer>,
 }
 
 /// How a service fared the last time.
@@ -147,7 +147,7 @@ impl Table {
         match change {
             Change::Learned { place, observation, at } => {
                 let (service, at) = (observation.service.over_both(), (*at).min(now));
-                let known = self.places.entry(place.clone()).or_default();
+                let known = self.places.entry(place);
                 let last = known.outcomes.get(&(service, observation.family));
                 let last = last.filter(|last| last.is_believed(now));
                 if last.is_none_or(|last| last.when <= at) {
@@ -157,7 +157,7 @@ impl Table {
             }
             Change::RememberedAnswer { place, service, answer, at } => {
                 let at = (*at).min(now);
-                let known = self.places.entry(place.clone()).or_default();
+                let known = self.places.entry(place);
                 let last = known.answers.get(service).filter(|last| last.is_believed(now));
                 if last.is_none_or(|last| last.when <= at) {
                     let until = at.plus(Table::ANSWER_LIFETIME);
@@ -259,27 +259,32 @@ impl Table {
         for known in self.places.values_mut() {
             known.outcomes.retain(|_, e| now < e.until.plus(Table::KEPT));
             known.answers.retain(|_, remembered| now < remembered.until);
-            keep_newest(&mut known.outcomes, Table::MAX_OF_PLACE, |entry| entry.age(now));
-            keep_newest(&mut known.answers, Table::MAX_OF_PLACE, |remembered| remembered.age(now));
+            let ages: Vec<Duration> = known.outcomes.values().map(|entry| entry.age(now)).collect();
+            let mut kept = newest(&ages, Table::MAX_OF_PLACE);
+            known.outcomes.retain(|_, _| kept.next() == Some(true));
+            let ages: Vec<Duration> =
+                known.answers.values().map(|answer| answer.age(now)).collect();
+            let mut kept = newest(&ages, Table::MAX_OF_PLACE);
+            known.answers.retain(|_, _| kept.next() == Some(true));
         }
         self.places.retain(|_, known| known.len() > 0);
-        keep_newest(&mut self.places, Table::MAX_PLACES, |known| known.age(now));
+        let ages: Vec<Duration> = self.places.values().map(|known| known.age(now)).collect();
+        let mut kept = newest(&ages, Table::MAX_PLACES);
+        self.places.retain(|_, _| kept.next() == Some(true));
     }
 }
 
-/// Takes out the oldest until there are no more than `most`.
-fn keep_newest<K: Ord + Clone, V>(
-    map: &mut BTreeMap<K, V>,
-    most: usize,
-    age: impl Fn(&V) -> Duration,
-) {
-    let Some(too_many) = map.len().checked_sub(most).filter(|&number| number > 0) else { return };
-    let mut ages: Vec<(Duration, K)> =
-        map.iter().map(|(key, value)| (age(value), key.clone())).collect();
-    ages.sort_by_key(|(age, _)| Reverse(*age));
-    for (_, key) in ages.into_iter().take(too_many) {
-        map.remove(&key);
+/// Which of the entries of these ages are kept where there may be this many: the oldest go, and of
+/// the same age the first.
+fn newest(ages: &[Duration], most: usize) -> impl Iterator<Item = bool> {
+    let mut kept = vec![true; ages.len()];
+    for _ in most..ages.len() {
+        let left = (0..ages.len()).filter(|&index| kept[index]);
+        if let Some(oldest) = left.max_by_key(|&index| (ages[index], Reverse(index))) {
+            kept[oldest] = false;
+        }
     }
+    kept.into_iter()
 }
 
 impl KnownTarget {
@@ -755,7 +760,7 @@ mod tests {
         for n in 1..=Table::MAX_PLACES + 10 {
             table.apply(&learned(n, at(n)), at(n));
         }
-        let left: Vec<&Place> = table.places.keys().collect();
+        let left: Vec<&Place> = table.places.iter().map(|(place, _)| place).collect();
         assert_eq!(left.len(), Table::MAX_PLACES);
         for n in 0..=Table::MAX_PLACES + 10 {
             assert_eq!(left.contains(&&place(n)), n > 10, "{n}");

@@ -4,7 +4,7 @@
 //! thread that is stuck holds no descriptor of any dial and no lock, and a dial that goes away
 //! leaves only an empty slot behind.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +18,7 @@ use super::sys;
 use crate::machine::Query;
 use crate::plan::Family;
 use crate::report::LookupError;
+use crate::sorted_map::SortedMap;
 
 /// Look-ups that run at once, not counting those that have become [`OLD`].
 const RUNNING: usize = 16;
@@ -89,12 +90,12 @@ struct ResolverShared {
 #[derive(Default)]
 struct ResolverState {
     /// Look-ups that have not ended, by a number that is never used twice.
-    jobs: BTreeMap<u64, Job>,
+    jobs: SortedMap<u64, Job>,
     /// The last look-up of each key, which others may join.
-    latest: BTreeMap<Key, u64>,
+    latest: SortedMap<Key, u64>,
     /// Look-ups that no thread has taken yet.
     queue: VecDeque<u64>,
-    threads: BTreeMap<u64, Thread>,
+    threads: SortedMap<u64, Thread>,
     /// The number that comes next.
     next: u64,
 }
@@ -307,7 +308,8 @@ impl ResolverState {
             self.end(number);
         }
         let jobs = &self.jobs;
-        let place = self.queue.iter().position(|n| jobs[n].key.namespaces == namespaces)?;
+        let is_here = |job: &Job| job.key.namespaces == namespaces;
+        let place = self.queue.iter().position(|n| jobs.get(n).is_some_and(is_here))?;
         // One that is no longer needed does not count against the limit.
         let running = jobs.values().filter(|job| job.is_wanted());
         let running: Vec<Instant> = running.filter_map(|job| job.runs_since).collect();
@@ -579,7 +581,7 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 2);
         let shared = resolver.shared();
         let state = shared.lock();
-        assert!(state.jobs.is_empty() && state.latest.is_empty());
+        assert!(state.jobs.len() + state.latest.len() == 0);
     }
 
     #[test]
@@ -642,7 +644,7 @@ mod tests {
         drop(release);
         wait_for(|| is_idle(&resolver));
         assert_eq!(calls.load(Ordering::SeqCst), 16);
-        assert!(gone.take().is_empty() && resolver.shared().lock().jobs.is_empty());
+        assert!(gone.take().is_empty() && resolver.shared().lock().jobs.len() == 0);
     }
 
     #[test]

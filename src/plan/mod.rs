@@ -142,10 +142,10 @@ impl Plan {
     pub fn prefer_submission(mut self) -> Plan {
         let is_mail = |service: &Service| matches!(service.port(), 587 | 25);
         let of_mail = self.services.iter().copied().filter(is_mail);
-        let mut sorted: Vec<Service> = of_mail.collect();
-        sorted.sort_by_key(|service| service.port() == 25);
+        let (submission, relay): (Vec<_>, Vec<_>) =
+            of_mail.partition(|service| service.port() == 587);
         let places = self.services.iter_mut().filter(|service| is_mail(service));
-        places.zip(sorted).for_each(|(place, service)| *place = service);
+        places.zip([submission, relay].concat()).for_each(|(place, service)| *place = service);
         self
     }
 

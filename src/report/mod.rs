@@ -505,13 +505,17 @@ pub struct Millis(pub Duration);
 
 impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ms = self.0.as_secs_f64() * 1000.0;
-        if ms < 9.95 {
-            write!(f, "{ms:.1} ms")
-        } else if ms < 999.5 {
-            write!(f, "{ms:.0} ms")
+        // Whole numbers: the code that writes floating-point numbers would be a hundredth of the C
+        // library.
+        let of =
+            |unit: u64| (self.0 + Duration::from_micros(unit / 2)).as_micros() / u128::from(unit);
+        let (tenths, ms, hundredths) = (of(100), of(1000), of(10_000));
+        if tenths < 100 {
+            write!(f, "{}.{} ms", tenths / 10, tenths % 10)
+        } else if ms < 1000 {
+            write!(f, "{ms} ms")
         } else {
-            write!(f, "{:.2} s", ms / 1000.0)
+            write!(f, "{}.{:02} s", hundredths / 100, hundredths % 100)
         }
     }
 }

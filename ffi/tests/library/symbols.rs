@@ -59,6 +59,15 @@ fn the_library_has_its_soname_and_stays_when_it_is_closed() {
 }
 
 #[test]
+fn the_library_is_at_most_950_000_bytes() {
+    let size = std::fs::metadata(shared()).expect("the library").len();
+    assert!(
+        size <= 950_000,
+        "{size} bytes: nm --size-sort of a link without --strip-all tells why"
+    );
+}
+
+#[test]
 fn unsafe_code_is_in_the_boundary_alone() {
     for entry in std::fs::read_dir(repository().join("ffi/src")).expect("a folder") {
         let path = entry.expect("an entry").path();

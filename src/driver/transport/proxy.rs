@@ -19,7 +19,7 @@ use crate::socks5::{Client, Login, SocksError};
 use crate::target::{Host, Target};
 
 /// A dial to the proxy.
-pub(in crate::driver) trait ProxyDial: fmt::Debug + Send + Sync {
+pub(in crate::driver) trait ProxyDial: Send + Sync {
     /// Does what can be done now; `None` while it is pending.
     fn turn(&mut self) -> Option<Result<Stream, ConnectError>>;
 
@@ -28,6 +28,12 @@ pub(in crate::driver) trait ProxyDial: fmt::Debug + Send + Sync {
 
     /// The descriptor that is readable when it is to be called.
     fn watched(&mut self) -> Result<BorrowedFd<'_>, ConnectError>;
+}
+
+impl fmt::Debug for dyn ProxyDial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProxyDial").finish_non_exhaustive()
+    }
 }
 
 type StartFunction =
