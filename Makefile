@@ -229,11 +229,13 @@ soak: ## the tests at length: ten thousand dials, many more random worlds, each 
 vendor: ## put the crates that everything is built from in vendor/, for a build without a network
 	$(CARGO) vendor --locked vendor >/dev/null
 
-test-packages: ## build and test where it will be used: crates, wheel, Debian 13, i386; downloads, as root
+test-packages: ## build and test where it will be used: crates, wheel, Debian 13, i386, musl, arm64; downloads, as root
 	tests/packages/crates.sh
 	tests/packages/wheel.sh
 	tests/packages/debian.sh
 	tests/packages/i386.sh
+	tests/packages/musl.sh
+	tests/packages/arm64.sh
 
 test-environments: ## cargo test without root, IPv6, /proc, a loopback, ...; as root
 	tests/packages/environments.sh
