@@ -7,14 +7,15 @@ cd "$(dirname "$0")/../.."
 root=$PWD/target/packages/cross
 tests/packages/cross.sh "$root"
 tests/packages/inside.sh "$root" '
-    export CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu CARGO_PROFILE_DEV_DEBUG=0
+    export CARGO_TARGET_DIR=/build/arm64 CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu
+    export CARGO_PROFILE_DEV_DEBUG=0
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
     cargo test --locked -p mailport --lib --test loops --test no_stdio --test fork
     cargo run --locked -p mailport-demo
     cargo build --locked -p mailport-cli
     CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy NM=aarch64-linux-gnu-nm \
-        AR=aarch64-linux-gnu-ar ffi/link.sh /build/c-arm64
-    sh tests/packages/emulated.sh /build/aarch64-unknown-linux-gnu/debug/mailport /build/c-arm64
+        AR=aarch64-linux-gnu-ar ffi/link.sh /build/arm64/c
+    sh tests/packages/emulated.sh /build/arm64/aarch64-unknown-linux-gnu/debug/mailport /build/arm64/c
 '
 echo "arm64: ok: the library, the demo, the command, and the C library's programs, under qemu-user"
