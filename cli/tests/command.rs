@@ -99,6 +99,15 @@ fn a_dial_that_fails_says_so_on_standard_error_and_draws_what_was_asked_for() {
     }
 }
 
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[test]
+fn to_run_a_program_on_another_processor_is_an_error_that_says_so() {
+    let output = run(&["run", "true"]);
+    let said = text(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("mailport run does not support this processor"), "{said}");
+}
+
 #[test]
 fn misuse_is_status_2_and_names_the_part() {
     let long = "a".repeat(254);

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mailport::internal::adopt;
+use rustix::time::{ClockId, clock_gettime};
 use sd_notify::NotifyState;
 
 /// The listening sockets that the service manager has passed (`LISTEN_FDS`); none the second time.
@@ -23,10 +24,10 @@ pub fn notify_ready() {
 
 /// Notifies it that the settings are being read again; [`notify_ready`] follows.
 pub(super) fn notify_reloading() {
-    match NotifyState::monotonic_usec_now() {
-        Ok(now) => notify(&[NotifyState::Reloading, now]),
-        Err(_) => notify(&[NotifyState::Reloading]),
-    }
+    // Not by the crate's function, which overflows where seconds have 32 bits.
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = i128::from(now.tv_sec) * 1_000_000 + i128::from(now.tv_nsec) / 1_000;
+    notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(now)]);
 }
 
 /// Notifies it that the relay stops.

@@ -11,7 +11,7 @@ tests/packages/inside.sh "$root" '
     export CARGO_PROFILE_DEV_DEBUG=0
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
     export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu"
-    cargo test --locked -p mailport --lib --test loops --test no_stdio --test fork
+    cargo test --locked -p mailport --lib --test loops --test fork
     cargo run --locked -p mailport-demo
     cargo build --locked -p mailport-cli
     CC=aarch64-linux-gnu-gcc OBJCOPY=aarch64-linux-gnu-objcopy NM=aarch64-linux-gnu-nm \

@@ -7,7 +7,8 @@ library=$2
 fail() { echo "emulated: $*" >&2; exit 1; }
 emulate() { qemu-aarch64 -L /usr/aarch64-linux-gnu -E "LD_LIBRARY_PATH=$library" "$@"; }
 work=$(mktemp -d)
-trap 'kill $(jobs -p); rm -rf "$work"' EXIT
+server=
+trap 'kill $server; rm -rf "$work"' EXIT
 python3 -c '
 import socket
 listener = socket.create_server(("127.0.0.1", 25))
@@ -16,6 +17,7 @@ while True:
     connection = listener.accept()[0]
     connection.sendall(b"220 ready\r\n")
 ' >"$work/server" &
+server=$!
 until grep -q ready "$work/server"; do sleep 0.1; done
 # Port 587 is refused. The kernel tells, and qemu does not pass on, whether that was a reset.
 found=$(emulate "$command" connect localhost --json --cache off)

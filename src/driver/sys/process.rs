@@ -248,7 +248,7 @@ pub(in crate::driver) fn start(program: &Program, given: &Given) -> io::Result<(
         let argument = (&raw const start).cast_mut().cast();
         // SAFETY: the stack and what the argument points to outlive the child, for this thread
         // sleeps until the child has ended; it makes system calls only.
-        check(unsafe { libc::clone(begin, stack, SHARED, argument) })
+        check(unsafe { child(begin, stack, argument) })
     })?;
     loop {
         // SAFETY: the status is not asked for.
@@ -264,13 +264,33 @@ pub(in crate::driver) fn start(program: &Program, given: &Given) -> io::Result<(
 /// that tells of its end.
 const SHARED: libc::c_int = libc::CLONE_VM | libc::CLONE_VFORK;
 
+/// Starts a child as [`SHARED`] says. qemu-user refuses one that sends no signal at its end, and
+/// copies the memory.
+///
+/// # Safety
+/// As `clone`; the child makes system calls only.
+unsafe fn child(
+    run: extern "C" fn(*mut libc::c_void) -> libc::c_int,
+    stack: *mut libc::c_void,
+    argument: *mut libc::c_void,
+) -> libc::c_int {
+    // SAFETY: that of the caller.
+    unsafe {
+        let started = libc::clone(run, stack, SHARED, argument);
+        if started < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL) {
+            return libc::clone(run, stack, SHARED | libc::SIGCHLD, argument);
+        }
+        started
+    }
+}
+
 /// The child: starts the command and ends.
 extern "C" fn begin(argument: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the pointer to a `Start` of the parent, which sleeps; nothing but system calls
     // follows.
     unsafe {
         let start = &*argument.cast::<Start>();
-        if libc::clone(execute, start.stack, SHARED, argument) < 0 {
+        if child(execute, start.stack, argument) < 0 {
             tell(start.channel);
         }
         libc::_exit(0)
