@@ -59,7 +59,8 @@ emacs-package:
 	printf '(define-package "mailport" "%s" "Connect to mail servers without freezing" %s :keywords %s :url "%s")\n' \
 	  $(VERSION) "'((emacs \"28.1\"))" "'(\"mail\" \"comm\")" \
 	  "$$(sed -n 's/^;; URL: //p' bindings/emacs/mailport.el)" >> $(TARGET)/$(PACKAGE)/mailport-pkg.el
-	tar -C $(TARGET) -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
+	tar -C $(TARGET) --sort=name --owner=0 --group=0 --numeric-owner $(if $(SOURCE_DATE_EPOCH),--mtime=@$(SOURCE_DATE_EPOCH)) \
+	  -cf bindings/emacs/$(PACKAGE).tar $(PACKAGE)
 
 # What the tests need in addition to Rust. Root is for the packages only.
 # The tests of Debian's CPython, whose package has its version in the name.
@@ -225,16 +226,18 @@ soak: ## the tests at length: ten thousand dials, many more random worlds, each 
 	MAILPORT_SOAK_DIALS=10000 $(CARGO) test --locked -p mailport-ffi calls_without_sense
 	MAILPORT_EVERY_PYTHON=full $(PYTHON) test
 
-.PHONY: vendor test-packages test-environments test-yama
+.PHONY: vendor dist test-packages test-environments test-yama
 vendor: ## put the crates that everything is built from in vendor/, for a build without a network
 	$(CARGO) vendor --locked vendor >/dev/null
 
-test-packages: ## build and test where it will be used: crates, wheel, Debian 13, i386, musl, arm64; downloads, as root
+dist: ## every file of a release, in target/dist; on a clean clone, as root (for a chroot); downloads zig and more
+	tests/packages/dist.sh
+
+test-packages: ## build and test where it will be used: crates, make dist, i386, arm64; on a clean clone, as root
 	tests/packages/crates.sh
-	tests/packages/wheel.sh
-	tests/packages/debian.sh
+	tests/packages/dist.sh
+	tests/packages/sums.sh
 	tests/packages/i386.sh
-	tests/packages/musl.sh
 	tests/packages/arm64.sh
 
 test-environments: ## cargo test without root, IPv6, /proc, a loopback, ...; as root
