@@ -347,6 +347,13 @@ impl Report {
         }
     }
 
+    /// Why there is no connection, without the host and the time: for a dial within another one.
+    #[cfg(feature = "driver")]
+    pub(crate) fn cause(&self) -> String {
+        let clauses = clauses(&self.attempts, |_| true, true).join("; ");
+        if clauses.is_empty() { self.unresolved() } else { clauses }
+    }
+
     /// What is wrong with the proxy or the command.
     fn way_down(&self) -> String {
         let of_the_way = |a: &&Attempt| a.via_error.is_some_and(ViaError::is_of_the_way);

@@ -243,5 +243,9 @@ fn unreachable(error: &ConnectError) -> Fact {
         }
         _ => Failure { errno: error.errno(), ..Failure::from_via_error(ViaError::Unreachable) },
     };
-    Fact::Failed { failure, note: Some(error.to_string()) }
+    let note = match error {
+        ConnectError::Failed(report) => report.cause(),
+        other => other.to_string(),
+    };
+    Fact::Failed { failure, note: Some(note) }
 }
