@@ -218,6 +218,10 @@ mod a_proof {
              1300 close 587 v4 timeout
              1300 wins 25 v4",
         );
+        // The proof ends later here: 250 ms after the kernel's repetition.
+        let mut far = far_world(150, &[(587, V4, Silent)]);
+        far.hints.known = vec![Plan::submission().services()[0]];
+        assert_eq!(run(&far).report.elapsed, ms(1350));
     }
 
     #[test]
