@@ -213,7 +213,9 @@ tools:
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets --all-features -- -D warnings
-	$(CARGO) hack clippy --locked -p mailport --lib --each-feature -- -D warnings
+	@# cargo-hack names no package; in the root that means every default member, whose features add up.
+	commands=$$($(CARGO) hack clippy --locked -p mailport --lib --each-feature --print-command-list -- -D warnings) && \
+	  test -n "$$commands" && echo "$$commands" | sed 's/ --lib / -p mailport --lib /' | sh -ex
 	$(CARGO) clippy --locked --manifest-path examples/async/Cargo.toml --target-dir target/async --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --all-features
 	$(CARGO) check --locked --quiet --manifest-path fuzz/Cargo.toml --target-dir target/fuzz

@@ -20,6 +20,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.find(key).ok().map(|place| &self.0[place].1)
     }
 
+    #[cfg(feature = "driver")]
     pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.find(key).ok().map(|place| &mut self.0[place].1)
     }
@@ -45,6 +46,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         &mut self.0[place].1
     }
 
+    #[cfg(feature = "driver")]
     pub(crate) fn remove(&mut self, key: &K) -> Option<V> {
         self.find(key).ok().map(|place| self.0.remove(place).1)
     }

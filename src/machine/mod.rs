@@ -15,7 +15,9 @@ mod rules;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-pub(crate) use addresses::{LOOKUP_HEDGE, usable};
+#[cfg(feature = "driver")]
+pub(crate) use addresses::LOOKUP_HEDGE;
+pub(crate) use addresses::usable;
 pub use ask::{Answer, Question, Stale};
 pub use event::{Action, AttemptId, Event, Query};
 pub use hints::{Hints, Observation};
@@ -130,6 +132,7 @@ impl Machine {
     }
 
     /// Whether the time of the whole dial is over.
+    #[cfg(feature = "driver")]
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.ended.is_none() && !self.asking.is_open() && self.rules().deadline() <= now
     }
