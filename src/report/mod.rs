@@ -514,8 +514,8 @@ impl fmt::Display for Millis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Whole numbers: the code that writes floating-point numbers would be a hundredth of the C
         // library.
-        let of =
-            |unit: u64| (self.0 + Duration::from_micros(unit / 2)).as_micros() / u128::from(unit);
+        // Half up, in nanoseconds: u128 holds those of any duration.
+        let of = |unit: u128| (self.0.as_nanos() + unit * 500) / (unit * 1000);
         let (tenths, ms, hundredths) = (of(100), of(1000), of(10_000));
         if tenths < 100 {
             write!(f, "{}.{} ms", tenths / 10, tenths % 10)
