@@ -144,11 +144,35 @@ struct Whole {
 impl Whole {
     // As a value, not as one type of each part: that is less code.
     fn parse(text: &[u8]) -> Option<Whole> {
+        if is_deep(text) {
+            return None;
+        }
         let Value::Object(mut file) = serde_json::from_slice(text).ok()? else { return None };
         let version = file.get("version")?.as_u64()?;
         let Value::Array(places) = file.remove("places")? else { return None };
         Some(Whole { version, places })
     }
+}
+
+/// Whether a text nests more than a cache does, which has five levels: to read it would take more
+/// stack than a thread of the program may have.
+fn is_deep(text: &[u8]) -> bool {
+    const MOST: usize = 16;
+    let (mut open, mut is_quoted, mut is_escaped) = (0_usize, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b'[' | b'{' if !is_quoted => open += 1,
+            b']' | b'}' if !is_quoted => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > MOST {
+            return true;
+        }
+    }
+    false
 }
 
 fn text<'a>(of: &'a Value, key: &str) -> Option<&'a str> {
@@ -256,6 +280,17 @@ mod tests {
             assert_eq!(Table::from_text(text.as_bytes(), NOW), Table::default(), "{text}");
         }
         assert_eq!(Table::from_text(b"\xff\xfe", NOW), Table::default());
+    }
+
+    #[test]
+    fn text_that_nests_deeply_is_read_on_no_stack() {
+        let levels = |levels: usize| ["[".repeat(levels), "]".repeat(levels)].concat();
+        assert!(!is_deep(levels(16).as_bytes()) && is_deep(levels(17).as_bytes()));
+        let quoted = format!(r#"{{"a":"{}\"[","b":[]}}"#, "[".repeat(99));
+        assert!(!is_deep(quoted.as_bytes()));
+        let hidden = format!(r#"{{"a":"{}","b":{}}}"#, "]".repeat(99), levels(99));
+        assert!(is_deep(hidden.as_bytes()));
+        assert!(!is_deep(filled().to_text().as_bytes()));
     }
 
     #[test]
