@@ -101,8 +101,9 @@
 
 /**
  * What dials have found out, kept for later ones: a later dial in the same network does not wait
- * again for a port that was silent. Options take it with mailport_options_set_cache(). Several
- * threads may use it at once. A forked child starts with what its parent had.
+ * again for a port that was silent. Options take it with mailport_options_set_cache(); dials without
+ * one use the shared cache of the process. Several threads may use a cache at once. A forked child
+ * starts with what its parent had.
  */
 typedef struct mailport_cache mailport_cache;
 
@@ -793,6 +794,14 @@ mailport_status mailport_options_set_addresses(mailport_options *options, const 
 mailport_status mailport_options_set_source(mailport_options *options, const char *address);
 
 /**
+ * Sets the local port to connect from, which the attempts of a dial then share. No address is tried
+ * a second time while it is silent. Default 0: the kernel chooses.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_source_port(mailport_options *options, uint16_t port);
+
+/**
  * Sets the network interface that every attempt is bound to (SO_BINDTODEVICE). Default NULL: the
  * kernel chooses.
  *
@@ -819,11 +828,20 @@ mailport_status mailport_options_set_mark(mailport_options *options, uint32_t ma
 mailport_status mailport_options_set_via(mailport_options *options, const char *via);
 
 /**
- * Sets the cache. The options and their dials keep their own handle to it. Default NULL: none.
+ * Sets the cache. The options and their dials keep their own handle to it. Default NULL: the shared
+ * cache of the process, mailport_cache_shared().
  *
  * Since 0.1.
  */
 mailport_status mailport_options_set_cache(mailport_options *options, const mailport_cache *cache);
+
+/**
+ * Sets whether dials without another cache use the shared cache of the process,
+ * mailport_cache_shared(). 0 turns it off, for a program that dials for several users. Default 1.
+ *
+ * Since 0.1.
+ */
+mailport_status mailport_options_set_shared_cache(mailport_options *options, int32_t on);
 
 /**
  * Connects to a host and blocks until it is connected or has failed: a replacement for a loop over
@@ -924,7 +942,7 @@ mailport_status mailport_dial_wait(mailport_dial *dial, int timeout_ms);
  * with close(2). It is non-blocking and closed on exec, and nothing was sent on it. Otherwise it
  * returns the status of the dial, or MAILPORT_ERR_ALREADY_TAKEN.
  *
- * mailport_dial_tls() returns the TLS mode that the caller must speak. Verify the certificate
+ * mailport_dial_tls() returns the TLS mode that the caller must use. Verify the certificate
  * against the host that was dialled.
  *
  * Since 0.1.
@@ -953,7 +971,7 @@ void *mailport_dial_user_data(const mailport_dial *dial);
 uint16_t mailport_dial_port(const mailport_dial *dial);
 
 /**
- * Returns the TLS mode that the caller must speak on the connection; MAILPORT_TLS_UNDECIDED until
+ * Returns the TLS mode that the caller must use on the connection; MAILPORT_TLS_UNDECIDED until
  * the dial has ended with MAILPORT_OK. Use this, never the port.
  *
  * Since 0.1.
@@ -1338,6 +1356,17 @@ const char *mailport_dial_lookup_message(const mailport_dial *dial, uint32_t loo
 mailport_cache *mailport_cache_new(void);
 
 /**
+ * Returns the shared cache, which every dial of this process uses that has no other. It is in memory,
+ * and keeps outcomes only: no answers, nothing of loopback addresses, and nothing of dials with
+ * addresses from mailport_options_set_addresses(). mailport_cache_clear() empties it, and
+ * mailport_options_set_shared_cache() turns it off. Free the handle with mailport_cache_free();
+ * the cache stays.
+ *
+ * Since 0.1.
+ */
+mailport_cache *mailport_cache_shared(void);
+
+/**
  * Returns a cache that is kept in a file, with what is in the file. NULL means the cache of the
  * user, which the command mailport uses as well: mailport/cache.json in $XDG_CACHE_HOME, or else in
  * ~/.cache. A relative path is relative to the directory that is current now. This call reads the
@@ -1357,8 +1386,8 @@ mailport_cache *mailport_cache_open(const char *path);
  * Waits for at most timeout_ms (-1: no limit) until everything is saved. Returns MAILPORT_OK when
  * it is, MAILPORT_PENDING when the time is over, and MAILPORT_ERR_NOT_SAVED when the file cannot be
  * written; mailport_last_error_message() and mailport_last_error_errno() then say why. For a
- * program that ends after a dial; 50 ms are enough. Otherwise a thread saves the cache in the
- * background. mailport_connect() calls this itself.
+ * program that ends by _exit(2) or by a signal; exit(3) waits by itself, 50 ms at most. A thread
+ * saves the cache in the background, once a second at most.
  *
  * Since 0.1.
  */

@@ -27,6 +27,10 @@ int main(int argc, char **argv)
     CHECK(mailport_options_set_port_delay_ms(options, MAILPORT_AUTOMATIC) == 0);
     CHECK(mailport_options_set_source(options, "192.0.2.1") == 0);
     CHECK(mailport_options_set_source(options, NULL) == 0);
+    CHECK(mailport_options_set_source_port(options, 4000) == 0);
+    CHECK(mailport_options_set_source_port(options, 0) == 0);
+    CHECK(mailport_options_set_shared_cache(options, 1) == 0);
+    CHECK(mailport_options_set_shared_cache(options, 0) == 0);
     CHECK(mailport_options_set_families(options, MAILPORT_FAMILIES_ONLY_IPV4) == 0);
     CHECK(mailport_options_set_ask(options, 1) == 0);
     CHECK(mailport_dial_start("127.0.0.1", 0, options, &dial) == 0 && mailport_dial_fd(dial) >= 0);
@@ -50,6 +54,8 @@ int main(int argc, char **argv)
     CHECK(mailport_dial_take_fd(dial, &fd) == 0 && close(fd) == 0);
     CHECK(mailport_dial_take_fd(dial, &fd) == -6);
     mailport_dial_free(dial);
+    mailport_cache_free(cache);
+    CHECK((cache = mailport_cache_shared()) != NULL);
     mailport_cache_free(cache);
     CHECK(mailport_connect("127.0.0.1", 0, options, &fd) == -3); /* this call cannot ask */
     mailport_options_free(options);
