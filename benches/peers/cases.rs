@@ -60,15 +60,23 @@ impl Case {
         let lab = Lab::start(scenario.network.clone())?;
         lab.hosts(&[(HOST, V6), (HOST, V4)])?;
         // An error must become text before it leaves the thread inside.
-        lab.client(|| self.dials(&clients.dialers, runs).map_err(|error| error.to_string()))
-            .map_err(Into::into)
+        // Each client loses its own first SYNs.
+        let network = &scenario.network;
+        let lose_again = || {
+            for (port, address) in network.losing() {
+                lab.set(address, port, network.fate(address, port));
+            }
+        };
+        let dials = || self.dials(&clients.dialers, runs, lose_again);
+        lab.client(|| dials().map_err(|error| error.to_string())).map_err(Into::into)
     }
 
-    fn dials(&self, clients: &[Client], runs: usize) -> Result<Vec<Dial>> {
+    fn dials(&self, clients: &[Client], runs: usize, before_each: impl Fn()) -> Result<Vec<Dial>> {
         let mut dials = Vec::new();
         let side_by_side = if self.together { clients.len() } else { 1 };
         for run in 0..runs {
             for clients in clients.chunks(side_by_side) {
+                before_each();
                 for (client, answer) in clients.iter().zip(answers(clients)?) {
                     dials.push(Dial { case: self.title, client: client.name, run, answer });
                 }
