@@ -15,8 +15,8 @@ pub(super) fn process_of(thread: i32) -> io::Result<i32> {
     number.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
 }
 
-/// A copy of a descriptor of a thread of this process. Fails for a thread that has descriptors of its
-/// own (`unshare`(2), `CLONE_FILES`): what is copied is that of the first thread.
+/// A copy of a descriptor of a thread of this process. Fails for a thread with separate descriptors
+/// (`unshare`(2), `CLONE_FILES`): what is copied is that of the first thread.
 pub(super) fn descriptor_of(process: i32, thread: i32, descriptor: i32) -> io::Result<OwnedFd> {
     let first = Pid::from_raw(process).ok_or(io::ErrorKind::NotFound)?;
     let first = pidfd_open(first, PidfdFlags::empty())?;

@@ -352,7 +352,7 @@ fn each_listener_dials_from_its_source_address_and_through_its_device() {
     lab.release(V4, 587);
     let server = lab.server(|| TcpListener::bind((V4, 587))).expect("a free port");
     lab.client(|| {
-        // Without a device, the route to the server leads where nobody is.
+        // Without a device, the route to the server leads to a link without hosts.
         for line in [
             "address add 198.51.100.77/24 dev lab0",
             "link add aside type veth peer name other",
